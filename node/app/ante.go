@@ -1,0 +1,93 @@
+package app
+
+import (
+	sdkerrors "cosmossdk.io/errors"
+	"cosmossdk.io/math"
+	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	errs "github.com/cosmos/cosmos-sdk/types/errors"
+	"github.com/cosmos/cosmos-sdk/types/tx/signing"
+	"github.com/cosmos/cosmos-sdk/x/auth/ante"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
+
+	"github.com/phala-go/phala/node/crypto/sr25519"
+	mqtypes "github.com/phala-go/phala/node/x/mq/types"
+)
+
+// newAnteHandler is the SDK's with two changes: sr25519 signatures are priced as
+// ed25519 ones, and a transaction that only carries a worker's new outbox entries
+// pays no fee within the worker's quota.
+func (a *App) newAnteHandler() (sdk.AnteHandler, error) {
+	return ante.NewAnteHandler(ante.HandlerOptions{
+		AccountKeeper:   a.Account,
+		BankKeeper:      a.Bank,
+		FeegrantKeeper:  a.FeeGrant,
+		SignModeHandler: a.TxConfig.SignModeHandler(),
+		SigGasConsumer: func(meter storetypes.GasMeter, sig signing.SignatureV2, params authtypes.Params) error {
+			if _, ok := sig.PubKey.(*sr25519.PubKey); ok {
+				meter.ConsumeGas(params.SigVerifyCostED25519, "ante verify: sr25519")
+				return nil
+			}
+			return ante.DefaultSigVerificationGasConsumer(meter, sig, params)
+		},
+		TxFeeChecker: a.checkFee,
+	})
+}
+
+// checkFee returns the fee to deduct and the transaction's priority.
+func (a *App) checkFee(ctx sdk.Context, tx sdk.Tx) (sdk.Coins, int64, error) {
+	feeTx, ok := tx.(sdk.FeeTx)
+	if !ok {
+		return nil, 0, sdkerrors.Wrap(errs.ErrTxDecode, "not a fee transaction")
+	}
+	fee, gas := feeTx.GetFee(), feeTx.GetGas()
+	free, err := a.freeOutbox(ctx, tx)
+	if err != nil {
+		return nil, 0, err
+	}
+	if free {
+		// Outbox runs go first: receipts free the escrow of commands.
+		return nil, 1 << 40, nil
+	}
+	if ctx.IsCheckTx() {
+		need := sdk.Coins{}
+		for _, p := range ctx.MinGasPrices() {
+			need = need.Add(sdk.NewCoin(p.Denom, p.Amount.Mul(math.LegacyNewDec(int64(gas))).Ceil().RoundInt()))
+		}
+		if !need.IsZero() && !fee.IsAnyGTE(need) {
+			return nil, 0, sdkerrors.Wrapf(errs.ErrInsufficientFee, "fee %s, need %s", fee, need)
+		}
+	}
+	return fee, priority(fee, gas), nil
+}
+
+func priority(fee sdk.Coins, gas uint64) int64 {
+	if len(fee) == 0 || gas == 0 {
+		return 0
+	}
+	p := fee[0].Amount.QuoRaw(int64(gas))
+	if !p.IsInt64() {
+		return 1 << 39
+	}
+	return min(p.Int64(), 1<<39)
+}
+
+// freeOutbox reports whether the transaction carries outbox runs only and each of
+// them is free. A run with nothing new is an error: it does not enter a block.
+func (a *App) freeOutbox(ctx sdk.Context, tx sdk.Tx) (bool, error) {
+	msgs := tx.GetMsgs()
+	if len(msgs) == 0 {
+		return false, nil
+	}
+	for _, m := range msgs {
+		if _, ok := m.(*mqtypes.MsgSubmitOutbox); !ok {
+			return false, nil
+		}
+	}
+	for _, m := range msgs {
+		if ok, err := a.MQ.Free(ctx, m.(*mqtypes.MsgSubmitOutbox)); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,344 @@
+// Package app puts phala-node together: CometBFT's state machine out of Cosmos SDK
+// modules and this project's own (x/mq, x/registry, x/contracts).
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"cosmossdk.io/log/v2"
+	abci "github.com/cometbft/cometbft/abci/types"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+	dbm "github.com/cosmos/cosmos-db"
+	"github.com/cosmos/gogoproto/proto"
+
+	"github.com/cosmos/cosmos-sdk/baseapp"
+	"github.com/cosmos/cosmos-sdk/client"
+	"github.com/cosmos/cosmos-sdk/codec"
+	"github.com/cosmos/cosmos-sdk/codec/address"
+	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
+	"github.com/cosmos/cosmos-sdk/runtime"
+	"github.com/cosmos/cosmos-sdk/server/api"
+	"github.com/cosmos/cosmos-sdk/server/config"
+	servertypes "github.com/cosmos/cosmos-sdk/server/types"
+	"github.com/cosmos/cosmos-sdk/std"
+	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/module"
+	"github.com/cosmos/cosmos-sdk/version"
+	"github.com/cosmos/cosmos-sdk/x/auth"
+	authkeeper "github.com/cosmos/cosmos-sdk/x/auth/keeper"
+	authtx "github.com/cosmos/cosmos-sdk/x/auth/tx"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
+	"github.com/cosmos/cosmos-sdk/x/bank"
+	bankkeeper "github.com/cosmos/cosmos-sdk/x/bank/keeper"
+	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
+	"github.com/cosmos/cosmos-sdk/x/consensus"
+	consensuskeeper "github.com/cosmos/cosmos-sdk/x/consensus/keeper"
+	consensustypes "github.com/cosmos/cosmos-sdk/x/consensus/types"
+	distr "github.com/cosmos/cosmos-sdk/x/distribution"
+	distrkeeper "github.com/cosmos/cosmos-sdk/x/distribution/keeper"
+	distrtypes "github.com/cosmos/cosmos-sdk/x/distribution/types"
+	"github.com/cosmos/cosmos-sdk/x/evidence"
+	evidencekeeper "github.com/cosmos/cosmos-sdk/x/evidence/keeper"
+	evidencetypes "github.com/cosmos/cosmos-sdk/x/evidence/types"
+	"github.com/cosmos/cosmos-sdk/x/feegrant"
+	feegrantkeeper "github.com/cosmos/cosmos-sdk/x/feegrant/keeper"
+	feegrantmodule "github.com/cosmos/cosmos-sdk/x/feegrant/module"
+	"github.com/cosmos/cosmos-sdk/x/genutil"
+	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
+	"github.com/cosmos/cosmos-sdk/x/gov"
+	govkeeper "github.com/cosmos/cosmos-sdk/x/gov/keeper"
+	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
+	"github.com/cosmos/cosmos-sdk/x/mint"
+	mintkeeper "github.com/cosmos/cosmos-sdk/x/mint/keeper"
+	minttypes "github.com/cosmos/cosmos-sdk/x/mint/types"
+	"github.com/cosmos/cosmos-sdk/x/slashing"
+	slashingkeeper "github.com/cosmos/cosmos-sdk/x/slashing/keeper"
+	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
+	"github.com/cosmos/cosmos-sdk/x/staking"
+	stakingkeeper "github.com/cosmos/cosmos-sdk/x/staking/keeper"
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
+	txsigning "github.com/cosmos/cosmos-sdk/x/tx/signing"
+	"github.com/cosmos/cosmos-sdk/x/upgrade"
+	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
+	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
+
+	"github.com/phala-go/phala/node/crypto/sr25519"
+	"github.com/phala-go/phala/node/x/contracts"
+	"github.com/phala-go/phala/node/x/mq"
+	"github.com/phala-go/phala/node/x/registry"
+	phala "github.com/phala-go/phala/proto"
+)
+
+// Name names the application.
+const Name = "phala-node"
+
+var moduleAccounts = map[string][]string{
+	authtypes.FeeCollectorName:          nil,
+	distrtypes.ModuleName:               nil,
+	minttypes.ModuleName:                {authtypes.Minter},
+	stakingtypes.BondedPoolName:         {authtypes.Burner, authtypes.Staking},
+	stakingtypes.NotBondedPoolName:      {authtypes.Burner, authtypes.Staking},
+	stakingtypes.KeyRotationFeePoolName: {authtypes.Burner},
+	govtypes.ModuleName:                 {authtypes.Burner},
+	contracts.ModuleName:                {authtypes.Burner},
+}
+
+// App is the chain's state machine.
+type App struct {
+	*baseapp.BaseApp
+	Encoding
+
+	keys    map[string]*storetypes.KVStoreKey
+	modules *module.Manager
+	bodies  dbm.DB
+	closed  bool
+
+	Account      authkeeper.AccountKeeper
+	Bank         bankkeeper.BaseKeeper
+	Staking      *stakingkeeper.Keeper
+	Slashing     slashingkeeper.Keeper
+	Mint         mintkeeper.Keeper
+	Distribution distrkeeper.Keeper
+	Gov          *govkeeper.Keeper
+	Evidence     *evidencekeeper.Keeper
+	FeeGrant     feegrantkeeper.Keeper
+	Consensus    consensuskeeper.Keeper
+	Upgrade      *upgradekeeper.Keeper
+	MQ           *mq.Keeper
+	Registry     *registry.Keeper
+	Contracts    *contracts.Keeper
+}
+
+// Encoding holds the codecs of the application.
+type Encoding struct {
+	Interfaces codectypes.InterfaceRegistry
+	Codec      codec.Codec
+	Amino      *codec.LegacyAmino
+	TxConfig   client.TxConfig
+}
+
+// NewEncoding makes the codecs without the modules' interfaces.
+func NewEncoding() Encoding {
+	registry, err := codectypes.NewInterfaceRegistryWithOptions(codectypes.InterfaceRegistryOptions{
+		ProtoFiles: proto.HybridResolver,
+		SigningOptions: txsigning.Options{
+			AddressCodec:          address.NewBech32Codec(sdk.GetConfig().GetBech32AccountAddrPrefix()),
+			ValidatorAddressCodec: address.NewBech32Codec(sdk.GetConfig().GetBech32ValidatorAddrPrefix()),
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	cdc, amino := codec.NewProtoCodec(registry), codec.NewLegacyAmino()
+	std.RegisterInterfaces(registry)
+	std.RegisterLegacyAminoCodec(amino)
+	sr25519.RegisterInterfaces(registry)
+	sr25519.RegisterLegacyAminoCodec(amino)
+	return Encoding{registry, cdc, amino, authtx.NewTxConfig(cdc, authtx.DefaultSignModes)}
+}
+
+// New returns the application on db. home holds the side database of bodies.
+func New(logger log.Logger, db dbm.DB, home string, opts servertypes.AppOptions, options ...func(*baseapp.BaseApp)) (*App, error) {
+	Configure()
+	bodies, err := openBodies(home, opts)
+	if err != nil {
+		return nil, err
+	}
+	enc := NewEncoding()
+	bapp := baseapp.NewBaseApp(Name, logger, db, enc.TxConfig.TxDecoder(), options...)
+	bapp.SetVersion(version.Version)
+	bapp.SetInterfaceRegistry(enc.Interfaces)
+	bapp.SetTxEncoder(enc.TxConfig.TxEncoder())
+
+	keys := storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, minttypes.StoreKey, distrtypes.StoreKey,
+		slashingtypes.StoreKey, govtypes.StoreKey, consensustypes.StoreKey, upgradetypes.StoreKey, feegrant.StoreKey, evidencetypes.StoreKey,
+		phala.StoreMQ, phala.StoreRegistry, phala.StoreContracts)
+	transient := storetypes.NewTransientStoreKeys(mq.TransientKey, registry.TransientKey)
+	store := func(name string) *storetypes.KVStoreKey { return keys[name] }
+	authority := authtypes.NewModuleAddress(govtypes.ModuleName).String()
+	accAddrs := enc.Interfaces.SigningContext().AddressCodec()
+	valAddrs := address.NewBech32Codec(sdk.GetConfig().GetBech32ValidatorAddrPrefix())
+	consAddrs := address.NewBech32Codec(sdk.GetConfig().GetBech32ConsensusAddrPrefix())
+
+	a := &App{BaseApp: bapp, Encoding: enc, keys: keys, bodies: bodies}
+	a.Consensus = consensuskeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(consensustypes.StoreKey)), authority, runtime.EventService{})
+	bapp.SetParamStore(a.Consensus.ParamsStore)
+	a.Account = authkeeper.NewAccountKeeper(enc.Codec, runtime.NewKVStoreService(store(authtypes.StoreKey)), authtypes.ProtoBaseAccount, moduleAccounts,
+		accAddrs, sdk.GetConfig().GetBech32AccountAddrPrefix(), authority)
+	a.Bank = bankkeeper.NewBaseKeeper(enc.Codec, runtime.NewKVStoreService(store(banktypes.StoreKey)), a.Account, blocked(), authority, logger)
+	a.Staking = stakingkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(stakingtypes.StoreKey)), a.Account, a.Bank, authority, valAddrs, consAddrs)
+	a.Mint = mintkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(minttypes.StoreKey)), a.Staking, a.Account, a.Bank, authtypes.FeeCollectorName, authority)
+	a.Distribution = distrkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(distrtypes.StoreKey)), a.Account, a.Bank, a.Staking, authtypes.FeeCollectorName, authority)
+	a.Slashing = slashingkeeper.NewKeeper(enc.Codec, enc.Amino, runtime.NewKVStoreService(store(slashingtypes.StoreKey)), a.Staking, authority)
+	a.FeeGrant = feegrantkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(feegrant.StoreKey)), a.Account)
+	a.Upgrade = upgradekeeper.NewKeeper(nil, runtime.NewKVStoreService(store(upgradetypes.StoreKey)), enc.Codec, home, bapp, authority)
+	a.Staking.SetHooks(stakingtypes.NewMultiStakingHooks(a.Distribution.Hooks(), a.Slashing.Hooks()))
+	a.Gov = govkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(govtypes.StoreKey)), a.Account, a.Bank, a.Distribution, bapp.MsgServiceRouter(),
+		govtypes.DefaultConfig(), authority, govkeeper.NewDefaultCalculateVoteResultsAndVotingPower(a.Staking))
+	a.Evidence = evidencekeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(evidencetypes.StoreKey)), a.Staking, a.Slashing, accAddrs, runtime.ProvideCometInfoService())
+	a.Evidence.SetRouter(evidencetypes.NewRouter())
+	a.MQ = mq.NewKeeper(runtime.NewKVStoreService(store(phala.StoreMQ)), runtime.NewTransientStoreService(transient[mq.TransientKey]), mq.NewBodies(bodies))
+	a.Registry = registry.NewKeeper(runtime.NewKVStoreService(store(phala.StoreRegistry)), runtime.NewTransientStoreService(transient[registry.TransientKey]), a.MQ, newVerifier, authority)
+	a.Contracts = contracts.NewKeeper(runtime.NewKVStoreService(store(phala.StoreContracts)), a.MQ, a.Registry, a.Bank, authority)
+	a.MQ.SetRouter(a.Registry, a.handleEntry)
+
+	a.modules = module.NewManager(
+		genutil.NewAppModule(a.Account, a.Staking, bapp, enc.TxConfig),
+		auth.NewAppModule(enc.Codec, a.Account, nil),
+		bank.NewAppModule(enc.Codec, a.Bank, a.Account),
+		gov.NewAppModule(enc.Codec, a.Gov, a.Account, a.Bank),
+		mint.NewAppModule(enc.Codec, a.Mint, a.Account, nil),
+		slashing.NewAppModule(enc.Codec, a.Slashing, a.Account, a.Bank, a.Staking, enc.Interfaces),
+		distr.NewAppModule(enc.Codec, a.Distribution, a.Account, a.Bank, a.Staking),
+		staking.NewAppModule(enc.Codec, a.Staking, a.Account, a.Bank),
+		upgrade.NewAppModule(a.Upgrade, accAddrs),
+		evidence.NewAppModule(*a.Evidence),
+		feegrantmodule.NewAppModule(enc.Codec, a.Account, a.Bank, a.FeeGrant, enc.Interfaces),
+		consensus.NewAppModule(enc.Codec, a.Consensus),
+		mq.Module{K: a.MQ}, registry.Module{K: a.Registry}, contracts.Module{K: a.Contracts},
+	)
+	for _, m := range a.modules.Modules {
+		if b, ok := m.(module.AppModuleBasic); ok {
+			b.RegisterInterfaces(enc.Interfaces)
+			b.RegisterLegacyAminoCodec(enc.Amino)
+		}
+	}
+	genesis := []string{authtypes.ModuleName, banktypes.ModuleName, distrtypes.ModuleName, stakingtypes.ModuleName, slashingtypes.ModuleName,
+		govtypes.ModuleName, minttypes.ModuleName, mq.ModuleName, registry.ModuleName, contracts.ModuleName, genutiltypes.ModuleName,
+		evidencetypes.ModuleName, feegrant.ModuleName, upgradetypes.ModuleName, consensustypes.ModuleName}
+	a.modules.SetOrderInitGenesis(genesis...)
+	a.modules.SetOrderExportGenesis(genesis...)
+	a.modules.SetOrderPreBlockers(upgradetypes.ModuleName, authtypes.ModuleName)
+	a.modules.SetOrderBeginBlockers(mq.ModuleName, registry.ModuleName, minttypes.ModuleName, distrtypes.ModuleName, slashingtypes.ModuleName,
+		evidencetypes.ModuleName, stakingtypes.ModuleName, genutiltypes.ModuleName)
+	// mq is last: whatever appends does so before.
+	a.modules.SetOrderEndBlockers(banktypes.ModuleName, govtypes.ModuleName, stakingtypes.ModuleName, feegrant.ModuleName, contracts.ModuleName, mq.ModuleName)
+
+	configurator := module.NewConfigurator(enc.Codec, bapp.MsgServiceRouter(), bapp.GRPCQueryRouter())
+	if err := a.modules.RegisterServices(configurator); err != nil {
+		return nil, err
+	}
+	bapp.MountKVStores(keys)
+	bapp.MountTransientStores(transient)
+	bapp.SetInitChainer(a.initChain)
+	bapp.SetPreBlocker(func(ctx sdk.Context, _ *abci.RequestFinalizeBlock) (*sdk.ResponsePreBlock, error) {
+		return a.modules.PreBlock(ctx)
+	})
+	bapp.SetBeginBlocker(a.modules.BeginBlock)
+	bapp.SetEndBlocker(a.modules.EndBlock)
+	// Bodies reach the disk before the state that commits to them: after a crash in
+	// between, the block executes again and writes the same bodies.
+	bapp.SetPrecommiter(func(sdk.Context) {
+		if err := a.MQ.Bodies().Commit(); err != nil {
+			panic(err)
+		}
+	})
+	ante, err := a.newAnteHandler()
+	if err != nil {
+		return nil, err
+	}
+	bapp.SetAnteHandler(ante)
+	if m := bapp.SnapshotManager(); m != nil {
+		if err := m.RegisterExtensions(mq.NewSnapshotter(a.MQ, bapp.CommitMultiStore(), store(phala.StoreMQ), a.ChainID)); err != nil {
+			return nil, err
+		}
+	}
+	if err := bapp.LoadLatestVersion(); err != nil {
+		return nil, fmt.Errorf("load state: %w", err)
+	}
+	return a, nil
+}
+
+func openBodies(home string, opts servertypes.AppOptions) (dbm.DB, error) {
+	if home == "" {
+		return dbm.NewMemDB(), nil
+	}
+	return dbm.NewGoLevelDB("bodies", filepath.Join(home, "data"), nil)
+}
+
+// handleEntry gives an outbox entry to its module.
+func (a *App) handleEntry(ctx sdk.Context, from mq.From, e phala.Entry) error {
+	switch e.(type) {
+	case phala.StartSession, phala.Challenge, phala.SetEndpoints, phala.PublishMasterKey, phala.ReleaseKeys:
+		return a.Registry.HandleEntry(ctx, from, e)
+	}
+	return a.Contracts.HandleEntry(ctx, from, e)
+}
+
+func blocked() map[string]bool {
+	out := map[string]bool{}
+	for name := range moduleAccounts {
+		if name != govtypes.ModuleName {
+			out[authtypes.NewModuleAddress(name).String()] = true
+		}
+	}
+	return out
+}
+
+func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.ResponseInitChain, error) {
+	var genesis map[string]json.RawMessage
+	if err := json.Unmarshal(req.AppStateBytes, &genesis); err != nil {
+		return nil, fmt.Errorf("genesis: %w", err)
+	}
+	if err := a.Upgrade.SetModuleVersionMap(ctx, a.modules.GetVersionMap()); err != nil {
+		return nil, err
+	}
+	return a.modules.InitGenesis(ctx, a.Codec, genesis)
+}
+
+// BasicManager returns the modules without their keepers.
+func (a *App) BasicManager() module.BasicManager {
+	return module.NewBasicManagerFromManager(a.modules, nil)
+}
+
+// DefaultGenesis returns every module's default genesis, with PHA as the denomination.
+func (a *App) DefaultGenesis() map[string]json.RawMessage {
+	return a.BasicManager().DefaultGenesis(a.Codec)
+}
+
+// Export returns the state as a genesis.
+func (a *App) Export(modules []string) (servertypes.ExportedApp, error) {
+	ctx := a.NewContextLegacy(true, cmtproto.Header{Height: a.LastBlockHeight(), ChainID: a.ChainID()})
+	state, err := a.modules.ExportGenesisForModules(ctx, a.Codec, modules)
+	if err != nil {
+		return servertypes.ExportedApp{}, err
+	}
+	b, err := json.MarshalIndent(state, "", "  ")
+	if err != nil {
+		return servertypes.ExportedApp{}, err
+	}
+	validators, err := staking.WriteValidators(ctx, a.Staking)
+	return servertypes.ExportedApp{AppState: b, Validators: validators, Height: a.LastBlockHeight() + 1, ConsensusParams: a.GetConsensusParams(ctx)}, err
+}
+
+// RegisterAPIRoutes registers none: the CometBFT RPC serves every query.
+func (a *App) RegisterAPIRoutes(*api.Server, config.APIConfig) {}
+
+// RegisterTxService registers transaction queries.
+func (a *App) RegisterTxService(c client.Context) {
+	authtx.RegisterTxService(a.GRPCQueryRouter(), c, a.Simulate, a.Interfaces)
+}
+
+// RegisterTendermintService registers none.
+func (a *App) RegisterTendermintService(client.Context) {}
+
+// RegisterNodeService registers none.
+func (a *App) RegisterNodeService(client.Context, config.Config) {}
+
+// Close closes the databases. It may be called more than once.
+func (a *App) Close() error {
+	if a.closed {
+		return nil
+	}
+	a.closed = true
+	err := a.BaseApp.Close()
+	if berr := a.bodies.Close(); err == nil {
+		err = berr
+	}
+	return err
+}
+
+var _ servertypes.Application = (*App)(nil)

@@ -1,0 +1,244 @@
+package app
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cosmossdk.io/log/v2"
+	"cosmossdk.io/math"
+	cmtcfg "github.com/cometbft/cometbft/config"
+	cmttypes "github.com/cometbft/cometbft/types"
+	dbm "github.com/cosmos/cosmos-db"
+
+	"github.com/cosmos/cosmos-sdk/client/tx"
+	"github.com/cosmos/cosmos-sdk/server/config"
+	simtestutil "github.com/cosmos/cosmos-sdk/testutil/sims"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/tx/signing"
+	authsigning "github.com/cosmos/cosmos-sdk/x/auth/signing"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
+	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
+	"github.com/cosmos/cosmos-sdk/x/genutil"
+	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
+
+	"github.com/phala-go/phala/crypto/address"
+	"github.com/phala-go/phala/node/crypto/sr25519"
+	"github.com/phala-go/phala/node/x/contracts"
+	"github.com/phala-go/phala/node/x/registry"
+)
+
+// A NetworkSpec describes a new network of validators on this machine: what
+// "phala-node init-network" makes folders and one genesis for.
+type NetworkSpec struct {
+	ChainID       string          `json:"chain_id"`
+	GenesisTime   time.Time       `json:"genesis_time"`
+	BlockInterval string          `json:"block_interval"` // pause after a commit, such as "100ms"
+	Validators    []ValidatorSpec `json:"validators"`
+	Accounts      []AccountSpec   `json:"accounts"`
+	Roots         string          `json:"roots"`         // hex; simulated attestation roots, empty for the vendors'
+	Registry      registry.Params `json:"registry"`      // parameters
+	MinGasPrice   string          `json:"min_gas_price"` // base units for one gas, such as "0.001ppha"
+}
+
+// A ValidatorSpec is one validator: its folder, ports and operator.
+type ValidatorSpec struct {
+	Home string `json:"home"`
+	Seed string `json:"seed"` // hex mini secret of the operator's sr25519 account
+	RPC  string `json:"rpc"`  // tcp://127.0.0.1:26657
+	P2P  string `json:"p2p"`
+}
+
+// An AccountSpec is a funded account.
+type AccountSpec struct {
+	Address string `json:"address"`
+	PHA     int64  `json:"pha"`
+}
+
+// InitNetwork makes the folders and the genesis.
+func InitNetwork(s *NetworkSpec) error {
+	Configure()
+	a, err := New(log.NewNopLogger(), dbm.NewMemDB(), "", simtestutil.EmptyAppOptions{})
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	genesis := a.DefaultGenesis()
+
+	var accounts []authtypes.GenesisAccount
+	var balances []banktypes.Balance
+	supply := math.ZeroInt()
+	add := func(addr sdk.AccAddress, pha int64) {
+		amount := math.NewInt(pha).MulRaw(PHA)
+		accounts = append(accounts, authtypes.NewBaseAccountWithAddress(addr))
+		balances = append(balances, banktypes.Balance{Address: addr.String(), Coins: sdk.NewCoins(sdk.NewCoin(contracts.Denom, amount))})
+		supply = supply.Add(amount)
+	}
+	for _, acc := range s.Accounts {
+		addr, err := address.Parse(acc.Address)
+		if err != nil {
+			return err
+		}
+		add(addr, acc.PHA)
+	}
+	var gentxs []json.RawMessage
+	var peers []string
+	for i, v := range s.Validators {
+		gentx, peer, addr, err := a.makeValidator(s, &v, i)
+		if err != nil {
+			return fmt.Errorf("validator %d: %w", i, err)
+		}
+		add(addr, 2_000_000)
+		gentxs, peers = append(gentxs, gentx), append(peers, peer)
+	}
+
+	set := func(module string, v any) error {
+		b, err := json.Marshal(v)
+		genesis[module] = b
+		return err
+	}
+	auth := authtypes.NewGenesisState(authtypes.DefaultParams(), accounts)
+	genesis[authtypes.ModuleName] = a.Codec.MustMarshalJSON(auth)
+	bank := banktypes.DefaultGenesisState()
+	bank.Balances, bank.Supply = banktypes.SanitizeGenesisBalances(balances), sdk.NewCoins(sdk.NewCoin(contracts.Denom, supply))
+	bank.DenomMetadata = []banktypes.Metadata{{Base: contracts.Denom, Display: "pha", Name: "Phala", Symbol: "PHA", Description: "the token of the network",
+		DenomUnits: []*banktypes.DenomUnit{{Denom: contracts.Denom, Exponent: 0}, {Denom: "pha", Exponent: 12}}}}
+	genesis[banktypes.ModuleName] = a.Codec.MustMarshalJSON(bank)
+	roots, err := hex.DecodeString(s.Roots)
+	if err != nil {
+		return fmt.Errorf("roots: %w", err)
+	}
+	if err := set(registry.ModuleName, registry.Genesis{Params: s.Registry, Roots: roots}); err != nil {
+		return err
+	}
+	gen := genutiltypes.DefaultGenesisState()
+	gen.GenTxs = gentxs
+	genesis[genutiltypes.ModuleName] = a.Codec.MustMarshalJSON(gen)
+	for name, basic := range a.BasicManager() {
+		if b, ok := basic.(interface {
+			ValidateGenesis(json.RawMessage) error
+		}); ok {
+			if err := b.ValidateGenesis(genesis[name]); err != nil {
+				return err
+			}
+		}
+	}
+	state, err := json.Marshal(genesis)
+	if err != nil {
+		return err
+	}
+	params := cmttypes.DefaultConsensusParams()
+	params.Block.MaxGas = 500_000_000
+	params.Validator.PubKeyTypes = []string{cmttypes.ABCIPubKeyTypeEd25519}
+	doc := &genutiltypes.AppGenesis{AppName: Name, ChainID: s.ChainID, GenesisTime: s.GenesisTime.UTC(), InitialHeight: 1, AppState: state,
+		Consensus: &genutiltypes.ConsensusGenesis{Params: params}}
+	for i, v := range s.Validators {
+		if err := genutil.ExportGenesisFile(doc, filepath.Join(v.Home, "config", "genesis.json")); err != nil {
+			return err
+		}
+		if err := writeConfig(s, &v, i, peers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeValidator makes a validator's keys and its genesis transaction.
+func (a *App) makeValidator(s *NetworkSpec, v *ValidatorSpec, i int) (gentx json.RawMessage, peer string, addr sdk.AccAddress, err error) {
+	for _, dir := range []string{"config", "data"} {
+		if err := os.MkdirAll(filepath.Join(v.Home, dir), 0o700); err != nil {
+			return nil, "", nil, err
+		}
+	}
+	cfg := cmtcfg.DefaultConfig()
+	cfg.SetRoot(v.Home)
+	nodeID, pub, err := genutil.InitializeNodeValidatorFiles(cfg)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	seed, err := hex.DecodeString(v.Seed)
+	if err != nil {
+		return nil, "", nil, fmt.Errorf("seed is not hexadecimal")
+	}
+	key, err := sr25519.FromSeed(seed)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	addr = sdk.AccAddress(key.PubKey().Address())
+	msg, err := stakingtypes.NewMsgCreateValidator(sdk.ValAddress(addr).String(), pub, sdk.NewCoin(contracts.Denom, math.NewInt(1_000_000).MulRaw(PHA)),
+		stakingtypes.NewDescription(fmt.Sprintf("validator-%d", i), "", "", "", ""),
+		stakingtypes.NewCommissionRates(math.LegacyNewDecWithPrec(5, 2), math.LegacyNewDecWithPrec(20, 2), math.LegacyNewDecWithPrec(1, 2)), math.OneInt())
+	if err != nil {
+		return nil, "", nil, err
+	}
+	b := a.TxConfig.NewTxBuilder()
+	if err := b.SetMsgs(msg); err != nil {
+		return nil, "", nil, err
+	}
+	b.SetGasLimit(400_000)
+	peer = nodeID + "@" + trimScheme(v.P2P)
+	b.SetMemo(peer)
+	mode := signing.SignMode_SIGN_MODE_DIRECT
+	empty := signing.SignatureV2{PubKey: key.PubKey(), Data: &signing.SingleSignatureData{SignMode: mode}}
+	if err := b.SetSignatures(empty); err != nil {
+		return nil, "", nil, err
+	}
+	sig, err := tx.SignWithPrivKey(sdk.Context{}, mode, authsigning.SignerData{Address: addr.String(), ChainID: s.ChainID, PubKey: key.PubKey()}, b, key, a.TxConfig, 0)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if err := b.SetSignatures(sig); err != nil {
+		return nil, "", nil, err
+	}
+	gentx, err = a.TxConfig.TxJSONEncoder()(b.GetTx())
+	return gentx, peer, addr, err
+}
+
+func trimScheme(addr string) string {
+	for i := 0; i+3 <= len(addr); i++ {
+		if addr[i:i+3] == "://" {
+			return addr[i+3:]
+		}
+	}
+	return addr
+}
+
+// writeConfig writes config.toml and app.toml: the SDK's defaults, with what a node
+// of this network needs.
+func writeConfig(s *NetworkSpec, v *ValidatorSpec, i int, peers []string) error {
+	interval, err := time.ParseDuration(s.BlockInterval)
+	if err != nil {
+		return fmt.Errorf("block_interval: %w", err)
+	}
+	cfg := cmtcfg.DefaultConfig()
+	cfg.SetRoot(v.Home)
+	cfg.Moniker = fmt.Sprintf("validator-%d", i)
+	cfg.RPC.ListenAddress, cfg.P2P.ListenAddress = v.RPC, v.P2P
+	cfg.RPC.PprofListenAddress = ""
+	cfg.Consensus.TimeoutCommit = interval
+	cfg.Consensus.TimeoutPropose = max(interval*5, 500*time.Millisecond)
+	cfg.P2P.AddrBookStrict, cfg.P2P.AllowDuplicateIP = false, true
+	cfg.P2P.PexReactor = len(s.Validators) > 1
+	cfg.LogLevel = "info"
+	for j, p := range peers {
+		if j != i {
+			if cfg.P2P.PersistentPeers != "" {
+				cfg.P2P.PersistentPeers += ","
+			}
+			cfg.P2P.PersistentPeers += p
+		}
+	}
+	cmtcfg.WriteConfigFile(filepath.Join(v.Home, "config", "config.toml"), cfg)
+	app := config.DefaultConfig()
+	app.MinGasPrices = s.MinGasPrice
+	app.API.Enable, app.GRPC.Enable = false, false
+	app.IAVLCacheSize = 50_000
+	app.Pruning = "default"
+	app.QueryGasLimit = 50_000_000
+	config.WriteConfigFile(filepath.Join(v.Home, "config", "app.toml"), app)
+	return nil
+}

@@ -1,0 +1,109 @@
+// phala-node is the blockchain node.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"cosmossdk.io/log/v2"
+	cmtcfg "github.com/cometbft/cometbft/config"
+	dbm "github.com/cosmos/cosmos-db"
+	"github.com/cosmos/cosmos-sdk/client"
+	"github.com/cosmos/cosmos-sdk/client/flags"
+	"github.com/cosmos/cosmos-sdk/server"
+	servercmd "github.com/cosmos/cosmos-sdk/server/cmd"
+	"github.com/cosmos/cosmos-sdk/server/config"
+	servertypes "github.com/cosmos/cosmos-sdk/server/types"
+	"github.com/spf13/cast"
+	"github.com/spf13/cobra"
+
+	"github.com/phala-go/phala/node/app"
+)
+
+func main() {
+	app.Configure()
+	home := defaultHome()
+	enc := app.NewEncoding()
+	root := &cobra.Command{
+		Use:           "phala-node",
+		Short:         "The Phala Network blockchain node",
+		Long:          "phala-node orders encrypted messages, registers enclaves, elects validators, pays and slashes.\nUsers want the phala tool; operators of workers want pruntime and pherry.",
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := client.Context{}.WithCodec(enc.Codec).WithInterfaceRegistry(enc.Interfaces).WithTxConfig(enc.TxConfig).
+				WithLegacyAmino(enc.Amino).WithInput(os.Stdin).WithHomeDir(home).WithViper("PHALA")
+			ctx, err := client.ReadPersistentCommandFlags(ctx, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			if err := client.SetCmdClientContextHandler(ctx, cmd); err != nil {
+				return err
+			}
+			return server.InterceptConfigsPreRunHandler(cmd, config.DefaultConfigTemplate, config.DefaultConfig(), cmtcfg.DefaultConfig())
+		},
+	}
+	server.AddCommands(root, home, create, export, func(*cobra.Command) {})
+	root.AddCommand(initNetwork())
+	if err := servercmd.Execute(root, "PHALA", home); err != nil {
+		fmt.Fprintln(os.Stderr, "phala-node:", err)
+		os.Exit(1)
+	}
+}
+
+func defaultHome() string {
+	if h := os.Getenv("PHALA_HOME"); h != "" {
+		return h
+	}
+	dir, err := os.UserHomeDir()
+	if err != nil {
+		dir = "."
+	}
+	return filepath.Join(dir, ".phala-node")
+}
+
+func create(logger log.Logger, db dbm.DB, opts servertypes.AppOptions) servertypes.Application {
+	a, err := app.New(logger, db, cast.ToString(opts.Get(flags.FlagHome)), opts, server.DefaultBaseappOptions(opts)...)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "phala-node:", err)
+		os.Exit(1)
+	}
+	return a
+}
+
+func export(logger log.Logger, db dbm.DB, height int64, _ bool, _ []string, opts servertypes.AppOptions, modules []string) (servertypes.ExportedApp, error) {
+	a, err := app.New(logger, db, cast.ToString(opts.Get(flags.FlagHome)), opts)
+	if err != nil {
+		return servertypes.ExportedApp{}, err
+	}
+	defer a.Close()
+	if height != -1 {
+		if err := a.LoadVersion(height); err != nil {
+			return servertypes.ExportedApp{}, err
+		}
+	}
+	return a.Export(modules)
+}
+
+// initNetwork makes the folders of a new network's validators.
+func initNetwork() *cobra.Command {
+	return &cobra.Command{
+		Use:               "init-network SPEC.json",
+		Short:             "Make folders, keys and one genesis for the validators of a new network",
+		Long:              "init-network reads a description of a network (chain id, validators with their folders and ports, funded\naccounts, registry parameters) and writes keys, configuration and genesis. The phala tool's devnet uses it.",
+		Args:              cobra.ExactArgs(1),
+		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
+		RunE: func(_ *cobra.Command, args []string) error {
+			b, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			var spec app.NetworkSpec
+			if err := json.Unmarshal(b, &spec); err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			return app.InitNetwork(&spec)
+		},
+	}
+}

@@ -1,0 +1,426 @@
+package contracts
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"cosmossdk.io/core/store"
+	sdkerrors "cosmossdk.io/errors"
+	"cosmossdk.io/math"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+
+	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/node/x/contracts/types"
+	"github.com/phala-go/phala/node/x/internal/kv"
+	"github.com/phala-go/phala/node/x/mq"
+	"github.com/phala-go/phala/proto"
+)
+
+// ModuleName names the module, its store and its account, which holds escrow.
+const ModuleName = proto.StoreContracts
+
+// The module's errors. Their codes are on the wire and never change.
+var (
+	ErrMalformed  = sdkerrors.Register(ModuleName, 2, "malformed")
+	ErrNoCluster  = sdkerrors.Register(ModuleName, 3, "no such cluster")
+	ErrNoEpochKey = sdkerrors.Register(ModuleName, 4, "cluster has no key yet: wait until a majority of its seats published it")
+	ErrEpoch      = sdkerrors.Register(ModuleName, 5, "sealed to an epoch that is not the cluster's")
+	ErrPermission = sdkerrors.Register(ModuleName, 6, "only the cluster's owner may deploy here")
+	ErrNoCode     = sdkerrors.Register(ModuleName, 7, "code is not uploaded")
+	ErrChunk      = sdkerrors.Register(ModuleName, 8, "chunk is not the one that the manifest names")
+	ErrExists     = sdkerrors.Register(ModuleName, 9, "contract exists: use another salt")
+	ErrSeat       = sdkerrors.Register(ModuleName, 10, "worker has no seat in the cluster")
+	ErrReceipt    = sdkerrors.Register(ModuleName, 11, "receipt refused")
+	ErrAuthority  = sdkerrors.Register(ModuleName, 12, "only governance may do this")
+	ErrParams     = sdkerrors.Register(ModuleName, 13, "invalid parameters")
+	ErrFunds      = sdkerrors.Register(ModuleName, 14, "not enough money for gas tier and base fee")
+	ErrDeposit    = sdkerrors.Register(ModuleName, 15, "this cluster's rules charge no storage deposit: the limit must be 0")
+)
+
+// Denom is the base unit of PHA, 10^-12.
+const Denom = "ppha"
+
+// Bank is what the module asks of x/bank.
+type Bank interface {
+	SendCoinsFromAccountToModule(ctx context.Context, from sdk.AccAddress, module string, amt sdk.Coins) error
+	SendCoinsFromModuleToAccount(ctx context.Context, module string, to sdk.AccAddress, amt sdk.Coins) error
+	BurnCoins(ctx context.Context, module string, amt sdk.Coins) error
+}
+
+// Registry is what the module asks of x/registry.
+type Registry interface {
+	Worker(ctx context.Context, w proto.WorkerID) (*proto.WorkerInfo, error)
+	Serving(ctx context.Context, w proto.WorkerID) (bool, string)
+	SetCluster(ctx context.Context, w proto.WorkerID, c proto.ClusterID) error
+	Each(ctx context.Context, f func(*proto.WorkerInfo) (bool, error)) error
+}
+
+// A Keeper keeps clusters and contracts.
+type Keeper struct {
+	store     store.KVStoreService
+	mq        *mq.Keeper
+	registry  Registry
+	bank      Bank
+	authority string
+}
+
+// NewKeeper returns a keeper.
+func NewKeeper(s store.KVStoreService, q *mq.Keeper, r Registry, b Bank, authority string) *Keeper {
+	return &Keeper{s, q, r, b, authority}
+}
+
+var (
+	keyParams = []byte("params")
+	keyCount  = []byte("count")
+)
+
+// waitKey indexes contracts that wait for a code in a cluster.
+func waitPrefix(c proto.ClusterID, code proto.Hash) []byte {
+	return append(append([]byte("z/"), c.Bytes()...), code[:]...)
+}
+
+// Params returns the parameters.
+func (k *Keeper) Params(ctx context.Context) (Params, error) {
+	var p Params
+	err := kv.GetJSON(k.store.OpenKVStore(ctx), keyParams, &p)
+	return p, err
+}
+
+// SetParams replaces the parameters.
+func (k *Keeper) SetParams(ctx context.Context, p Params) error {
+	if err := p.Validate(); err != nil {
+		return ErrParams.Wrap(err.Error())
+	}
+	return kv.SetJSON(k.store.OpenKVStore(ctx), keyParams, p)
+}
+
+// UpdateParams replaces the parameters; the sender must be governance.
+func (k *Keeper) UpdateParams(ctx context.Context, m *types.MsgUpdateParams) (*types.MsgUpdateParamsResponse, error) {
+	if m.Authority != k.authority {
+		return nil, ErrAuthority.Wrapf("%s is not %s", m.Authority, k.authority)
+	}
+	p, err := ParseParams([]byte(m.Params))
+	if err != nil {
+		return nil, ErrParams.Wrap(err.Error())
+	}
+	return &types.MsgUpdateParamsResponse{}, k.SetParams(ctx, p)
+}
+
+func get[T any](ctx context.Context, k *Keeper, key []byte, parse func([]byte) (*T, error)) (*T, error) {
+	b, err := k.store.OpenKVStore(ctx).Get(key)
+	if err != nil || b == nil {
+		return nil, err
+	}
+	return parse(b)
+}
+
+func set(ctx context.Context, k *Keeper, key []byte, v interface{ Marshal() []byte }) error {
+	return k.store.OpenKVStore(ctx).Set(key, v.Marshal())
+}
+
+// Cluster returns a cluster, or ErrNoCluster.
+func (k *Keeper) Cluster(ctx context.Context, id proto.ClusterID) (*proto.Cluster, error) {
+	c, err := get(ctx, k, proto.KeyCluster(id), proto.ParseCluster)
+	if err == nil && c == nil {
+		err = ErrNoCluster.Wrap(id.String())
+	}
+	return c, err
+}
+
+// CreateCluster makes a cluster.
+func (k *Keeper) CreateCluster(c context.Context, m *types.MsgCreateCluster) (*types.MsgCreateClusterResponse, error) {
+	ctx := sdk.UnwrapSDKContext(c)
+	owner, err := sdk.AccAddressFromBech32(m.Owner)
+	if err != nil {
+		return nil, ErrMalformed.Wrap(err.Error())
+	}
+	if m.Seats == 0 || m.Seats > proto.MaxSeats {
+		return nil, ErrMalformed.Wrapf("%d seats, at least 1 and at most %d", m.Seats, proto.MaxSeats)
+	}
+	p, err := k.Params(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := k.store.OpenKVStore(ctx)
+	b, err := s.Get(keyCount)
+	if err != nil {
+		return nil, err
+	}
+	id := proto.ClusterID(1)
+	if b != nil {
+		id = proto.ClusterID(binary.BigEndian.Uint32(b)) + 1
+	}
+	cl := &proto.Cluster{ID: id, Owner: owner, Public: m.Public, SeatsWanted: m.Seats, Rules: p.Rules, Epoch: 1,
+		FinalHead: proto.CreatedCursor(ctx.ChainID(), proto.TopicCluster(id)).Head}
+	return &types.MsgCreateClusterResponse{Cluster: uint32(id)}, errors.Join(
+		s.Set(keyCount, id.Bytes()), set(ctx, k, proto.KeyCluster(id), cl), k.mq.CreateTopic(ctx, proto.TopicCluster(id)))
+}
+
+// EndBlock fills free seats with serving workers that have none, in order of
+// cluster and identity. A cluster whose work has begun keeps its committee: a new
+// replica would have to replay it.
+func (k *Keeper) EndBlock(ctx sdk.Context) error {
+	var wanting []*proto.Cluster
+	err := kv.Each(k.store.OpenKVStore(ctx), []byte("c/"), func(_, v []byte) (bool, error) {
+		c, err := proto.ParseCluster(v)
+		if err == nil && len(c.Seats) < int(c.SeatsWanted) {
+			wanting = append(wanting, c)
+		}
+		return true, err
+	})
+	if err != nil || len(wanting) == 0 {
+		return err
+	}
+	var free []proto.WorkerID
+	err = k.registry.Each(ctx, func(w *proto.WorkerInfo) (bool, error) {
+		if w.Role == proto.RoleWorker && w.State.Cluster == 0 {
+			if ok, _ := k.registry.Serving(ctx, w.Worker); ok {
+				free = append(free, w.Worker)
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range wanting {
+		for len(c.Seats) < int(c.SeatsWanted) && len(free) > 0 {
+			w := free[0]
+			free = free[1:]
+			if err := k.seat(ctx, c, w); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) seat(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID) error {
+	c.Seats = append(c.Seats, w)
+	if err := errors.Join(set(ctx, k, proto.KeyCluster(c.ID), c), k.registry.SetCluster(ctx, w, c.ID)); err != nil {
+		return err
+	}
+	e := proto.Seated{Cluster: c.ID, Worker: w, Epoch: c.Epoch}
+	for _, topic := range []string{proto.TopicWorker(w), proto.TopicGatekeeper} {
+		if _, err := k.mq.Append(ctx, topic, []byte(ModuleName), e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func chunkKey(code proto.Hash, i uint32) []byte {
+	return binary.BigEndian.AppendUint32(append([]byte("c/"), code[:]...), i)
+}
+
+// UploadCode takes one chunk.
+func (k *Keeper) UploadCode(c context.Context, m *types.MsgUploadCode) (*types.MsgUploadCodeResponse, error) {
+	ctx := sdk.UnwrapSDKContext(c)
+	uploader, err := sdk.AccAddressFromBech32(m.Uploader)
+	if err != nil {
+		return nil, ErrMalformed.Wrap(err.Error())
+	}
+	mf, err := proto.ParseCodeManifest(m.Manifest)
+	if err != nil {
+		return nil, ErrMalformed.Wrap(err.Error())
+	}
+	code, err := get(ctx, k, proto.KeyCode(mf.Code), proto.ParseCode)
+	if err != nil {
+		return nil, err
+	}
+	if code == nil {
+		code = &proto.Code{Manifest: *mf, Uploader: uploader, Have: make([]bool, len(mf.Chunks))}
+	}
+	// The first manifest for a hash stays while it is incomplete only for its own
+	// uploader: a wrong one (its chunks unpack to something else) cannot hold a hash
+	// hostage, because the next uploader's replaces it.
+	if !bytes.Equal(code.Manifest.Marshal(), m.Manifest) {
+		if code.Missing() == 0 || bytes.Equal(code.Uploader, uploader) {
+			return nil, ErrChunk.Wrapf("code %s has another manifest", mf.Code)
+		}
+		code = &proto.Code{Manifest: *mf, Uploader: uploader, Have: make([]bool, len(mf.Chunks))}
+	}
+	if int(m.Index) >= len(mf.Chunks) || len(m.Chunk) > proto.ChunkSize || sha256.Sum256(m.Chunk) != mf.Chunks[m.Index] {
+		return nil, ErrChunk.Wrapf("chunk %d of code %s", m.Index, mf.Code)
+	}
+	if !code.Have[m.Index] {
+		p, err := k.Params(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := k.burn(ctx, uploader, uint64(len(m.Chunk))*p.CodePrice); err != nil {
+			return nil, err
+		}
+		code.Have[m.Index] = true
+		k.mq.Bodies().Stage(chunkKey(mf.Code, m.Index), m.Chunk)
+	}
+	return &types.MsgUploadCodeResponse{Missing: uint32(code.Missing())}, set(ctx, k, proto.KeyCode(mf.Code), code)
+}
+
+func coins(amount uint64) sdk.Coins {
+	return sdk.NewCoins(sdk.NewCoin(Denom, math.NewIntFromUint64(amount)))
+}
+
+func (k *Keeper) burn(ctx sdk.Context, from sdk.AccAddress, amount uint64) error {
+	if amount == 0 {
+		return nil
+	}
+	if err := k.bank.SendCoinsFromAccountToModule(ctx, from, ModuleName, coins(amount)); err != nil {
+		return ErrFunds.Wrap(err.Error())
+	}
+	return k.bank.BurnCoins(ctx, ModuleName, coins(amount))
+}
+
+// checkEnvelope refuses sizes that no client makes, which would tell more about a
+// command than its bucket.
+func checkEnvelope(env []byte) error {
+	n := len(env) - envelope.Overhead
+	if n < envelope.MinBucket || bits.OnesCount(uint(n)) != 1 || len(env) > proto.MaxEnvelope {
+		return ErrMalformed.Wrapf("envelope of %d bytes is not of a size bucket", len(env))
+	}
+	return nil
+}
+
+// accept checks what a command and a constructor have in common and holds the money.
+func (k *Keeper) accept(ctx sdk.Context, payer sdk.AccAddress, cluster uint32, epoch uint64, tier uint32, deposit uint64, env []byte) (*proto.Cluster, *proto.CommandRecord, error) {
+	c, err := k.Cluster(ctx, proto.ClusterID(cluster))
+	if err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case c.EpochKey == [32]byte{}:
+		return nil, nil, ErrNoEpochKey.Wrap(c.ID.String())
+	case epoch != c.Epoch:
+		return nil, nil, ErrEpoch.Wrapf("epoch %d, cluster %s is in %d", epoch, c.ID, c.Epoch)
+	case tier > proto.MaxTier:
+		return nil, nil, ErrMalformed.Wrapf("gas tier %d, at most %d", tier, proto.MaxTier)
+	case deposit != 0:
+		return nil, nil, ErrDeposit
+	}
+	if err := checkEnvelope(env); err != nil {
+		return nil, nil, err
+	}
+	p, err := k.Params(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	rec := &proto.CommandRecord{Payer: payer, GasTier: uint8(tier), DepositLimit: deposit, GasPrice: p.GasPrice,
+		Escrow: p.escrowFor(uint8(tier)), Height: uint64(ctx.BlockHeight())}
+	if rec.Escrow > 0 {
+		if err := k.bank.SendCoinsFromAccountToModule(ctx, payer, ModuleName, coins(rec.Escrow)); err != nil {
+			return nil, nil, ErrFunds.Wrap(err.Error())
+		}
+	}
+	return c, rec, nil
+}
+
+// PushCommand appends a sealed command.
+func (k *Keeper) PushCommand(c context.Context, m *types.MsgPushCommand) (*types.MsgPushCommandResponse, error) {
+	ctx := sdk.UnwrapSDKContext(c)
+	payer, err := sdk.AccAddressFromBech32(m.Payer)
+	if err != nil {
+		return nil, ErrMalformed.Wrap(err.Error())
+	}
+	cl, rec, err := k.accept(ctx, payer, m.Cluster, m.Epoch, m.GasTier, m.DepositLimit, m.Envelope)
+	if err != nil {
+		return nil, err
+	}
+	seq, err := k.mq.Append(ctx, proto.TopicCluster(cl.ID), payer, proto.PushedCommand{Payer: payer, Epoch: m.Epoch,
+		GasTier: rec.GasTier, DepositLimit: m.DepositLimit, Envelope: m.Envelope})
+	if err != nil {
+		return nil, err
+	}
+	ctx.EventManager().EmitEvent(sdk.NewEvent("command", sdk.NewAttribute("cluster", cl.ID.String()), sdk.NewAttribute("seq", fmt.Sprint(seq))))
+	return &types.MsgPushCommandResponse{}, set(ctx, k, proto.KeyCommand(cl.ID, seq), rec)
+}
+
+// Deploy makes a contract.
+func (k *Keeper) Deploy(c context.Context, m *types.MsgDeploy) (*types.MsgDeployResponse, error) {
+	ctx := sdk.UnwrapSDKContext(c)
+	deployer, err := sdk.AccAddressFromBech32(m.Deployer)
+	if err != nil {
+		return nil, ErrMalformed.Wrap(err.Error())
+	}
+	if len(m.CodeHash) != 32 || len(m.Salt) > 64 {
+		return nil, ErrMalformed.Wrapf("code hash of %d bytes, salt of %d", len(m.CodeHash), len(m.Salt))
+	}
+	code, err := get(ctx, k, proto.KeyCode(proto.Hash(m.CodeHash)), proto.ParseCode)
+	if err != nil {
+		return nil, err
+	}
+	if code == nil || code.Missing() > 0 {
+		return nil, ErrNoCode.Wrapf("%x", m.CodeHash)
+	}
+	cl, rec, err := k.accept(ctx, deployer, m.Cluster, m.Epoch, m.GasTier, m.DepositLimit, m.Envelope)
+	if err != nil {
+		return nil, err
+	}
+	if !cl.Public && !bytes.Equal(cl.Owner, deployer) {
+		return nil, ErrPermission
+	}
+	ct := &proto.Contract{ID: proto.NewContractID(ctx.ChainID(), cl.ID, deployer, code.Manifest.Code, m.Salt), Cluster: cl.ID, Deployer: deployer,
+		Code: code.Manifest.Code, Phase: proto.ContractWaiting, Height: rec.Height,
+		Command: proto.PushedCommand{Payer: deployer, Epoch: m.Epoch, GasTier: rec.GasTier, DepositLimit: m.DepositLimit, Envelope: m.Envelope}}
+	if old, err := get(ctx, k, proto.KeyContract(ct.ID), proto.ParseContract); err != nil {
+		return nil, err
+	} else if old != nil {
+		return nil, ErrExists.Wrap(ct.ID.String())
+	}
+	// The escrow waits under the contract's key until the constructor has a sequence.
+	if err := set(ctx, k, pendingKey(ct.ID), rec); err != nil {
+		return nil, err
+	}
+	if votes(code.Prepared, cl) >= cl.Majority() {
+		err = k.start(ctx, ct)
+	} else {
+		err = k.wait(ctx, cl, ct, code)
+	}
+	return &types.MsgDeployResponse{Contract: ct.ID[:]}, err
+}
+
+func pendingKey(c proto.ContractID) []byte { return append([]byte("e/"), c[:]...) }
+
+func votes(list []proto.CodeVote, c *proto.Cluster) (n int) {
+	for _, v := range list {
+		if v.Cluster == c.ID && c.HasSeat(v.Worker) {
+			n++
+		}
+	}
+	return n
+}
+
+// wait files a contract under its code; the first one announces the code.
+func (k *Keeper) wait(ctx sdk.Context, cl *proto.Cluster, ct *proto.Contract, code *proto.Code) error {
+	s, prefix := k.store.OpenKVStore(ctx), waitPrefix(cl.ID, ct.Code)
+	first := true
+	err := kv.Each(s, prefix, func(_, _ []byte) (bool, error) { first = false; return false, nil })
+	if err != nil {
+		return err
+	}
+	if first {
+		if _, err := k.mq.Append(ctx, proto.TopicCluster(cl.ID), ct.Deployer, proto.CodeAnnounced{Code: ct.Code, Size: code.Manifest.Size}); err != nil {
+			return err
+		}
+	}
+	return errors.Join(s.Set(append(prefix, ct.ID[:]...), []byte{1}), set(ctx, k, proto.KeyContract(ct.ID), ct))
+}
+
+// start puts a contract's constructor into its cluster's topic.
+func (k *Keeper) start(ctx sdk.Context, ct *proto.Contract) error {
+	rec, err := get(ctx, k, pendingKey(ct.ID), proto.ParseCommandRecord)
+	if err != nil {
+		return err
+	}
+	ct.Phase = proto.ContractStarted
+	ct.Seq, err = k.mq.Append(ctx, proto.TopicCluster(ct.Cluster), ct.Deployer, proto.Instantiated{Contract: ct.ID, Deployer: ct.Deployer, Code: ct.Code, Command: ct.Command})
+	if err != nil {
+		return err
+	}
+	return errors.Join(set(ctx, k, proto.KeyCommand(ct.Cluster, ct.Seq), rec), set(ctx, k, proto.KeyContract(ct.ID), ct),
+		k.store.OpenKVStore(ctx).Delete(pendingKey(ct.ID)))
+}

@@ -1,0 +1,61 @@
+package contracts
+
+import (
+	"fmt"
+
+	"github.com/phala-go/phala/node/x/internal/kv"
+	"github.com/phala-go/phala/proto"
+)
+
+// Params are governed.
+type Params struct {
+	// BaseFee is charged for every command, base units.
+	BaseFee uint64 `json:"base_fee,string"`
+	// GasPrice is the price of 2^20 gas, base units.
+	GasPrice uint64 `json:"gas_price,string"`
+	// CodePrice is the price of a byte of uploaded code, base units; burnt with the
+	// transaction's fee.
+	CodePrice uint64 `json:"code_price,string"`
+	// Rules is the rules version that new clusters run under.
+	Rules uint32 `json:"rules"`
+}
+
+// DefaultParams returns the parameters of a new network.
+func DefaultParams() Params {
+	return Params{BaseFee: 1_000_000, GasPrice: 1_000_000, CodePrice: 1_000, Rules: 1}
+}
+
+// maxPrice keeps every product of price and tier below 2^63.
+const maxPrice = 1 << 40
+
+// Validate checks parameters.
+func (p *Params) Validate() error {
+	if p.BaseFee > maxPrice || p.GasPrice > maxPrice || p.CodePrice > maxPrice/proto.MaxCode {
+		return fmt.Errorf("contracts params: a price is above %d base units", uint64(maxPrice))
+	}
+	if p.Rules == 0 {
+		return fmt.Errorf("contracts params: rules version must be positive")
+	}
+	return nil
+}
+
+// ParseParams reads and checks the JSON form; unknown fields are refused.
+func ParseParams(b []byte) (Params, error) {
+	var p Params
+	if err := kv.StrictJSON(b, &p); err != nil {
+		return p, fmt.Errorf("contracts params: %w", err)
+	}
+	return p, p.Validate()
+}
+
+// escrowFor is what a command of a tier may cost at most.
+func (p *Params) escrowFor(tier uint8) uint64 {
+	return p.BaseFee + proto.TierGas(tier)>>20*p.GasPrice
+}
+
+// chargeFor is what a command cost: the base fee, and the upper end of its gas
+// bucket, never more than was held.
+func chargeFor(c *proto.CommandRecord, baseFee uint64, bucket uint8) uint64 {
+	gas := min(proto.GasOfBucket(bucket), proto.TierGas(c.GasTier))
+	return min(c.Escrow, baseFee+(gas>>20+(gas&(1<<20-1)+1<<20-1)>>20)*c.GasPrice)
+}

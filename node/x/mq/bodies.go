@@ -1,0 +1,112 @@
+package mq
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	dbm "github.com/cosmos/cosmos-db"
+
+	"github.com/phala-go/phala/node/x/internal/kv"
+)
+
+// Bodies is the side database: message bodies, code chunks and sealed outputs.
+// Nothing in execution reads it, so it is not part of the app hash; what it serves
+// is checked by whoever uses it, against a proven head, a code hash or a receipt.
+//
+// Writes are staged while a block executes and reach the disk when the block is
+// committed. A block may execute more than once (optimistic execution, a replay
+// after a crash): Begin drops what an earlier execution staged, and writing the
+// same body twice is harmless because its key names it.
+type Bodies struct {
+	db dbm.DB
+
+	mu     sync.Mutex
+	staged map[string][]byte
+}
+
+// NewBodies uses db, which the caller closes.
+func NewBodies(db dbm.DB) *Bodies { return &Bodies{db: db, staged: map[string][]byte{}} }
+
+// Begin forgets what is staged.
+func (b *Bodies) Begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.staged)
+}
+
+// Stage adds a write to the block that executes.
+func (b *Bodies) Stage(key, value []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.staged[string(key)] = value
+}
+
+// Commit writes what is staged.
+func (b *Bodies) Commit() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.staged) == 0 {
+		return nil
+	}
+	batch := b.db.NewBatch()
+	defer batch.Close()
+	for k, v := range b.staged {
+		if err := batch.Set([]byte(k), v); err != nil {
+			return fmt.Errorf("mq: stage body: %w", err)
+		}
+	}
+	if err := batch.WriteSync(); err != nil {
+		return fmt.Errorf("mq: write bodies: %w", err)
+	}
+	clear(b.staged)
+	return nil
+}
+
+// Get returns a value on disk, nil when there is none.
+func (b *Bodies) Get(key []byte) ([]byte, error) { return b.db.Get(key) }
+
+// Scan calls f for every entry with the prefix, in order of keys, until f says
+// stop.
+func (b *Bodies) Scan(prefix, from []byte, f func(key, value []byte) (more bool)) error {
+	it, err := b.db.Iterator(append(append([]byte(nil), prefix...), from...), kv.PrefixEnd(prefix))
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ; it.Valid(); it.Next() {
+		if !f(it.Key(), it.Value()) {
+			break
+		}
+	}
+	return it.Error()
+}
+
+// Delete removes entries below the key prefix ‖ upTo: pruning.
+func (b *Bodies) Delete(prefix []byte, below uint64) (int, error) {
+	var keys [][]byte
+	end := binary.BigEndian.AppendUint64(append([]byte(nil), prefix...), below)
+	it, err := b.db.Iterator(prefix, end)
+	if err != nil {
+		return 0, err
+	}
+	for ; it.Valid() && len(keys) < 10000; it.Next() {
+		keys = append(keys, append([]byte(nil), it.Key()...))
+	}
+	it.Close()
+	batch := b.db.NewBatch()
+	defer batch.Close()
+	for _, k := range keys {
+		if err := batch.Delete(k); err != nil {
+			return 0, err
+		}
+	}
+	return len(keys), batch.Write()
+}
+
+// bodyPrefix is where a topic's bodies are; a body's key ends in its sequence.
+func bodyPrefix(topic string) []byte { return append(append([]byte("b/"), topic...), 0) }
+
+func bodyKey(topic string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(bodyPrefix(topic), seq)
+}

@@ -1,0 +1,14 @@
+// Package types holds the generated messages of x/registry and their registration.
+package types
+
+import (
+	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/msgservice"
+)
+
+// RegisterInterfaces registers the module's messages.
+func RegisterInterfaces(r codectypes.InterfaceRegistry) {
+	r.RegisterImplementations((*sdk.Msg)(nil), &MsgRegisterWorker{}, &MsgUpdateParams{})
+	msgservice.RegisterMsgServiceDesc(r, &_Msg_serviceDesc)
+}

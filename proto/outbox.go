@@ -1,0 +1,323 @@
+package proto
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/phala-go/phala/crypto/transcript"
+	"github.com/phala-go/phala/proto/wire"
+)
+
+// Limits of the outbox.
+const (
+	MaxRegistration = 1024
+	MaxRelease      = 16 << 10
+	MaxEndpoints    = 8
+	MaxEndpoint     = 256
+	MaxReceiptItems = 4096
+	MaxOutputs      = 4096
+	MaxOutput       = 1<<20 + 1024
+	MaxEntry        = 1 << 20
+	MaxEntries      = 256 // in one transaction
+)
+
+// A Role is what a pruntime does.
+type Role uint8
+
+// The roles.
+const (
+	RoleWorker     Role = 1
+	RoleGatekeeper Role = 2
+)
+
+// String returns "worker" or "gatekeeper".
+func (r Role) String() string {
+	switch r {
+	case RoleWorker:
+		return "worker"
+	case RoleGatekeeper:
+		return "gatekeeper"
+	}
+	return fmt.Sprintf("role %d", uint8(r))
+}
+
+// A Registration is what an enclave's evidence binds.
+type Registration struct {
+	Chain     string
+	TrustRoot Hash // header hash at the fixed height that the enclave trusts
+	Worker    WorkerID
+	Session   [32]byte // first session EcdhKey
+	Operator  []byte   // account that may register it
+	Role      Role
+	Height    uint64 // a recent block, which dates the evidence
+	Hash      Hash
+	Endpoints []string // where the public API is reached
+}
+
+// Marshal encodes r.
+func (r *Registration) Marshal() []byte {
+	w := new(wire.Writer).String(r.Chain).Fixed(r.TrustRoot[:]).Fixed(r.Worker[:]).Fixed(r.Session[:]).
+		Blob(r.Operator).U8(uint8(r.Role)).U64(r.Height).Fixed(r.Hash[:]).Count(len(r.Endpoints))
+	for _, e := range r.Endpoints {
+		w.String(e)
+	}
+	return w.Bytes()
+}
+
+// ParseRegistration decodes a registration.
+func ParseRegistration(b []byte) (*Registration, error) {
+	r := wire.NewReader(b)
+	reg := &Registration{Chain: r.String(64), TrustRoot: r.Array32(), Worker: r.Array32(), Session: r.Array32(),
+		Operator: r.Blob(MaxSender), Role: Role(r.U8()), Height: r.U64(), Hash: r.Array32(), Endpoints: readEndpoints(r)}
+	if reg.Role != RoleWorker && reg.Role != RoleGatekeeper && r.Err() == nil {
+		r.Fail(fmt.Errorf("%w: role %d", ErrUnknownKind, reg.Role))
+	}
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: registration: %w", err)
+	}
+	return reg, nil
+}
+
+func readEndpoints(r *wire.Reader) []string {
+	var out []string
+	for range r.Count(MaxEndpoints, 4) {
+		out = append(out, r.String(MaxEndpoint))
+	}
+	return out
+}
+
+// SignedBytes is what the IdentityKey signs.
+func (r *Registration) SignedBytes() []byte {
+	return transcript.Bytes("phala/registration/v1", r.Marshal())
+}
+
+// ReportData is what the attestation report carries: the SHA-256 of SignedBytes
+// in its first half, zeros in the second.
+func (r *Registration) ReportData() (d [64]byte) {
+	h := sha256.Sum256(r.SignedBytes())
+	copy(d[:], h[:])
+	return d
+}
+
+// An Entry is the payload of an outbox entry.
+type Entry interface {
+	entryKind() uint8
+	encode(w *wire.Writer)
+}
+
+// EntrySignedBytes is what an enclave signs for entry seq of its outbox.
+func EntrySignedBytes(chain string, worker WorkerID, seq uint64, payload []byte) []byte {
+	return transcript.Bytes("phala/outbox/v1", []byte(chain), worker[:], transcript.U64(seq), payload)
+}
+
+// MarshalEntry encodes an entry: its kind, then its fields.
+func MarshalEntry(e Entry) []byte {
+	w := new(wire.Writer).U8(e.entryKind())
+	e.encode(w)
+	return w.Bytes()
+}
+
+// StartSession: the enclave's EcdhKey is Key from now on. Height and Hash name a
+// block that it has verified: a fork or a frozen enclave shows.
+type StartSession struct {
+	Key    [32]byte
+	Height uint64
+	Hash   Hash
+}
+
+// Challenge asks the chain to echo Nonce into the worker's topic, which renews the
+// enclave's lease.
+type Challenge struct{ Nonce [32]byte }
+
+// SetEndpoints says where the public API is reached.
+type SetEndpoints struct{ Endpoints []string }
+
+// PublishMasterKey is a gatekeeper's: the public key of the master key.
+type PublishMasterKey struct{ Public [32]byte }
+
+// ReleaseKeys is a gatekeeper's: its partial evaluations for a cluster's keys,
+// sealed to the session of the worker.
+type ReleaseKeys struct {
+	Worker  WorkerID
+	Cluster ClusterID
+	Epoch   uint64
+	Session [32]byte // the session key that the release is sealed to
+	Sealed  []byte   // envelope of KeyShares
+}
+
+// PublishEpochKey is a worker's: the public key of a cluster's epoch.
+type PublishEpochKey struct {
+	Cluster ClusterID
+	Epoch   uint64
+	Public  [32]byte
+}
+
+// CodePrepared is a worker's: it compiled the code and is ready to run it.
+type CodePrepared struct {
+	Cluster ClusterID
+	Code    Hash
+}
+
+// CodeRefused is a worker's: the code cannot run.
+type CodeRefused struct {
+	Cluster ClusterID
+	Code    Hash
+	Reason  string
+}
+
+// A ReceiptItem is what a receipt says in the clear about one message.
+type ReceiptItem struct {
+	GasBucket uint8 // see GasOfBucket; 0 for a message that is not a command
+}
+
+// A Receipt is what one replica says about all of a cluster's messages of one
+// height. It is final when a majority of the seats said the same.
+type Receipt struct {
+	Cluster   ClusterID
+	FromSeq   uint64
+	ToSeq     uint64
+	Head      Hash // head of the topic at ToSeq
+	StateRoot Hash // root of the cluster's state after ToSeq
+	Outputs   Hash // Merkle root over the blinded commitments, see LeafHash
+	Items     []ReceiptItem
+}
+
+// PostOutputs carries the sealed answers of final or not yet final receipts.
+type PostOutputs struct {
+	Cluster ClusterID
+	Outputs []SealedOutput
+}
+
+// A SealedOutput is one answer: the Output sealed to the command's fresh key, and
+// the proof that its commitment is in the receipt.
+type SealedOutput struct {
+	Seq    uint64
+	Index  uint32 // position in the receipt
+	Count  uint32 // number of messages in the receipt
+	Proof  []Hash
+	Sealed []byte
+}
+
+func (StartSession) entryKind() uint8     { return 1 }
+func (Challenge) entryKind() uint8        { return 2 }
+func (SetEndpoints) entryKind() uint8     { return 3 }
+func (PublishMasterKey) entryKind() uint8 { return 4 }
+func (ReleaseKeys) entryKind() uint8      { return 5 }
+func (PublishEpochKey) entryKind() uint8  { return 6 }
+func (CodePrepared) entryKind() uint8     { return 7 }
+func (CodeRefused) entryKind() uint8      { return 8 }
+func (Receipt) entryKind() uint8          { return 9 }
+func (PostOutputs) entryKind() uint8      { return 10 }
+
+func (e StartSession) encode(w *wire.Writer) { w.Fixed(e.Key[:]).U64(e.Height).Fixed(e.Hash[:]) }
+func (e Challenge) encode(w *wire.Writer)    { w.Fixed(e.Nonce[:]) }
+func (e SetEndpoints) encode(w *wire.Writer) {
+	w.Count(len(e.Endpoints))
+	for _, s := range e.Endpoints {
+		w.String(s)
+	}
+}
+func (e PublishMasterKey) encode(w *wire.Writer) { w.Fixed(e.Public[:]) }
+func (e ReleaseKeys) encode(w *wire.Writer) {
+	w.Fixed(e.Worker[:]).U32(uint32(e.Cluster)).U64(e.Epoch).Fixed(e.Session[:]).Blob(e.Sealed)
+}
+func (e PublishEpochKey) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster)).U64(e.Epoch).Fixed(e.Public[:])
+}
+func (e CodePrepared) encode(w *wire.Writer) { w.U32(uint32(e.Cluster)).Fixed(e.Code[:]) }
+func (e CodeRefused) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster)).Fixed(e.Code[:]).String(e.Reason)
+}
+func (e Receipt) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster)).U64(e.FromSeq).U64(e.ToSeq).Fixed(e.Head[:]).Fixed(e.StateRoot[:]).Fixed(e.Outputs[:]).Count(len(e.Items))
+	for _, i := range e.Items {
+		w.U8(i.GasBucket)
+	}
+}
+func (e PostOutputs) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster)).Count(len(e.Outputs))
+	for i := range e.Outputs {
+		e.Outputs[i].encode(w)
+	}
+}
+
+func (o *SealedOutput) encode(w *wire.Writer) {
+	w.U64(o.Seq).U32(o.Index).U32(o.Count).Count(len(o.Proof))
+	for _, h := range o.Proof {
+		w.Fixed(h[:])
+	}
+	w.Blob(o.Sealed)
+}
+
+// Marshal encodes o.
+func (o *SealedOutput) Marshal() []byte {
+	w := new(wire.Writer)
+	o.encode(w)
+	return w.Bytes()
+}
+
+func readSealedOutput(r *wire.Reader) SealedOutput {
+	o := SealedOutput{Seq: r.U64(), Index: r.U32(), Count: r.U32()}
+	for range r.Count(32, 32) {
+		o.Proof = append(o.Proof, r.Array32())
+	}
+	o.Sealed = r.Blob(MaxOutput)
+	return o
+}
+
+// ParseSealedOutput decodes a sealed output.
+func ParseSealedOutput(b []byte) (*SealedOutput, error) {
+	r := wire.NewReader(b)
+	o := readSealedOutput(r)
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: sealed output: %w", err)
+	}
+	return &o, nil
+}
+
+// ParseEntry decodes an entry's payload.
+func ParseEntry(b []byte) (Entry, error) {
+	r := wire.NewReader(b)
+	var e Entry
+	switch kind := r.U8(); kind {
+	case 1:
+		e = StartSession{r.Array32(), r.U64(), r.Array32()}
+	case 2:
+		e = Challenge{r.Array32()}
+	case 3:
+		e = SetEndpoints{readEndpoints(r)}
+	case 4:
+		e = PublishMasterKey{r.Array32()}
+	case 5:
+		e = ReleaseKeys{r.Array32(), ClusterID(r.U32()), r.U64(), r.Array32(), r.Blob(MaxRelease)}
+	case 6:
+		e = PublishEpochKey{ClusterID(r.U32()), r.U64(), r.Array32()}
+	case 7:
+		e = CodePrepared{ClusterID(r.U32()), r.Array32()}
+	case 8:
+		e = CodeRefused{ClusterID(r.U32()), r.Array32(), r.String(512)}
+	case 9:
+		rc := Receipt{Cluster: ClusterID(r.U32()), FromSeq: r.U64(), ToSeq: r.U64(), Head: r.Array32(), StateRoot: r.Array32(), Outputs: r.Array32()}
+		for range r.Count(MaxReceiptItems, 1) {
+			rc.Items = append(rc.Items, ReceiptItem{r.U8()})
+		}
+		if r.Err() == nil && (rc.FromSeq == 0 || rc.ToSeq < rc.FromSeq || rc.ToSeq-rc.FromSeq+1 != uint64(len(rc.Items))) {
+			r.Fail(fmt.Errorf("%w: receipt of %d items for messages %d to %d", wire.ErrNotCanonical, len(rc.Items), rc.FromSeq, rc.ToSeq))
+		}
+		e = rc
+	case 10:
+		po := PostOutputs{Cluster: ClusterID(r.U32())}
+		for range r.Count(MaxOutputs, 24) {
+			po.Outputs = append(po.Outputs, readSealedOutput(r))
+		}
+		e = po
+	default:
+		if r.Err() == nil {
+			r.Fail(fmt.Errorf("%w: outbox entry %d", ErrUnknownKind, kind))
+		}
+	}
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: outbox entry: %w", err)
+	}
+	return e, nil
+}

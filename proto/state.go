@@ -1,0 +1,390 @@
+package proto
+
+import (
+	"fmt"
+
+	"github.com/phala-go/phala/proto/wire"
+)
+
+// The stores that hold this project's state, by their names in the app hash.
+const (
+	StoreMQ        = "mq"
+	StoreRegistry  = "registry"
+	StoreContracts = "contracts"
+)
+
+// KeyTopic is where store mq keeps a topic's Cursor.
+func KeyTopic(topic string) []byte { return append([]byte("t/"), topic...) }
+
+// KeyOutbox is where store mq keeps the next outbox sequence of a worker, u64.
+func KeyOutbox(w WorkerID) []byte { return append([]byte("o/"), w[:]...) }
+
+// KeyWorker is where store registry keeps a WorkerInfo.
+func KeyWorker(w WorkerID) []byte { return append([]byte("w/"), w[:]...) }
+
+// KeyMasterKey is where store registry keeps the master public key, 32 bytes.
+func KeyMasterKey() []byte { return []byte("master") }
+
+// KeyCluster is where store contracts keeps a Cluster.
+func KeyCluster(c ClusterID) []byte { return append([]byte("c/"), c.Bytes()...) }
+
+// KeyContract is where store contracts keeps a Contract.
+func KeyContract(c ContractID) []byte { return append([]byte("k/"), c[:]...) }
+
+// KeyCode is where store contracts keeps a Code.
+func KeyCode(h Hash) []byte { return append([]byte("d/"), h[:]...) }
+
+// KeyReceipt is where store contracts keeps the ReceiptRecord whose first message
+// is from.
+func KeyReceipt(c ClusterID, from uint64) []byte {
+	return wire.NewWriter(16).Fixed([]byte("r/")).Fixed(c.Bytes()).U64(from).Bytes()
+}
+
+// KeyCommand is where store contracts keeps a CommandRecord.
+func KeyCommand(c ClusterID, seq uint64) []byte {
+	return wire.NewWriter(16).Fixed([]byte("q/")).Fixed(c.Bytes()).U64(seq).Bytes()
+}
+
+// A WorkerInfo is what the registry knows of a worker or gatekeeper. WorkerState is
+// the part that changes as it works.
+type WorkerInfo struct {
+	Worker      WorkerID
+	Operator    []byte
+	Role        Role
+	Measurement Hash
+	Simulated   bool
+	Level       uint8 // confidence level 1 (best) to 5
+	Registered  uint64
+	Expires     uint64 // height at which the attestation ends
+	Endpoints   []string
+	State       WorkerState
+}
+
+// A WorkerState is the serving state of a worker.
+type WorkerState struct {
+	Session       [32]byte // its EcdhKey now
+	SessionHeight uint64   // when the chain took it
+	Heard         uint64   // last height at which its outbox said anything
+	Cluster       ClusterID
+}
+
+// Marshal encodes w.
+func (w *WorkerInfo) Marshal() []byte {
+	o := new(wire.Writer).Fixed(w.Worker[:]).Blob(w.Operator).U8(uint8(w.Role)).Fixed(w.Measurement[:]).Bool(w.Simulated).
+		U8(w.Level).U64(w.Registered).U64(w.Expires).Count(len(w.Endpoints))
+	for _, e := range w.Endpoints {
+		o.String(e)
+	}
+	return o.Fixed(w.State.Session[:]).U64(w.State.SessionHeight).U64(w.State.Heard).U32(uint32(w.State.Cluster)).Bytes()
+}
+
+// ParseWorkerInfo decodes a WorkerInfo.
+func ParseWorkerInfo(b []byte) (*WorkerInfo, error) {
+	r := wire.NewReader(b)
+	w := &WorkerInfo{Worker: r.Array32(), Operator: r.Blob(MaxSender), Role: Role(r.U8()), Measurement: r.Array32(), Simulated: r.Bool(),
+		Level: r.U8(), Registered: r.U64(), Expires: r.U64(), Endpoints: readEndpoints(r)}
+	w.State = WorkerState{r.Array32(), r.U64(), r.U64(), ClusterID(r.U32())}
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: worker info: %w", err)
+	}
+	return w, nil
+}
+
+// A Cluster is a committee of workers and what they agreed.
+type Cluster struct {
+	ID          ClusterID
+	Owner       []byte
+	Public      bool // anyone may deploy
+	SeatsWanted uint32
+	Seats       []WorkerID // in order of seating
+	Rules       uint32     // rules version
+	Epoch       uint64
+	EpochKey    [32]byte // zero until a majority published the same
+	FinalSeq    uint64   // last message with a final receipt
+	FinalHead   Hash
+	FinalRoot   Hash
+	Sealed      []SealedEpoch // votes for the epoch's key
+}
+
+// A SealedEpoch is one seat's word for an epoch's public key.
+type SealedEpoch struct {
+	Worker WorkerID
+	Public [32]byte
+}
+
+// Majority is the number of seats that decide.
+func (c *Cluster) Majority() int { return len(c.Seats)/2 + 1 }
+
+// HasSeat reports whether w has a seat.
+func (c *Cluster) HasSeat(w WorkerID) bool {
+	for _, s := range c.Seats {
+		if s == w {
+			return true
+		}
+	}
+	return false
+}
+
+// Marshal encodes c.
+func (c *Cluster) Marshal() []byte {
+	w := new(wire.Writer).U32(uint32(c.ID)).Blob(c.Owner).Bool(c.Public).U32(c.SeatsWanted).Count(len(c.Seats))
+	for _, s := range c.Seats {
+		w.Fixed(s[:])
+	}
+	w.U32(c.Rules).U64(c.Epoch).Fixed(c.EpochKey[:]).U64(c.FinalSeq).Fixed(c.FinalHead[:]).Fixed(c.FinalRoot[:]).Count(len(c.Sealed))
+	for _, s := range c.Sealed {
+		w.Fixed(s.Worker[:]).Fixed(s.Public[:])
+	}
+	return w.Bytes()
+}
+
+// ParseCluster decodes a Cluster.
+func ParseCluster(b []byte) (*Cluster, error) {
+	r := wire.NewReader(b)
+	c := &Cluster{ID: ClusterID(r.U32()), Owner: r.Blob(MaxSender), Public: r.Bool(), SeatsWanted: r.U32()}
+	for range r.Count(MaxSeats, 32) {
+		c.Seats = append(c.Seats, r.Array32())
+	}
+	c.Rules, c.Epoch, c.EpochKey, c.FinalSeq, c.FinalHead, c.FinalRoot = r.U32(), r.U64(), r.Array32(), r.U64(), r.Array32(), r.Array32()
+	for range r.Count(MaxSeats, 64) {
+		c.Sealed = append(c.Sealed, SealedEpoch{r.Array32(), r.Array32()})
+	}
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: cluster: %w", err)
+	}
+	return c, nil
+}
+
+// Phases of a contract.
+const (
+	ContractWaiting uint8 = 1 // for a majority of seats to prepare the code
+	ContractStarted uint8 = 2 // its constructor is in the cluster's topic
+	ContractRefused uint8 = 3 // a majority of seats refused the code
+)
+
+// A Contract is a deployment.
+type Contract struct {
+	ID       ContractID
+	Cluster  ClusterID
+	Deployer []byte
+	Code     Hash
+	Phase    uint8
+	Height   uint64 // of the deployment
+	Seq      uint64 // of the constructor in the cluster's topic; 0 while waiting
+	Command  PushedCommand
+}
+
+// Marshal encodes c.
+func (c *Contract) Marshal() []byte {
+	w := new(wire.Writer).Fixed(c.ID[:]).U32(uint32(c.Cluster)).Blob(c.Deployer).Fixed(c.Code[:]).U8(c.Phase).U64(c.Height).U64(c.Seq)
+	c.Command.encode(w)
+	return w.Bytes()
+}
+
+// ParseContract decodes a Contract.
+func ParseContract(b []byte) (*Contract, error) {
+	r := wire.NewReader(b)
+	c := &Contract{r.Array32(), ClusterID(r.U32()), r.Blob(MaxSender), r.Array32(), r.U8(), r.U64(), r.U64(), readPushedCommand(r)}
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: contract: %w", err)
+	}
+	return c, nil
+}
+
+// Limits of codes. A chunk fits a transaction with room to spare.
+const (
+	MaxCode   = 16 << 20 // bytes of a module
+	ChunkSize = 256 << 10
+	MaxChunks = 64
+)
+
+// A CodeManifest announces a code: a Wasm module, uploaded as gzip in chunks.
+type CodeManifest struct {
+	Code   Hash   // SHA-256 of the module
+	Size   uint32 // bytes of the module
+	Packed uint32 // bytes of its gzip form
+	Chunks []Hash // SHA-256 of each chunk; all but the last have ChunkSize bytes
+}
+
+// Marshal encodes m.
+func (m *CodeManifest) Marshal() []byte {
+	w := new(wire.Writer)
+	m.encode(w)
+	return w.Bytes()
+}
+
+func (m *CodeManifest) encode(w *wire.Writer) {
+	w.Fixed(m.Code[:]).U32(m.Size).U32(m.Packed).Count(len(m.Chunks))
+	for _, h := range m.Chunks {
+		w.Fixed(h[:])
+	}
+}
+
+func readManifest(r *wire.Reader) CodeManifest {
+	m := CodeManifest{Code: r.Array32(), Size: r.U32(), Packed: r.U32()}
+	for range r.Count(MaxChunks, 32) {
+		m.Chunks = append(m.Chunks, r.Array32())
+	}
+	if r.Err() == nil && (m.Size == 0 || m.Size > MaxCode || m.Packed == 0 || int(m.Packed+ChunkSize-1)/ChunkSize != len(m.Chunks)) {
+		r.Fail(fmt.Errorf("%w: code of %d bytes packed to %d in %d chunks", wire.ErrNotCanonical, m.Size, m.Packed, len(m.Chunks)))
+	}
+	return m
+}
+
+// ParseCodeManifest decodes a manifest.
+func ParseCodeManifest(b []byte) (*CodeManifest, error) {
+	r := wire.NewReader(b)
+	m := readManifest(r)
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: code manifest: %w", err)
+	}
+	return &m, nil
+}
+
+// A Code is an uploaded or partly uploaded code.
+type Code struct {
+	Manifest CodeManifest
+	Uploader []byte
+	Have     []bool // which chunks are here
+	// Prepared and Refused are the words of workers, by cluster.
+	Prepared []CodeVote
+	Refused  []CodeVote
+}
+
+// A CodeVote is one seat's word for a code in its cluster.
+type CodeVote struct {
+	Cluster ClusterID
+	Worker  WorkerID
+}
+
+// Missing is the number of chunks still to come.
+func (c *Code) Missing() int {
+	n := 0
+	for _, h := range c.Have {
+		if !h {
+			n++
+		}
+	}
+	return n
+}
+
+// Marshal encodes c.
+func (c *Code) Marshal() []byte {
+	w := new(wire.Writer)
+	c.Manifest.encode(w)
+	w.Blob(c.Uploader).Count(len(c.Have))
+	for _, h := range c.Have {
+		w.Bool(h)
+	}
+	for _, votes := range [][]CodeVote{c.Prepared, c.Refused} {
+		w.Count(len(votes))
+		for _, v := range votes {
+			w.U32(uint32(v.Cluster)).Fixed(v.Worker[:])
+		}
+	}
+	return w.Bytes()
+}
+
+// ParseCode decodes a Code.
+func ParseCode(b []byte) (*Code, error) {
+	r := wire.NewReader(b)
+	c := &Code{Manifest: readManifest(r), Uploader: r.Blob(MaxSender)}
+	for range r.Count(MaxChunks, 1) {
+		c.Have = append(c.Have, r.Bool())
+	}
+	votes := func() (out []CodeVote) {
+		for range r.Count(1<<16, 36) {
+			out = append(out, CodeVote{ClusterID(r.U32()), r.Array32()})
+		}
+		return out
+	}
+	c.Prepared, c.Refused = votes(), votes()
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: code: %w", err)
+	}
+	return c, nil
+}
+
+// A CommandRecord is a command's money until its receipt is final.
+type CommandRecord struct {
+	Payer        []byte
+	GasTier      uint8
+	DepositLimit uint64
+	GasPrice     uint64 // base units per 2^20 gas, when it was pushed
+	Escrow       uint64 // base units held
+	Height       uint64
+	Done         bool // receipt final, escrow settled
+	Charged      uint64
+}
+
+// Marshal encodes c.
+func (c *CommandRecord) Marshal() []byte {
+	return new(wire.Writer).Blob(c.Payer).U8(c.GasTier).U64(c.DepositLimit).U64(c.GasPrice).U64(c.Escrow).U64(c.Height).Bool(c.Done).U64(c.Charged).Bytes()
+}
+
+// ParseCommandRecord decodes a CommandRecord.
+func ParseCommandRecord(b []byte) (*CommandRecord, error) {
+	r := wire.NewReader(b)
+	c := &CommandRecord{r.Blob(MaxSender), r.U8(), r.U64(), r.U64(), r.U64(), r.U64(), r.Bool(), r.U64()}
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: command record: %w", err)
+	}
+	return c, nil
+}
+
+// A ReceiptVote is one seat's signed word: the outbox entry as it signed it, so
+// that the proof of what it said stays.
+type ReceiptVote struct {
+	Worker    WorkerID
+	OutboxSeq uint64
+	Digest    Hash // SHA-256 of the receipt's encoding
+	Signature [64]byte
+}
+
+// A ReceiptRecord collects what the seats said about one height of a cluster.
+type ReceiptRecord struct {
+	Receipts []Receipt // distinct contents, in order of arrival
+	Votes    []ReceiptVote
+	Final    bool
+	Agreed   uint32 // index of the final receipt, when Final
+}
+
+// Marshal encodes r.
+func (rr *ReceiptRecord) Marshal() []byte {
+	w := new(wire.Writer).Count(len(rr.Receipts))
+	for i := range rr.Receipts {
+		w.Blob(MarshalEntry(rr.Receipts[i]))
+	}
+	w.Count(len(rr.Votes))
+	for _, v := range rr.Votes {
+		w.Fixed(v.Worker[:]).U64(v.OutboxSeq).Fixed(v.Digest[:]).Fixed(v.Signature[:])
+	}
+	return w.Bool(rr.Final).U32(rr.Agreed).Bytes()
+}
+
+// ParseReceiptRecord decodes a ReceiptRecord.
+func ParseReceiptRecord(b []byte) (*ReceiptRecord, error) {
+	r := wire.NewReader(b)
+	rr := new(ReceiptRecord)
+	for range r.Count(MaxSeats, 4) {
+		e, err := ParseEntry(r.Blob(MaxEntry))
+		rec, ok := e.(Receipt)
+		if r.Err() == nil && (err != nil || !ok) {
+			r.Fail(fmt.Errorf("%w: not a receipt: %v", wire.ErrNotCanonical, err))
+		}
+		rr.Receipts = append(rr.Receipts, rec)
+	}
+	for range r.Count(MaxSeats, 136) {
+		v := ReceiptVote{Worker: r.Array32(), OutboxSeq: r.U64(), Digest: r.Array32()}
+		r.Fixed(v.Signature[:])
+		rr.Votes = append(rr.Votes, v)
+	}
+	rr.Final, rr.Agreed = r.Bool(), r.U32()
+	if r.Err() == nil && rr.Final && int(rr.Agreed) >= len(rr.Receipts) {
+		r.Fail(fmt.Errorf("%w: agreed receipt %d of %d", wire.ErrNotCanonical, rr.Agreed, len(rr.Receipts)))
+	}
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: receipt record: %w", err)
+	}
+	return rr, nil
+}
