@@ -1,0 +1,125 @@
+package attest
+
+import (
+	"encoding/hex"
+	"time"
+
+	"github.com/phala-go/phala/attest/dcap"
+	"github.com/phala-go/phala/attest/fault"
+	"github.com/phala-go/phala/attest/snp"
+)
+
+// CollateralInfo is what a verified collateral is about.
+type CollateralInfo struct {
+	TEE TEE
+	// Key is what a store holds it under: platforms with the same key share
+	// collateral. See [CollateralKey].
+	Key    string
+	Expiry time.Time
+	// DCAP or SNP has the details.
+	DCAP *dcap.CollateralInfo
+	SNP  *snp.CollateralInfo
+}
+
+// VerifyCollateral checks a collateral by itself, so that anyone may bring it:
+// the vendor's signatures are what is trusted.
+func VerifyCollateral(c *Collateral, roots Roots, now time.Time) (*CollateralInfo, error) {
+	if _, err := c.fields(); err != nil {
+		return nil, err
+	}
+	if c.SNP != nil {
+		if len(roots.amd) == 0 {
+			return nil, fault.New(fault.RootsUnknown, "no AMD root")
+		}
+		info, err := snp.VerifyCollateral(c.SNP, roots.amd, now)
+		if err != nil {
+			return nil, err
+		}
+		return &CollateralInfo{TEE: SNP, Key: keySNP(info.Product), Expiry: info.Expiry, SNP: info}, nil
+	}
+	if roots.intel == nil {
+		return nil, fault.New(fault.RootsUnknown, "no Intel root")
+	}
+	info, err := dcap.VerifyCollateral(c.DCAP, roots.intel, now)
+	if err != nil {
+		return nil, err
+	}
+	if info.TEE != intelTEE(c.TEE) {
+		return nil, fault.New(fault.TCBInfoTEE, info.TEE.String()+" TCB info in "+c.TEE.String()+" collateral")
+	}
+	return &CollateralInfo{TEE: c.TEE, Key: keyIntel(c.TEE, info.FMSPC, info.CA), Expiry: info.Expiry, DCAP: info}, nil
+}
+
+// CheckUpdate checks that next may take the place of held in a store: it
+// verifies at this time, and is newer. held was verified when it was stored; it
+// may have expired since. It is nil when the store has none for next's key.
+func CheckUpdate(held, next *Collateral, roots Roots, now time.Time) (*CollateralInfo, error) {
+	info, err := VerifyCollateral(next, roots, now)
+	if err != nil || held == nil {
+		return info, err
+	}
+	old, err := describe(held)
+	if err != nil {
+		return nil, err
+	}
+	if err := old.Newer(info); err != nil {
+		return nil, err
+	}
+	return info, nil
+}
+
+func describe(c *Collateral) (*CollateralInfo, error) {
+	if _, err := c.fields(); err != nil {
+		return nil, err
+	}
+	if c.SNP != nil {
+		info, err := snp.Describe(c.SNP)
+		if err != nil {
+			return nil, err
+		}
+		return &CollateralInfo{TEE: SNP, Key: keySNP(info.Product), SNP: info}, nil
+	}
+	info, err := dcap.Describe(c.DCAP)
+	if err != nil {
+		return nil, err
+	}
+	return &CollateralInfo{TEE: c.TEE, Key: keyIntel(c.TEE, info.FMSPC, info.CA), DCAP: info}, nil
+}
+
+// Newer checks that next may replace held: no part is older, one is newer.
+func (held *CollateralInfo) Newer(next *CollateralInfo) error {
+	switch {
+	case held.Key != next.Key:
+		return fault.New(fault.CollateralIncompat, held.Key+" and "+next.Key)
+	case held.SNP != nil:
+		return held.SNP.Newer(next.SNP)
+	}
+	return held.DCAP.Newer(next.DCAP)
+}
+
+func keyIntel(t TEE, fmspc [6]byte, ca dcap.CA) string {
+	return t.String() + "/" + hex.EncodeToString(fmspc[:]) + "/" + string(ca)
+}
+
+func keySNP(p snp.Product) string { return SNP.String() + "/" + string(p) }
+
+// CollateralKey tells, from evidence that nobody has verified, which collateral
+// it needs: "tdx/b0c06f000000/platform", "snp/Milan". The key is a claim; a
+// false one makes Verify fail.
+func (e Evidence) CollateralKey() (string, error) {
+	switch e.TEE {
+	case SGX, TDX:
+		fmspc, ca, err := dcap.Claims(e.Report)
+		if err != nil {
+			return "", err
+		}
+		return keyIntel(e.TEE, fmspc, ca), nil
+	case SNP:
+		p, err := snp.Claims(e.Certificate)
+		if err != nil {
+			return "", err
+		}
+		return keySNP(p), nil
+	}
+	return "", fault.New(fault.EvidenceTEE, e.TEE.String())
+}

@@ -1,0 +1,135 @@
+package dcap_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/dcap"
+)
+
+func seeds(f *testing.F, names ...string) {
+	for _, name := range names {
+		b, err := os.ReadFile(filepath.Join("..", "testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+}
+
+// FuzzCanonical: no panic; what has a canonical form has one only, and that
+// parses.
+func FuzzCanonical(f *testing.F) {
+	seeds(f, "oasis/quote_v3_ecdsa_p256_pck_chain.bin", "oasis/quote_v4_tdx_ecdsa_p256.bin",
+		"oasis/quote_v3_ecdsa_p256_eppid.bin", "google-tdx/quote_v5_sample.dat", "google-tdx/cos-113-tdx-quote.dat")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := dcap.Canonical(b)
+		if err != nil {
+			return
+		}
+		if _, err := dcap.ParseQuote(c); err != nil {
+			t.Fatal(err)
+		}
+		again, err := dcap.Canonical(c)
+		if err != nil || !bytes.Equal(c, again) {
+			t.Fatalf("not idempotent: %v", err)
+		}
+	})
+}
+
+// FuzzVerifyQuote: no panic, and no changed quote is accepted with another
+// verdict.
+func FuzzVerifyQuote(f *testing.F) {
+	tr := newTrial(attest.TDX)
+	quote, c := tr.bytes(f)
+	want, err := dcap.Verify(quote, c, tr.root, tr.now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint16(0), []byte{5})
+	f.Add(uint16(700), []byte{0xff, 0xff})
+	f.Fuzz(func(t *testing.T, at uint16, patch []byte) {
+		changed := bytes.Clone(quote)
+		if int(at) > len(changed) {
+			return
+		}
+		changed = append(changed[:at], patch...)
+		if rest := int(at) + len(patch); rest < len(quote) {
+			changed = append(changed, quote[rest:]...)
+		}
+		r, err := dcap.Verify(changed, c, tr.root, tr.now)
+		if err != nil {
+			return
+		}
+		r.Quote, want.Quote = nil, nil
+		if !reflect.DeepEqual(r, want) {
+			t.Fatalf("another verdict: %+v", r)
+		}
+	})
+}
+
+// FuzzCollateral: no panic, and no changed collateral is accepted with another
+// verdict.
+func FuzzCollateral(f *testing.F) {
+	tr := newTrial(attest.TDX)
+	quote, c := tr.bytes(f)
+	want, err := dcap.Verify(quote, c, tr.root, tr.now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for i := range c.Fields() {
+		f.Add(uint8(i), uint16(30), []byte{0})
+	}
+	f.Fuzz(func(t *testing.T, part uint8, at uint16, patch []byte) {
+		changed := *c
+		fields := changed.Fields()
+		field := fields[int(part)%len(fields)]
+		old := *field
+		if int(at) > len(old) {
+			return
+		}
+		b := append(bytes.Clone(old[:at]), patch...)
+		if rest := int(at) + len(patch); rest < len(old) {
+			b = append(b, old[rest:]...)
+		}
+		*field = b
+		r, err := dcap.Verify(quote, &changed, tr.root, tr.now)
+		if err != nil {
+			return
+		}
+		r.Quote, want.Quote = nil, nil
+		if !reflect.DeepEqual(r, want) {
+			t.Fatalf("another verdict: %+v", r)
+		}
+	})
+}
+
+// FuzzPlatform: no panic in the certificate extension's parser.
+func FuzzPlatform(f *testing.F) {
+	der, err := newBench().machine.PCKExtension().DER()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(der)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := dcap.ParsePlatform(b)
+		if (p == nil) == (err == nil) {
+			t.Fatal("result and error disagree")
+		}
+	})
+}
+
+// FuzzResponses: no panic on what a provisioning service or an impostor sends.
+func FuzzResponses(f *testing.F) {
+	seeds(f, "oasis/tcb_info_v3_fmspc_00606A000000.json", "google-tdx/sample_tcbinfo_response_v5", "oasis/qe_identity_v2.json")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := dcap.Responses{TCBInfo: b, QEIdentity: b, TCBInfoChain: string(b)}
+		if _, err := r.Collateral(); err == nil {
+			t.Fatal("a response served as TCB info, QE identity and chain")
+		}
+	})
+}
