@@ -1,0 +1,4 @@
+package substrate
+
+// AcceptKey is acceptKey, for the tests' own servers.
+func AcceptKey(key string) string { return acceptKey(key) }
