@@ -84,7 +84,8 @@ type ChallengeEchoed struct{ Nonce [32]byte }
 // sealed to the worker's session key.
 type KeysReleased struct {
 	Gatekeeper WorkerID
-	Release    []byte // KeyRelease entry as the gatekeeper signed it
+	Master     [32]byte // the network's master public key
+	Release    []byte   // the ReleaseKeys entry as the gatekeeper signed it
 }
 
 // CodeAnnounced (topic cluster/<id>): workers of the cluster prepare this code.
@@ -139,7 +140,7 @@ func (e EpochStarted) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).U64(e.Epoch)
 }
 func (e ChallengeEchoed) encode(w *wire.Writer) { w.Fixed(e.Nonce[:]) }
-func (e KeysReleased) encode(w *wire.Writer)    { w.Fixed(e.Gatekeeper[:]).Blob(e.Release) }
+func (e KeysReleased) encode(w *wire.Writer)    { w.Fixed(e.Gatekeeper[:]).Fixed(e.Master[:]).Blob(e.Release) }
 func (e CodeAnnounced) encode(w *wire.Writer)   { w.Fixed(e.Code[:]).U32(e.Size) }
 func (e Instantiated) encode(w *wire.Writer) {
 	w.Fixed(e.Contract[:]).Blob(e.Deployer).Fixed(e.Code[:])
@@ -174,7 +175,7 @@ func ParseEvent(b []byte) (Event, error) {
 	case 7:
 		e = ChallengeEchoed{r.Array32()}
 	case 8:
-		e = KeysReleased{r.Array32(), r.Blob(MaxRelease)}
+		e = KeysReleased{r.Array32(), r.Array32(), r.Blob(MaxRelease)}
 	case 9:
 		e = CodeAnnounced{r.Array32(), r.U32()}
 	case 10:

@@ -112,8 +112,10 @@ type SealedEpoch struct {
 	Public [32]byte
 }
 
-// Majority is the number of seats that decide.
-func (c *Cluster) Majority() int { return len(c.Seats)/2 + 1 }
+// Majority is the number of seats that decide: more than half of the seats that the
+// cluster is to have, so that the first ones do not decide alone before the others
+// are filled.
+func (c *Cluster) Majority() int { return max(len(c.Seats), int(c.SeatsWanted))/2 + 1 }
 
 // HasSeat reports whether w has a seat.
 func (c *Cluster) HasSeat(w WorkerID) bool {
@@ -225,7 +227,7 @@ func readManifest(r *wire.Reader) CodeManifest {
 	for range r.Count(MaxChunks, 32) {
 		m.Chunks = append(m.Chunks, r.Array32())
 	}
-	if r.Err() == nil && (m.Size == 0 || m.Size > MaxCode || m.Packed == 0 || int(m.Packed+ChunkSize-1)/ChunkSize != len(m.Chunks)) {
+	if r.Err() == nil && (m.Size == 0 || m.Size > MaxCode || m.Packed == 0 || (uint64(m.Packed)+ChunkSize-1)/ChunkSize != uint64(len(m.Chunks))) {
 		r.Fail(fmt.Errorf("%w: code of %d bytes packed to %d in %d chunks", wire.ErrNotCanonical, m.Size, m.Packed, len(m.Chunks)))
 	}
 	return m

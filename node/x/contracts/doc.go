@@ -9,9 +9,10 @@
 // root of the cluster's state, the Merkle root over blinded commitments to the
 // outputs, and a gas bucket for each command. A receipt is final when a majority of
 // the seats said the same; then the escrow of its commands is settled: the bucket's
-// price goes to the operators whose seats agreed, the rest returns to the payer. A
-// seat that said otherwise stays on record with its signature, and is named in the
-// event receipt_diverged.
+// price goes to the operators whose seats agreed, the rest returns to the payer. Every
+// word stays on record with its signature. While seats disagree and none has a
+// majority, the event receipt_disputed names both sides; a seat that said otherwise
+// than the final receipt is named in the event receipt_diverged.
 //
 // Deploying is public. A contract waits until a majority of seats reported its code
 // prepared, so that compiling never holds up a cluster.

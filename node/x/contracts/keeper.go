@@ -40,6 +40,8 @@ var (
 	ErrParams     = sdkerrors.Register(ModuleName, 13, "invalid parameters")
 	ErrFunds      = sdkerrors.Register(ModuleName, 14, "not enough money for gas tier and base fee")
 	ErrDeposit    = sdkerrors.Register(ModuleName, 15, "this cluster's rules charge no storage deposit: the limit must be 0")
+	ErrRefused    = sdkerrors.Register(ModuleName, 16, "the cluster's workers refused this code")
+	ErrBusy       = sdkerrors.Register(ModuleName, 17, "this block has as many messages for the cluster as one receipt can answer: submit again")
 )
 
 // Denom is the base unit of PHA, 10^-12.
@@ -82,6 +84,14 @@ var (
 // waitKey indexes contracts that wait for a code in a cluster.
 func waitPrefix(c proto.ClusterID, code proto.Hash) []byte {
 	return append(append([]byte("z/"), c.Bytes()...), code[:]...)
+}
+
+// decidedPrefix lists the codes of a cluster whose seats decided and for which
+// contracts still wait: the value is 1 when they prepared it, 0 when they refused.
+var decidedPrefix = []byte("v/")
+
+func decidedKey(c proto.ClusterID, code proto.Hash) []byte {
+	return append(append(append([]byte(nil), decidedPrefix...), c.Bytes()...), code[:]...)
 }
 
 // Params returns the parameters.
@@ -132,12 +142,24 @@ func (k *Keeper) Cluster(ctx context.Context, id proto.ClusterID) (*proto.Cluste
 	return c, err
 }
 
+// account reads an address that fits into records and messages.
+func account(bech32 string) (sdk.AccAddress, error) {
+	a, err := sdk.AccAddressFromBech32(bech32)
+	if err == nil && len(a) > proto.MaxSender {
+		err = fmt.Errorf("address of %d bytes, at most %d", len(a), proto.MaxSender)
+	}
+	if err != nil {
+		return nil, ErrMalformed.Wrap(err.Error())
+	}
+	return a, nil
+}
+
 // CreateCluster makes a cluster.
 func (k *Keeper) CreateCluster(c context.Context, m *types.MsgCreateCluster) (*types.MsgCreateClusterResponse, error) {
 	ctx := sdk.UnwrapSDKContext(c)
-	owner, err := sdk.AccAddressFromBech32(m.Owner)
+	owner, err := account(m.Owner)
 	if err != nil {
-		return nil, ErrMalformed.Wrap(err.Error())
+		return nil, err
 	}
 	if m.Seats == 0 || m.Seats > proto.MaxSeats {
 		return nil, ErrMalformed.Wrapf("%d seats, at least 1 and at most %d", m.Seats, proto.MaxSeats)
@@ -161,10 +183,15 @@ func (k *Keeper) CreateCluster(c context.Context, m *types.MsgCreateCluster) (*t
 		s.Set(keyCount, id.Bytes()), set(ctx, k, proto.KeyCluster(id), cl), k.mq.CreateTopic(ctx, proto.TopicCluster(id)))
 }
 
-// EndBlock fills free seats with serving workers that have none, in order of
-// cluster and identity. A cluster whose work has begun keeps its committee: a new
-// replica would have to replay it.
+// EndBlock starts or refuses contracts that waited for their code and fills free
+// seats.
 func (k *Keeper) EndBlock(ctx sdk.Context) error {
+	return errors.Join(k.startDecided(ctx), k.fillSeats(ctx))
+}
+
+// fillSeats gives free seats to serving workers that have none, in order of cluster
+// and identity.
+func (k *Keeper) fillSeats(ctx sdk.Context) error {
 	var wanting []*proto.Cluster
 	err := kv.Each(k.store.OpenKVStore(ctx), []byte("c/"), func(_, v []byte) (bool, error) {
 		c, err := proto.ParseCluster(v)
@@ -218,12 +245,20 @@ func chunkKey(code proto.Hash, i uint32) []byte {
 	return binary.BigEndian.AppendUint32(append([]byte("c/"), code[:]...), i)
 }
 
+// chunkSize is the size of a chunk: ChunkSize, and for the last one what is left.
+func chunkSize(m *proto.CodeManifest, i uint32) int {
+	if int(i) == len(m.Chunks)-1 {
+		return int(m.Packed) - proto.ChunkSize*(len(m.Chunks)-1)
+	}
+	return proto.ChunkSize
+}
+
 // UploadCode takes one chunk.
 func (k *Keeper) UploadCode(c context.Context, m *types.MsgUploadCode) (*types.MsgUploadCodeResponse, error) {
 	ctx := sdk.UnwrapSDKContext(c)
-	uploader, err := sdk.AccAddressFromBech32(m.Uploader)
+	uploader, err := account(m.Uploader)
 	if err != nil {
-		return nil, ErrMalformed.Wrap(err.Error())
+		return nil, err
 	}
 	mf, err := proto.ParseCodeManifest(m.Manifest)
 	if err != nil {
@@ -236,16 +271,16 @@ func (k *Keeper) UploadCode(c context.Context, m *types.MsgUploadCode) (*types.M
 	if code == nil {
 		code = &proto.Code{Manifest: *mf, Uploader: uploader, Have: make([]bool, len(mf.Chunks))}
 	}
-	// The first manifest for a hash stays while it is incomplete only for its own
-	// uploader: a wrong one (its chunks unpack to something else) cannot hold a hash
-	// hostage, because the next uploader's replaces it.
+	// The chain does not unpack a code, so a manifest may be wrong: its chunks unpack to
+	// something else. It does not hold the hash hostage: another one replaces it while it
+	// is incomplete, and also when it is complete and nothing but refused by workers.
 	if !bytes.Equal(code.Manifest.Marshal(), m.Manifest) {
-		if code.Missing() == 0 || bytes.Equal(code.Uploader, uploader) {
+		if code.Missing() == 0 && (len(code.Prepared) > 0 || len(code.Refused) == 0) {
 			return nil, ErrChunk.Wrapf("code %s has another manifest", mf.Code)
 		}
 		code = &proto.Code{Manifest: *mf, Uploader: uploader, Have: make([]bool, len(mf.Chunks))}
 	}
-	if int(m.Index) >= len(mf.Chunks) || len(m.Chunk) > proto.ChunkSize || sha256.Sum256(m.Chunk) != mf.Chunks[m.Index] {
+	if int(m.Index) >= len(mf.Chunks) || len(m.Chunk) != chunkSize(mf, m.Index) || sha256.Sum256(m.Chunk) != mf.Chunks[m.Index] {
 		return nil, ErrChunk.Wrapf("chunk %d of code %s", m.Index, mf.Code)
 	}
 	if !code.Have[m.Index] {
@@ -257,7 +292,9 @@ func (k *Keeper) UploadCode(c context.Context, m *types.MsgUploadCode) (*types.M
 			return nil, err
 		}
 		code.Have[m.Index] = true
-		k.mq.Bodies().Stage(chunkKey(mf.Code, m.Index), m.Chunk)
+		if err := k.mq.Stage(ctx, chunkKey(mf.Code, m.Index), m.Chunk); err != nil {
+			return nil, err
+		}
 	}
 	return &types.MsgUploadCodeResponse{Missing: uint32(code.Missing())}, set(ctx, k, proto.KeyCode(mf.Code), code)
 }
@@ -286,6 +323,13 @@ func checkEnvelope(env []byte) error {
 	return nil
 }
 
+// room is how many messages the block may still hold for a cluster: all messages of
+// one height are answered in one receipt.
+func (k *Keeper) room(ctx sdk.Context, c proto.ClusterID) (uint64, error) {
+	n, err := k.mq.InBlock(ctx, proto.TopicCluster(c))
+	return proto.MaxReceiptItems - min(n, proto.MaxReceiptItems), err
+}
+
 // accept checks what a command and a constructor have in common and holds the money.
 func (k *Keeper) accept(ctx sdk.Context, payer sdk.AccAddress, cluster uint32, epoch uint64, tier uint32, deposit uint64, env []byte) (*proto.Cluster, *proto.CommandRecord, error) {
 	c, err := k.Cluster(ctx, proto.ClusterID(cluster))
@@ -305,6 +349,11 @@ func (k *Keeper) accept(ctx sdk.Context, payer sdk.AccAddress, cluster uint32, e
 	if err := checkEnvelope(env); err != nil {
 		return nil, nil, err
 	}
+	if room, err := k.room(ctx, c.ID); err != nil {
+		return nil, nil, err
+	} else if room == 0 {
+		return nil, nil, ErrBusy.Wrap(c.ID.String())
+	}
 	p, err := k.Params(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -322,9 +371,9 @@ func (k *Keeper) accept(ctx sdk.Context, payer sdk.AccAddress, cluster uint32, e
 // PushCommand appends a sealed command.
 func (k *Keeper) PushCommand(c context.Context, m *types.MsgPushCommand) (*types.MsgPushCommandResponse, error) {
 	ctx := sdk.UnwrapSDKContext(c)
-	payer, err := sdk.AccAddressFromBech32(m.Payer)
+	payer, err := account(m.Payer)
 	if err != nil {
-		return nil, ErrMalformed.Wrap(err.Error())
+		return nil, err
 	}
 	cl, rec, err := k.accept(ctx, payer, m.Cluster, m.Epoch, m.GasTier, m.DepositLimit, m.Envelope)
 	if err != nil {
@@ -342,9 +391,9 @@ func (k *Keeper) PushCommand(c context.Context, m *types.MsgPushCommand) (*types
 // Deploy makes a contract.
 func (k *Keeper) Deploy(c context.Context, m *types.MsgDeploy) (*types.MsgDeployResponse, error) {
 	ctx := sdk.UnwrapSDKContext(c)
-	deployer, err := sdk.AccAddressFromBech32(m.Deployer)
+	deployer, err := account(m.Deployer)
 	if err != nil {
-		return nil, ErrMalformed.Wrap(err.Error())
+		return nil, err
 	}
 	if len(m.CodeHash) != 32 || len(m.Salt) > 64 {
 		return nil, ErrMalformed.Wrapf("code hash of %d bytes, salt of %d", len(m.CodeHash), len(m.Salt))
@@ -375,9 +424,12 @@ func (k *Keeper) Deploy(c context.Context, m *types.MsgDeploy) (*types.MsgDeploy
 	if err := set(ctx, k, pendingKey(ct.ID), rec); err != nil {
 		return nil, err
 	}
-	if votes(code.Prepared, cl) >= cl.Majority() {
+	switch {
+	case votes(code.Prepared, cl) >= cl.Majority():
 		err = k.start(ctx, ct)
-	} else {
+	case hopeless(code, cl):
+		err = ErrRefused.Wrapf("%x in cluster %s", m.CodeHash, cl.ID)
+	default:
 		err = k.wait(ctx, cl, ct, code)
 	}
 	return &types.MsgDeployResponse{Contract: ct.ID[:]}, err
@@ -392,6 +444,12 @@ func votes(list []proto.CodeVote, c *proto.Cluster) (n int) {
 		}
 	}
 	return n
+}
+
+// hopeless reports whether so many seats refused the code that no majority can
+// prepare it any more.
+func hopeless(code *proto.Code, c *proto.Cluster) bool {
+	return max(len(c.Seats), int(c.SeatsWanted))-votes(code.Refused, c) < c.Majority()
 }
 
 // wait files a contract under its code; the first one announces the code.

@@ -3,9 +3,11 @@ package contracts
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"cosmossdk.io/math"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/phala-go/phala/crypto/commkey"
@@ -51,7 +53,9 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 		return k.receipt(ctx, c, from, e)
 	case proto.PostOutputs:
 		for i := range e.Outputs {
-			k.mq.Bodies().Stage(outputKey(c.ID, e.Outputs[i].Seq, from.Worker), e.Outputs[i].Marshal())
+			if err := k.mq.Stage(ctx, outputKey(c.ID, e.Outputs[i].Seq, from.Worker), e.Outputs[i].Marshal()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -84,8 +88,10 @@ func (k *Keeper) epochKey(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, e
 }
 
 // codeVote counts a seat's word for a code. When a majority prepared it, the
-// contracts that wait for it start; when a majority refused it, they are refused
-// and their escrow returns.
+// contracts that wait for it start; when so many refused it that no majority can
+// prepare it, they are refused and their escrow returns. EndBlock does that: the work
+// is as large as the number of contracts, and whoever deploys them must not make a
+// worker's outbox too expensive to submit.
 func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, hash proto.Hash, ok bool) error {
 	code, err := get(ctx, k, proto.KeyCode(hash), proto.ParseCode)
 	if err != nil {
@@ -110,33 +116,95 @@ func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, h
 	if err := set(ctx, k, proto.KeyCode(hash), code); err != nil {
 		return err
 	}
-	if votes(*list, c) != c.Majority() {
+	var decided byte
+	switch {
+	case ok && votes(code.Prepared, c) >= c.Majority():
+		decided = 1
+	case ok || !hopeless(code, c):
 		return nil
 	}
-	s, prefix := k.store.OpenKVStore(ctx), waitPrefix(c.ID, hash)
-	var waiting []proto.ContractID
-	err = kv.Each(s, prefix, func(key, _ []byte) (bool, error) {
-		waiting = append(waiting, proto.ContractID(key))
+	s := k.store.OpenKVStore(ctx)
+	waiting := false
+	err = kv.Each(s, waitPrefix(c.ID, hash), func(_, _ []byte) (bool, error) { waiting = true; return false, nil })
+	if err != nil || !waiting {
+		return err
+	}
+	return s.Set(decidedKey(c.ID, hash), []byte{decided})
+}
+
+// Bounds of what startDecided does in one block.
+const (
+	startsPerBlock     = 256
+	startBytesPerBlock = 4 << 20
+)
+
+// startDecided starts or refuses contracts whose code was decided, as many as a block
+// has room for; the others follow in the next blocks.
+func (k *Keeper) startDecided(ctx sdk.Context) error {
+	s := k.store.OpenKVStore(ctx)
+	type decision struct {
+		cluster  proto.ClusterID
+		code     proto.Hash
+		prepared bool
+	}
+	var decisions []decision
+	err := kv.Each(s, decidedPrefix, func(key, v []byte) (bool, error) {
+		decisions = append(decisions, decision{proto.ClusterID(binary.BigEndian.Uint32(key)), proto.Hash(key[4:]), v[0] == 1})
 		return true, nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, id := range waiting {
-		ct, err := get(ctx, k, proto.KeyContract(id), proto.ParseContract)
+	left, bytesLeft := startsPerBlock, startBytesPerBlock
+	for _, d := range decisions {
+		room, err := k.room(ctx, d.cluster)
 		if err != nil {
 			return err
 		}
-		if err := s.Delete(append(prefix[:len(prefix):len(prefix)], id[:]...)); err != nil {
-			return err
-		}
-		if ok {
-			err = k.start(ctx, ct)
-		} else {
-			err = k.refuse(ctx, ct)
-		}
+		prefix := waitPrefix(d.cluster, d.code)
+		var waiting []proto.ContractID
+		done := true
+		err = kv.Each(s, prefix, func(key, _ []byte) (bool, error) {
+			if left == 0 || (d.prepared && room == 0) {
+				done = false
+				return false, nil
+			}
+			left, room = left-1, room-1
+			waiting = append(waiting, proto.ContractID(key))
+			return true, nil
+		})
 		if err != nil {
 			return err
+		}
+		for _, id := range waiting {
+			if bytesLeft <= 0 {
+				done = false
+				break
+			}
+			ct, err := get(ctx, k, proto.KeyContract(id), proto.ParseContract)
+			if err != nil {
+				return err
+			}
+			bytesLeft -= len(ct.Command.Envelope)
+			act := k.refuse
+			if d.prepared {
+				act = k.start
+			}
+			cached, write := ctx.CacheContext()
+			if err := act(cached, ct); err != nil {
+				// One contract that cannot go on must not stop the chain.
+				ctx.EventManager().EmitEvent(sdk.NewEvent("contract_failed", sdk.NewAttribute("contract", id.String()), sdk.NewAttribute("reason", err.Error())))
+			} else {
+				write()
+			}
+			if err := s.Delete(append(prefix[:len(prefix):len(prefix)], id[:]...)); err != nil {
+				return err
+			}
+		}
+		if done {
+			if err := s.Delete(decidedKey(d.cluster, d.code)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -148,17 +216,17 @@ func (k *Keeper) refuse(ctx sdk.Context, ct *proto.Contract) error {
 		return err
 	}
 	ct.Phase = proto.ContractRefused
-	if err := k.pay(ctx, rec.Payer, rec.Escrow); err != nil {
+	if err := k.pay(ctx, rec.Payer, math.NewIntFromUint64(rec.Escrow)); err != nil {
 		return err
 	}
 	return errors.Join(set(ctx, k, proto.KeyContract(ct.ID), ct), k.store.OpenKVStore(ctx).Delete(pendingKey(ct.ID)))
 }
 
-func (k *Keeper) pay(ctx sdk.Context, to []byte, amount uint64) error {
-	if amount == 0 {
+func (k *Keeper) pay(ctx sdk.Context, to []byte, amount math.Int) error {
+	if amount.IsZero() {
 		return nil
 	}
-	return k.bank.SendCoinsFromModuleToAccount(ctx, ModuleName, to, coins(amount))
+	return k.bank.SendCoinsFromModuleToAccount(ctx, ModuleName, to, sdk.NewCoins(sdk.NewCoin(Denom, amount)))
 }
 
 // receipt counts a seat's receipt and finalises what a majority agrees on, in order.
@@ -195,14 +263,34 @@ func (k *Keeper) receipt(ctx sdk.Context, c *proto.Cluster, from mq.From, r prot
 		rec.Receipts = append(rec.Receipts, r)
 	}
 	rec.Votes = append(rec.Votes, proto.ReceiptVote{Worker: from.Worker, OutboxSeq: from.Seq, Digest: digest, Signature: from.Signature})
-	if len(rec.Receipts) > 1 && !known {
-		ctx.EventManager().EmitEvent(sdk.NewEvent("receipt_diverged", sdk.NewAttribute("cluster", c.ID.String()),
-			sdk.NewAttribute("from_seq", fmt.Sprint(r.FromSeq)), sdk.NewAttribute("worker", from.Worker.String())))
-	}
 	if err := set(ctx, k, key, rec); err != nil {
 		return err
 	}
+	if rec.Final {
+		diverged(ctx, c.ID, rec, rec.Votes[len(rec.Votes)-1:])
+		return nil
+	}
+	if len(rec.Receipts) > 1 && !known {
+		// Nobody can say yet who is wrong: both sides are named with what they said.
+		for _, v := range rec.Votes {
+			ctx.EventManager().EmitEvent(receiptEvent("receipt_disputed", c.ID, r.FromSeq, sdk.NewAttribute("worker", v.Worker.String()), sdk.NewAttribute("digest", v.Digest.String())))
+		}
+	}
 	return k.finalise(ctx, c)
+}
+
+func receiptEvent(kind string, c proto.ClusterID, from uint64, more ...sdk.Attribute) sdk.Event {
+	return sdk.NewEvent(kind, append([]sdk.Attribute{sdk.NewAttribute("cluster", c.String()), sdk.NewAttribute("from_seq", fmt.Sprint(from))}, more...)...)
+}
+
+// diverged names the seats among votes that said otherwise than the final receipt.
+func diverged(ctx sdk.Context, c proto.ClusterID, rec *proto.ReceiptRecord, votes []proto.ReceiptVote) {
+	final := proto.Hash(sha256.Sum256(proto.MarshalEntry(rec.Receipts[rec.Agreed])))
+	for _, v := range votes {
+		if v.Digest != final {
+			ctx.EventManager().EmitEvent(receiptEvent("receipt_diverged", c, rec.Receipts[rec.Agreed].FromSeq, sdk.NewAttribute("worker", v.Worker.String())))
+		}
+	}
 }
 
 // finalise makes receipts final from the first one that is not, as far as a
@@ -239,18 +327,14 @@ func (k *Keeper) finalise(ctx sdk.Context, c *proto.Cluster) error {
 		if err := errors.Join(set(ctx, k, key, rec), set(ctx, k, proto.KeyCluster(c.ID), c)); err != nil {
 			return err
 		}
-		ctx.EventManager().EmitEvent(sdk.NewEvent("receipt_final", sdk.NewAttribute("cluster", c.ID.String()),
-			sdk.NewAttribute("from_seq", fmt.Sprint(r.FromSeq)), sdk.NewAttribute("to_seq", fmt.Sprint(r.ToSeq))))
+		ctx.EventManager().EmitEvent(receiptEvent("receipt_final", c.ID, r.FromSeq, sdk.NewAttribute("to_seq", fmt.Sprint(r.ToSeq))))
+		diverged(ctx, c.ID, rec, rec.Votes)
 	}
 }
 
 // settle pays the operators of the seats that agreed and returns the rest of each
 // command's escrow. What does not divide evenly goes to the first of them.
 func (k *Keeper) settle(ctx sdk.Context, c *proto.Cluster, r *proto.Receipt, rec *proto.ReceiptRecord, digest proto.Hash) error {
-	p, err := k.Params(ctx)
-	if err != nil {
-		return err
-	}
 	var operators [][]byte
 	for _, v := range rec.Votes {
 		if v.Digest != digest || !c.HasSeat(v.Worker) {
@@ -262,7 +346,7 @@ func (k *Keeper) settle(ctx sdk.Context, c *proto.Cluster, r *proto.Receipt, rec
 		}
 		operators = append(operators, w.Operator)
 	}
-	var earned uint64
+	earned := math.ZeroInt() // of up to 4096 commands: may not fit into 64 bits
 	for i, item := range r.Items {
 		seq := r.FromSeq + uint64(i)
 		cmd, err := get(ctx, k, proto.KeyCommand(c.ID, seq), proto.ParseCommandRecord)
@@ -272,17 +356,17 @@ func (k *Keeper) settle(ctx sdk.Context, c *proto.Cluster, r *proto.Receipt, rec
 		if cmd == nil || cmd.Done {
 			continue // a message that is not a command
 		}
-		cmd.Done, cmd.Charged = true, chargeFor(cmd, min(p.BaseFee, cmd.Escrow), item.GasBucket)
-		earned += cmd.Charged
-		if err := errors.Join(k.pay(ctx, cmd.Payer, cmd.Escrow-cmd.Charged), set(ctx, k, proto.KeyCommand(c.ID, seq), cmd)); err != nil {
+		cmd.Done, cmd.Charged = true, chargeFor(cmd, item.GasBucket)
+		earned = earned.Add(math.NewIntFromUint64(cmd.Charged))
+		if err := errors.Join(k.pay(ctx, cmd.Payer, math.NewIntFromUint64(cmd.Escrow-cmd.Charged)), set(ctx, k, proto.KeyCommand(c.ID, seq), cmd)); err != nil {
 			return err
 		}
 	}
-	share := earned / uint64(len(operators))
+	share := earned.QuoRaw(int64(len(operators)))
 	for i, o := range operators {
 		amount := share
 		if i == 0 {
-			amount += earned - share*uint64(len(operators))
+			amount = earned.Sub(share.MulRaw(int64(len(operators) - 1)))
 		}
 		if err := k.pay(ctx, o, amount); err != nil {
 			return err

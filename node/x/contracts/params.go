@@ -54,8 +54,14 @@ func (p *Params) escrowFor(tier uint8) uint64 {
 }
 
 // chargeFor is what a command cost: the base fee, and the upper end of its gas
-// bucket, never more than was held.
-func chargeFor(c *proto.CommandRecord, baseFee uint64, bucket uint8) uint64 {
-	gas := min(proto.GasOfBucket(bucket), proto.TierGas(c.GasTier))
-	return min(c.Escrow, baseFee+(gas>>20+(gas&(1<<20-1)+1<<20-1)>>20)*c.GasPrice)
+// bucket, at the prices of when it was pushed; never more than was held. The base fee
+// is what the escrow holds beside the tier's gas.
+func chargeFor(c *proto.CommandRecord, bucket uint8) uint64 {
+	tier := proto.TierGas(c.GasTier)
+	gas := min(proto.GasOfBucket(bucket), tier)
+	units := gas >> 20
+	if gas&(1<<20-1) != 0 {
+		units++ // every begun 2^20
+	}
+	return c.Escrow - (tier>>20-units)*c.GasPrice
 }

@@ -104,6 +104,14 @@ func (b *Bodies) Delete(prefix []byte, below uint64) (int, error) {
 	return len(keys), batch.Write()
 }
 
+// hasKind reports whether a key is of a kind that the side database holds: "b/" the
+// body of a message, "c/" a chunk of code, "o/" a sealed output.
+func hasKind(key []byte) bool {
+	return len(key) > 2 && key[1] == '/' && (key[0] == 'b' || key[0] == 'c' || key[0] == 'o')
+}
+
+func isBody(key []byte) bool { return hasKind(key) && key[0] == 'b' }
+
 // bodyPrefix is where a topic's bodies are; a body's key ends in its sequence.
 func bodyPrefix(topic string) []byte { return append(append([]byte("b/"), topic...), 0) }
 

@@ -8,6 +8,7 @@ import (
 
 	"cosmossdk.io/core/store"
 	sdkerrors "cosmossdk.io/errors"
+	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/phala-go/phala/crypto/identity"
@@ -104,10 +105,11 @@ func (k *Keeper) Cursor(ctx context.Context, topic string) (proto.Cursor, error)
 }
 
 // Transient keys: "n" counts the block's messages, "c/"+topic those of a topic,
-// "m/"+number holds one.
+// "m/"+number holds one, "s/"+key a body that is not a message.
 var (
 	tCount   = []byte("n")
 	tMessage = []byte("m/")
+	tBody    = []byte("s/")
 )
 
 func getU64(s store.KVStore, key []byte) (uint64, error) {
@@ -130,6 +132,10 @@ func (k *Keeper) Append(ctx sdk.Context, topic string, sender []byte, e proto.Ev
 	if len(payload) > proto.MaxPayload || len(sender) > proto.MaxSender {
 		return 0, ErrTooLarge.Wrapf("%d bytes to %s", len(payload), topic)
 	}
+	// An enclave stops at a message that it cannot decode: none may enter a topic.
+	if _, err := proto.ParseEvent(payload); err != nil {
+		return 0, ErrTooLarge.Wrapf("to %s: %v", topic, err)
+	}
 	t := k.transient.OpenTransientStore(ctx)
 	n, err := getU64(t, tCount)
 	if err != nil {
@@ -147,14 +153,28 @@ func (k *Keeper) Append(ctx sdk.Context, topic string, sender []byte, e proto.Ev
 		t.Set(counter, binary.BigEndian.AppendUint64(nil, in+1)))
 }
 
+// InBlock is how many messages the block that executes has for a topic so far.
+func (k *Keeper) InBlock(ctx sdk.Context, topic string) (uint64, error) {
+	return getU64(k.transient.OpenTransientStore(ctx), append([]byte("c/"), topic...))
+}
+
+// Stage adds a body that is not a message (a chunk of code, a sealed output) to the
+// block that executes. It waits in the transient store, so that a transaction that
+// fails, or is only simulated, leaves nothing on the disk. It costs no gas: its bytes
+// were paid for as bytes of the transaction.
+func (k *Keeper) Stage(ctx sdk.Context, key, value []byte) error {
+	t := k.transient.OpenTransientStore(ctx.WithGasMeter(storetypes.NewInfiniteGasMeter()))
+	return t.Set(append(append([]byte(nil), tBody...), key...), value)
+}
+
 // BeginBlock forgets what an earlier execution of this height staged.
 func (k *Keeper) BeginBlock(sdk.Context) { k.bodies.Begin() }
 
 // EndBlock folds the block's messages into the heads of their topics, in the order
 // in which they were appended. It runs after every module that appends.
 func (k *Keeper) EndBlock(ctx sdk.Context) error {
-	s := k.store.OpenKVStore(ctx)
-	return kv.Each(k.transient.OpenTransientStore(ctx), tMessage, func(_, body []byte) (bool, error) {
+	s, t := k.store.OpenKVStore(ctx), k.transient.OpenTransientStore(ctx)
+	err := kv.Each(t, tMessage, func(_, body []byte) (bool, error) {
 		m, err := proto.ParseMessage(body)
 		if err != nil {
 			return false, err
@@ -169,12 +189,26 @@ func (k *Keeper) EndBlock(ctx sdk.Context) error {
 		k.bodies.Stage(bodyKey(m.Topic, m.Seq), body)
 		return true, s.Set(proto.KeyTopic(m.Topic), c.Marshal())
 	})
+	if err != nil {
+		return err
+	}
+	return kv.Each(t, tBody, func(key, body []byte) (bool, error) {
+		k.bodies.Stage(key, body)
+		return true, nil
+	})
 }
 
 // NextOutbox returns the sequence that the chain expects next from a worker.
 func (k *Keeper) NextOutbox(ctx context.Context, w proto.WorkerID) (uint64, error) {
 	n, err := getU64(k.store.OpenKVStore(ctx), proto.KeyOutbox(w))
 	return max(n, 1), err
+}
+
+// OpenOutbox makes a worker's outbox, so that its sequence is provable from the
+// start: an enclave resumes from what the chain proves, never from what a relayer
+// says.
+func (k *Keeper) OpenOutbox(ctx context.Context, w proto.WorkerID) error {
+	return k.store.OpenKVStore(ctx).Set(proto.KeyOutbox(w), binary.BigEndian.AppendUint64(nil, 1))
 }
 
 // checkRun checks a run against the chain's sequence and returns the number of
@@ -218,6 +252,11 @@ func (k *Keeper) SubmitOutbox(c context.Context, m *types.MsgSubmitOutbox) (*typ
 	if err != nil {
 		return nil, err
 	}
+	if old == len(m.Entries) {
+		// Nothing shows that whoever submits this has heard from the worker.
+		next, err := k.NextOutbox(ctx, w)
+		return &types.MsgSubmitOutboxResponse{NextSeq: next}, err
+	}
 	known, err := k.registry.Heard(ctx, w)
 	if err != nil {
 		return nil, err
@@ -231,35 +270,35 @@ func (k *Keeper) SubmitOutbox(c context.Context, m *types.MsgSubmitOutbox) (*typ
 		if err := verifyEntry(ctx.ChainID(), w, seq, e); err != nil {
 			return nil, err
 		}
-		entry, err := proto.ParseEntry(e.Payload)
-		if err != nil {
-			return nil, ErrMalformed.Wrapf("entry %d of %s: %v", seq, w, err)
-		}
 		cached, write := ctx.CacheContext()
-		if err := k.handle(cached, From{w, seq, e.Payload, [64]byte(e.Signature)}, entry); err != nil {
+		if err := k.give(cached, From{w, seq, e.Payload, [64]byte(e.Signature)}); err != nil {
 			ctx.EventManager().EmitEvent(sdk.NewEvent("outbox_refused", sdk.NewAttribute("worker", w.String()),
 				sdk.NewAttribute("seq", fmt.Sprint(seq)), sdk.NewAttribute("reason", err.Error())))
 			continue
 		}
 		write()
 	}
-	next := m.FirstSeq + uint64(max(old, len(m.Entries)))
-	if old < len(m.Entries) {
-		if err := k.store.OpenKVStore(ctx).Set(proto.KeyOutbox(w), binary.BigEndian.AppendUint64(nil, next)); err != nil {
-			return nil, err
-		}
-	} else if next, err = k.NextOutbox(ctx, w); err != nil {
-		return nil, err
+	next := m.FirstSeq + uint64(len(m.Entries))
+	return &types.MsgSubmitOutboxResponse{NextSeq: next}, k.store.OpenKVStore(ctx).Set(proto.KeyOutbox(w), binary.BigEndian.AppendUint64(nil, next))
+}
+
+// give decodes a signed entry and hands it over. One that this chain cannot decode,
+// from a newer enclave for example, is refused like any other.
+func (k *Keeper) give(ctx sdk.Context, from From) error {
+	entry, err := proto.ParseEntry(from.Payload)
+	if err != nil {
+		return ErrMalformed.Wrap(err.Error())
 	}
-	return &types.MsgSubmitOutboxResponse{NextSeq: next}, nil
+	return k.handle(ctx, from, entry)
 }
 
 // FreeEntries is how many outbox entries of one worker a block takes without a fee.
 const FreeEntries = 64
 
 // Free reports whether a run is carried without a fee: it brings at least one new
-// entry, the first of them is signed by a registered worker, and the worker's quota
-// of this block has room. It is asked before the transaction runs.
+// entry, the worker is registered and its quota of this block has room, and the
+// worker signed every new entry: what is not signed would use up the quota and then
+// fail. It is asked before the transaction runs.
 func (k *Keeper) Free(ctx sdk.Context, m *types.MsgSubmitOutbox) (bool, error) {
 	old, w, err := k.checkRun(ctx, m)
 	if err != nil {
@@ -268,22 +307,25 @@ func (k *Keeper) Free(ctx sdk.Context, m *types.MsgSubmitOutbox) (bool, error) {
 	if old == len(m.Entries) {
 		return false, ErrNoNewEntries.Wrapf("of %s up to %d", w, m.FirstSeq+uint64(old)-1)
 	}
-	if err := verifyEntry(ctx.ChainID(), w, m.FirstSeq+uint64(old), &m.Entries[old]); err != nil {
-		return false, err
-	}
-	known, err := k.registry.Heard(ctx, w)
-	if err != nil || !known {
-		return false, err
-	}
 	t := k.transient.OpenTransientStore(ctx)
 	key := append([]byte("f/"), w[:]...)
 	used, err := getU64(t, key)
 	if err != nil {
 		return false, err
 	}
-	used += uint64(len(m.Entries) - old)
-	if used > FreeEntries {
+	if used += uint64(len(m.Entries) - old); used > FreeEntries {
 		return false, nil
+	}
+	// An unknown worker's signatures are not worth checking. What Heard writes goes with
+	// the transaction when one of them is wrong.
+	known, err := k.registry.Heard(ctx, w)
+	if err != nil || !known {
+		return false, err
+	}
+	for i := old; i < len(m.Entries); i++ {
+		if err := verifyEntry(ctx.ChainID(), w, m.FirstSeq+uint64(i), &m.Entries[i]); err != nil {
+			return false, err
+		}
 	}
 	return true, t.Set(key, binary.BigEndian.AppendUint64(nil, used))
 }

@@ -97,7 +97,7 @@ func (Module) DefaultGenesis(codec.JSONCodec) json.RawMessage {
 // ValidateGenesis checks a genesis.
 func (Module) ValidateGenesis(_ codec.JSONCodec, _ client.TxEncodingConfig, b json.RawMessage) error {
 	var g Genesis
-	if err := json.Unmarshal(b, &g); err != nil {
+	if err := kv.StrictJSON(b, &g); err != nil {
 		return fmt.Errorf("mq genesis: %w", err)
 	}
 	_, err := g.check()
@@ -116,10 +116,16 @@ func (g *Genesis) check() (map[string]proto.Cursor, error) {
 		}
 		topics[t.Topic] = proto.Cursor{Seq: t.Seq, Head: proto.Hash(head)}
 	}
+	workers := map[proto.WorkerID]bool{}
 	for _, o := range g.Outbox {
-		if b, err := hex.DecodeString(o.Worker); err != nil || len(b) != 32 || o.Next == 0 {
+		b, err := hex.DecodeString(o.Worker)
+		if err != nil || len(b) != 32 || o.Next == 0 {
 			return nil, fmt.Errorf("mq genesis: outbox of %q is malformed", o.Worker)
 		}
+		if workers[proto.WorkerID(b)] {
+			return nil, fmt.Errorf("mq genesis: outbox of %q twice", o.Worker)
+		}
+		workers[proto.WorkerID(b)] = true
 	}
 	return topics, nil
 }
@@ -127,8 +133,7 @@ func (g *Genesis) check() (map[string]proto.Cursor, error) {
 // InitGenesis writes the state.
 func (m Module) InitGenesis(ctx sdk.Context, _ codec.JSONCodec, b json.RawMessage) {
 	var g Genesis
-	err := json.Unmarshal(b, &g)
-	if err != nil {
+	if err := kv.StrictJSON(b, &g); err != nil {
 		panic(err)
 	}
 	topics, err := g.check()
@@ -137,7 +142,14 @@ func (m Module) InitGenesis(ctx sdk.Context, _ codec.JSONCodec, b json.RawMessag
 	}
 	s := m.K.store.OpenKVStore(ctx)
 	for _, t := range g.Topics {
-		if err := s.Set(proto.KeyTopic(t.Topic), topics[t.Topic].Marshal()); err != nil {
+		c := topics[t.Topic].Marshal()
+		if err := s.Set(proto.KeyTopic(t.Topic), c); err != nil {
+			panic(err)
+		}
+		if t.Seq == 0 {
+			continue
+		}
+		if err := s.Set(keyStart(t.Topic), c); err != nil {
 			panic(err)
 		}
 	}

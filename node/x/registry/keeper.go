@@ -83,6 +83,7 @@ var (
 func keyBlock(h uint64) []byte         { return binary.BigEndian.AppendUint64([]byte("h/"), h) }
 func keyMachine(m [32]byte) []byte     { return append([]byte("x/"), m[:]...) }
 func keyDated(w proto.WorkerID) []byte { return append([]byte("l/"), w[:]...) }
+func keyOn(w proto.WorkerID) []byte    { return append([]byte("y/"), w[:]...) }
 
 // Params returns the parameters.
 func (k *Keeper) Params(ctx context.Context) (Params, error) {
@@ -330,11 +331,11 @@ func (k *Keeper) admit(ctx sdk.Context, p *Params, reg *proto.Registration, v *V
 	if has, err := k.mq.HasTopic(ctx, topic); err != nil {
 		return err
 	} else if !has {
-		if err := k.mq.CreateTopic(ctx, topic); err != nil {
+		if err := errors.Join(k.mq.CreateTopic(ctx, topic), k.mq.OpenOutbox(ctx, reg.Worker)); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(k.set(ctx, w), s.Set(keyMachine(v.Machine), reg.Worker[:]),
+	if err := errors.Join(k.set(ctx, w), k.place(ctx, reg.Worker, v.Machine),
 		s.Set(keyDated(reg.Worker), binary.BigEndian.AppendUint64(nil, reg.Height))); err != nil {
 		return err
 	}
@@ -347,6 +348,46 @@ func (k *Keeper) admit(ctx sdk.Context, p *Params, reg *proto.Registration, v *V
 	ctx.EventManager().EmitEvent(sdk.NewEvent("worker_registered", sdk.NewAttribute("worker", reg.Worker.String()),
 		sdk.NewAttribute("role", reg.Role.String()), sdk.NewAttribute("simulated", fmt.Sprint(v.Simulated))))
 	return err
+}
+
+// place notes on which machine a worker runs: x/ maps machines to workers, y/ workers
+// to machines. The worker that had the machine before is not admitted any more, or its
+// outbox could bring it back beside the new one; the machine that the worker left is
+// free.
+func (k *Keeper) place(ctx sdk.Context, id proto.WorkerID, machine [32]byte) error {
+	s := k.store.OpenKVStore(ctx)
+	holder, err := s.Get(keyMachine(machine))
+	if err != nil {
+		return err
+	}
+	if holder != nil && !bytes.Equal(holder, id[:]) {
+		w, err := k.Worker(ctx, proto.WorkerID(holder))
+		if err != nil {
+			return err
+		}
+		if w != nil {
+			w.Expires = min(w.Expires, uint64(ctx.BlockHeight()))
+			if err := k.set(ctx, w); err != nil {
+				return err
+			}
+		}
+	}
+	left, err := s.Get(keyOn(id))
+	if err != nil {
+		return err
+	}
+	if left != nil && !bytes.Equal(left, machine[:]) {
+		holder, err := s.Get(keyMachine([32]byte(left)))
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(holder, id[:]) {
+			if err := s.Delete(keyMachine([32]byte(left))); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(s.Set(keyMachine(machine), id[:]), s.Set(keyOn(id), machine[:]))
 }
 
 // Heard notes that a worker's outbox spoke.
@@ -434,7 +475,14 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 		} else if target == nil {
 			return ErrNotRegistered.Wrap(e.Worker.String())
 		}
-		_, err := k.mq.Append(ctx, proto.TopicWorker(e.Worker), from.Worker[:], proto.KeysReleased{Gatekeeper: from.Worker, Release: from.Payload})
+		master, err := k.store.OpenKVStore(ctx).Get(proto.KeyMasterKey())
+		if err != nil {
+			return err
+		}
+		if master == nil {
+			return ErrRole.Wrap("there is no master key yet")
+		}
+		_, err = k.mq.Append(ctx, proto.TopicWorker(e.Worker), from.Worker[:], proto.KeysReleased{Gatekeeper: from.Worker, Master: [32]byte(master), Release: from.Payload})
 		return err
 	}
 	return ErrMalformed.Wrapf("entry %T", entry)

@@ -41,8 +41,14 @@ func DefaultParams() Params {
 		AttestationBlocks: 400_000, LeaseBlocks: 1200, WorstLevel: 5, RegistrationsPerBlock: 8}
 }
 
+// maxBlocks keeps every sum of a height and a number of blocks far below 2^64.
+const maxBlocks = 1 << 40
+
 // Validate checks parameters.
 func (p *Params) Validate() error {
+	if max(p.RecentBlocks, p.AttestationBlocks, p.LeaseBlocks) > maxBlocks {
+		return fmt.Errorf("registry params: recent_blocks, attestation_blocks and lease_blocks are at most %d", uint64(maxBlocks))
+	}
 	if p.RecentBlocks == 0 || p.AttestationBlocks == 0 || p.LeaseBlocks == 0 || p.RegistrationsPerBlock == 0 {
 		return fmt.Errorf("registry params: recent_blocks, attestation_blocks, lease_blocks and registrations_per_block must be positive")
 	}

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/contract"
+	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/internal/devnet"
+	"github.com/phala-go/phala/proto"
+)
+
+func runCall(ctx context.Context, a *app, args []string) error {
+	f := a.flags("phala call CONTRACT METHOD [ARG]", "Seals a command, sends it through the chain and waits until a majority of the cluster's seats signed the\nsame receipt. Exits 1 when the contract refused.")
+	show := f.String("show", "", "chain: also show what a node's operator sees of it")
+	gas := f.Uint64("gas", client.DefaultGas, "gas limit")
+	expiry := f.Uint64("expiry", client.DefaultExpiry, "blocks within which it may run")
+	pos, err := need(f, args, 2, 64)
+	if err != nil {
+		return ignoreHelp(err)
+	}
+	c, s, err := a.open()
+	if err != nil {
+		return err
+	}
+	id, err := contractID(s, pos[0])
+	if err != nil {
+		return err
+	}
+	arg, err := argument(ctx, c, id, pos[1], "command", pos[2:])
+	if err != nil {
+		return err
+	}
+	input, err := client.Input(pos[1], arg)
+	if err != nil {
+		return err
+	}
+	p, err := c.Push(ctx, id, input, client.CallOptions{GasLimit: *gas, Expiry: *expiry})
+	if err != nil {
+		return err
+	}
+	r, err := c.Wait(ctx, p)
+	var refused *client.CallError
+	if err != nil && !errors.As(err, &refused) {
+		return err
+	}
+	v := struct {
+		*client.Receipt
+		Return json.RawMessage `json:"return,omitempty"`
+	}{r, jsonOrString(r.Return)}
+	perr := a.print(v, func(w io.Writer) {
+		if *show == "chain" {
+			showChain(w, p, input)
+		}
+		if refused == nil {
+			fmt.Fprintf(w, "%s\n", r.Return)
+		}
+		fmt.Fprintf(w, "receipt: %s, height %d, message %d of cluster %s, gas %d, signed by %d of its seats\n", r.Status, r.Height, r.Seq, r.Cluster, r.GasUsed, r.Seats)
+		if refused != nil {
+			fmt.Fprintf(w, "refused: %s\n", r.Error)
+		}
+	})
+	if refused != nil {
+		return errors.Join(errSilent, perr)
+	}
+	return perr
+}
+
+// showChain puts side by side what the operator of a node sees and what the caller does.
+func showChain(w io.Writer, p *client.Pending, input []byte) {
+	left := []string{"cluster        " + p.Cluster.String(), "size bucket    " + strconv.Itoa(len(p.Envelope)-envelope.Overhead) + " bytes",
+		"gas tier       " + strconv.Itoa(int(p.GasTier)), "ciphertext     " + hex.EncodeToString(p.Envelope[45:59]) + "…"}
+	right := []string{"cluster        " + p.Cluster.String(), "contract       " + p.Contract.String()[:16] + "…",
+		"input          " + string(input[:min(len(input), 60)]), "nonce          " + hex.EncodeToString(p.Nonce[:])}
+	fmt.Fprintf(w, "%-48s | %s\n%-48s | %s\n", "what the node's operator sees", "what the caller sees", strings.Repeat("-", 48), strings.Repeat("-", 48))
+	for i := range left {
+		fmt.Fprintf(w, "%-48s | %s\n", left[i], right[i])
+	}
+	fmt.Fprintln(w)
+}
+
+func runQuery(ctx context.Context, a *app, args []string) error {
+	f := a.flags("phala query CONTRACT METHOD [ARG]", "Seals a query to a worker's session key and asks it. Exits 1 when the contract refused.")
+	anonymous := f.Bool("anonymous", false, "do not sign: the contract sees no caller")
+	minHeight := f.Uint64("min-height", 0, "refuse an answer from an older state")
+	pos, err := need(f, args, 2, 64)
+	if err != nil {
+		return ignoreHelp(err)
+	}
+	c, s, err := a.open()
+	if err != nil {
+		return err
+	}
+	id, err := contractID(s, pos[0])
+	if err != nil {
+		return err
+	}
+	arg, err := argument(ctx, c, id, pos[1], "query", pos[2:])
+	if err != nil {
+		return err
+	}
+	ans, err := c.Query(ctx, id, pos[1], arg, client.QueryOptions{Anonymous: *anonymous, MinHeight: *minHeight})
+	if err != nil {
+		return err
+	}
+	v := map[string]any{"return": jsonOrString(ans.Return), "height": ans.Height, "state_root": ans.StateRoot, "gas_used": ans.GasUsed, "seq": ans.Seq}
+	return a.print(v, func(w io.Writer) { fmt.Fprintf(w, "%s\n", ans.Return) })
+}
+
+// jsonOrString is b where it is JSON, else b as a JSON string.
+func jsonOrString(b []byte) json.RawMessage {
+	if len(b) == 0 {
+		return nil
+	}
+	if json.Valid(b) {
+		return b
+	}
+	s, _ := json.Marshal(string(b))
+	return s
+}
+
+// describe asks a contract what it can do.
+func describe(ctx context.Context, c *client.Client, id proto.ContractID) (*contract.Description, error) {
+	ans, err := c.Query(ctx, id, "describe", nil, client.QueryOptions{Anonymous: true})
+	if err != nil {
+		return nil, err
+	}
+	d := new(contract.Description)
+	if err := json.Unmarshal(ans.Return, d); err != nil {
+		return nil, fmt.Errorf("the contract's description: %w", err)
+	}
+	return d, nil
+}
+
+// argument makes a method's argument of what was typed, checked against the contract's
+// own description where it has one.
+func argument(ctx context.Context, c *client.Client, id proto.ContractID, method, kind string, words []string) (any, error) {
+	d, err := describe(ctx, c, id)
+	if err != nil {
+		var qe *client.QueryError
+		if !errors.As(err, &qe) {
+			return nil, err
+		}
+		return plainArgument(words, nil)
+	}
+	for _, m := range d.Methods {
+		if m.Name != method {
+			continue
+		}
+		if m.Kind != kind {
+			return nil, fmt.Errorf("%s is a %s: use phala %s", method, m.Kind, map[string]string{"command": "call", "query": "query", "init": "deploy"}[m.Kind])
+		}
+		if m.Arg == nil && len(words) > 0 {
+			return nil, fmt.Errorf("%s takes no argument", method)
+		}
+		if m.Arg != nil && len(words) == 0 {
+			return nil, fmt.Errorf("%s takes %s", method, typeText(m.Arg))
+		}
+		return plainArgument(words, m.Arg)
+	}
+	var names []string
+	for _, m := range d.Methods {
+		if m.Kind == kind {
+			names = append(names, m.Name)
+		}
+	}
+	return nil, fmt.Errorf("%s has no %s %q; it has: %s", d.Name, kind, method, strings.Join(names, ", "))
+}
+
+// plainArgument reads words as a value of a type; nil takes any JSON.
+func plainArgument(words []string, t *contract.Type) (any, error) {
+	if len(words) == 0 {
+		return nil, nil
+	}
+	if t != nil && t.Kind == "object" && !strings.HasPrefix(strings.TrimSpace(words[0]), "{") {
+		out := map[string]any{}
+		for _, w := range words {
+			name, value, ok := strings.Cut(w, "=")
+			if !ok {
+				return nil, fmt.Errorf("%q is not name=value; the argument is %s", w, typeText(t))
+			}
+			var ft *contract.Type
+			for _, f := range t.Fields {
+				if f.Name == name {
+					ft = f.Type
+				}
+			}
+			if ft == nil {
+				return nil, fmt.Errorf("no field %q; the argument is %s", name, typeText(t))
+			}
+			v, err := plainArgument([]string{value}, ft)
+			if err != nil {
+				return nil, err
+			}
+			out[name] = v
+		}
+		return out, nil
+	}
+	if len(words) > 1 {
+		return nil, fmt.Errorf("one argument is wanted, %d were given: quote a text with spaces", len(words))
+	}
+	text := t != nil && (t.Kind == "string" || t.Kind == "account")
+	if text && !(strings.HasPrefix(words[0], `"`) && json.Valid([]byte(words[0]))) {
+		return words[0], nil
+	}
+	if !json.Valid([]byte(words[0])) {
+		if t == nil {
+			return words[0], nil
+		}
+		return nil, fmt.Errorf("%q is not %s", words[0], typeText(t))
+	}
+	return json.RawMessage(words[0]), nil
+}
+
+func typeText(t *contract.Type) string {
+	switch t.Kind {
+	case "object":
+		var fields []string
+		for _, f := range t.Fields {
+			fields = append(fields, f.Name+": "+typeText(f.Type))
+		}
+		return "{" + strings.Join(fields, ", ") + "}"
+	case "list":
+		return "list of " + typeText(t.Elem)
+	case "map":
+		return "map of " + typeText(t.Elem)
+	}
+	return t.Kind
+}
+
+func runDescribe(ctx context.Context, a *app, args []string) error {
+	f := a.flags("phala describe CONTRACT", "Asks a contract what it can do.")
+	pos, err := need(f, args, 1, 1)
+	if err != nil {
+		return ignoreHelp(err)
+	}
+	c, s, err := a.open()
+	if err != nil {
+		return err
+	}
+	id, err := contractID(s, pos[0])
+	if err != nil {
+		return err
+	}
+	d, err := describe(ctx, c, id)
+	if err != nil {
+		return err
+	}
+	return a.print(d, func(w io.Writer) {
+		fmt.Fprintln(w, d.Name)
+		for _, m := range d.Methods {
+			arg, ret := "", ""
+			if m.Arg != nil {
+				arg = " " + typeText(m.Arg)
+			}
+			if m.Return != nil {
+				ret = " -> " + typeText(m.Return)
+			}
+			fmt.Fprintf(w, "  %-8s %s%s%s\n", m.Kind, m.Name, arg, ret)
+		}
+	})
+}
+
+func runDeploy(ctx context.Context, a *app, args []string) error {
+	f := a.flags("phala deploy FILE.wasm [ARG]", "Uploads a contract's code, makes a contract of it, and waits until its constructor's receipt is final.")
+	name := f.String("name", "", "name under which this devnet remembers it; the file's name without it")
+	cluster := f.Uint("cluster", 0, "cluster; the devnet's own without it")
+	salt := f.String("salt", "", "tells apart contracts of one code by one account")
+	pos, err := need(f, args, 1, 2)
+	if err != nil {
+		return ignoreHelp(err)
+	}
+	c, s, err := a.open()
+	if err != nil {
+		return err
+	}
+	module, err := os.ReadFile(pos[0])
+	if err != nil {
+		return err
+	}
+	if *name == "" {
+		*name = strings.TrimSuffix(filepath.Base(pos[0]), ".wasm")
+	}
+	if *salt == "" {
+		*salt = *name
+	}
+	id := proto.ClusterID(*cluster)
+	if id == 0 {
+		id = s.Cluster
+	}
+	arg, err := plainArgument(pos[1:], nil)
+	if err != nil {
+		return err
+	}
+	d, err := c.Deploy(ctx, id, module, []byte(*salt), arg, func(done, total int) {
+		if !a.json {
+			fmt.Fprintf(a.err, "\ruploading %d of %d", done, total)
+			if done == total {
+				fmt.Fprintln(a.err, "; the cluster's workers prepare the code")
+			}
+		}
+	})
+	var refused *client.CallError
+	if err != nil && !errors.As(err, &refused) {
+		return err
+	}
+	if refused == nil {
+		if err := devnet.Remember(a.dir, *name, d.Contract); err != nil {
+			return err
+		}
+	}
+	perr := a.print(d, func(w io.Writer) {
+		if refused != nil {
+			fmt.Fprintf(w, "the constructor ended with %s: %s\n", d.Receipt.Status, d.Receipt.Error)
+			return
+		}
+		fmt.Fprintf(w, "%s is contract %s in cluster %s (height %d, gas %d)\n", *name, d.Contract, d.Cluster, d.Receipt.Height, d.Receipt.GasUsed)
+	})
+	if refused != nil {
+		return errors.Join(errSilent, perr)
+	}
+	return perr
+}
+
+func runReceipt(ctx context.Context, a *app, args []string) error {
+	f := a.flags("phala receipt CLUSTER FROM", "Shows what the seats signed about the messages of one height, from the first message's number on.")
+	pos, err := need(f, args, 2, 2)
+	if err != nil {
+		return ignoreHelp(err)
+	}
+	cluster, err1 := strconv.ParseUint(pos[0], 10, 32)
+	seq, err2 := strconv.ParseUint(pos[1], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	c, _, err := a.open()
+	if err != nil {
+		return err
+	}
+	rec, err := c.Receipt(ctx, proto.ClusterID(cluster), seq)
+	if err != nil {
+		return err
+	}
+	return a.print(rec, func(w io.Writer) {
+		for i, r := range rec.Receipts {
+			mark := ""
+			if rec.Final && int(rec.Agreed) == i {
+				mark = " (final)"
+			}
+			fmt.Fprintf(w, "messages %d to %d: state root %s%s\n", r.FromSeq, r.ToSeq, r.StateRoot, mark)
+		}
+		for _, v := range rec.Votes {
+			fmt.Fprintf(w, "  %s signed %s\n", v.Worker, v.Digest)
+		}
+	})
+}

@@ -1,0 +1,222 @@
+// phala is the user's tool: keys, contracts, calls, queries, and a whole network on
+// one machine.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/internal/devnet"
+	"github.com/phala-go/phala/proto"
+)
+
+const usage = `phala deploys and calls confidential contracts.
+
+  phala devnet                            run the whole network on this machine
+  phala new NAME                          make a contract: code, test, ready to build
+  phala build [DIR]                       build a contract to Wasm
+  phala deploy FILE.wasm [ARG]            deploy it; ARG is what its Init takes
+  phala call CONTRACT METHOD [ARG]        run a command through the chain
+  phala query CONTRACT METHOD [ARG]       ask a worker
+  phala describe CONTRACT                 what a contract can do
+  phala receipt CLUSTER SEQ               what the seats signed about a message
+  phala keys add|list|import|export       accounts, encrypted on this disk
+  phala status                            what the network says about itself
+  phala verify [substrate …]              check the chain from its trust root, offline proofs
+
+CONTRACT is an id or a name that deploy gave. ARG is JSON; a text needs no quotes of
+its own, and an object may be given as name=value pairs. Every command takes --help
+and --output json.
+`
+
+// An app is what every command needs.
+type app struct {
+	out, err io.Writer
+	json     bool
+	dir      string // devnet folder
+	key      string // account: a name, or a secret URI
+}
+
+// errUsage: the arguments do not make sense; the message was printed.
+var errUsage = errors.New("usage")
+
+// errSilent: the failure was printed already.
+var errSilent = errors.New("failed")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil:
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	case errors.Is(err, errSilent):
+		os.Exit(1)
+	default:
+		fmt.Fprintln(os.Stderr, "phala:", err)
+		os.Exit(1)
+	}
+}
+
+type command func(ctx context.Context, a *app, args []string) error
+
+var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt,
+	"status": runStatus, "keys": runKeys, "new": runNew, "build": runBuild, "verify": runVerify}
+
+func run(ctx context.Context, args []string, out, errw io.Writer) error {
+	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
+		fmt.Fprint(out, usage)
+		return nil
+	}
+	f, ok := commands[args[0]]
+	if !ok {
+		fmt.Fprintf(errw, "phala: no command %q\n\n%s", args[0], usage)
+		return errUsage
+	}
+	return f(ctx, &app{out: out, err: errw}, args[1:])
+}
+
+// flags returns a flag set with the flags of every command. The first line of help
+// is the command's form.
+func (a *app) flags(form, help string) *flag.FlagSet {
+	f := flag.NewFlagSet("phala", flag.ContinueOnError)
+	f.SetOutput(a.err)
+	f.Usage = func() {
+		fmt.Fprintf(f.Output(), "%s\n\n%s\n\nFlags:\n", form, help)
+		f.PrintDefaults()
+	}
+	f.Func("output", "json for machine-readable output", func(s string) error {
+		a.json = s == "json"
+		if s != "json" && s != "text" {
+			return fmt.Errorf("%q is neither text nor json", s)
+		}
+		return nil
+	})
+	f.StringVar(&a.dir, "devnet", env("PHALA_DEVNET", ".devnet"), "folder of the devnet to use")
+	f.StringVar(&a.key, "key", env("PHALA_KEY", ""), "account to act as: a name from phala keys, or a secret URI; a devnet's own account without it")
+	return f
+}
+
+func env(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// parse allows flags behind the arguments, where people put them.
+func parse(f *flag.FlagSet, args []string) ([]string, error) {
+	var pos []string
+	for {
+		if err := f.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, errHelp
+			}
+			return nil, errUsage
+		}
+		if f.NArg() == 0 {
+			return pos, nil
+		}
+		if used := len(args) - f.NArg(); used > 0 && args[used-1] == "--" {
+			return append(pos, f.Args()...), nil
+		}
+		pos, args = append(pos, f.Arg(0)), f.Args()[1:]
+	}
+}
+
+// errHelp: help was asked for and printed.
+var errHelp = errors.New("help")
+
+// need parses and checks the number of arguments.
+func need(f *flag.FlagSet, args []string, least, most int) ([]string, error) {
+	pos, err := parse(f, args)
+	if err != nil {
+		return nil, err
+	}
+	if len(pos) < least || len(pos) > most {
+		f.Usage()
+		return nil, errUsage
+	}
+	return pos, nil
+}
+
+func (a *app) print(v any, text func(w io.Writer)) error {
+	if a.json {
+		e := json.NewEncoder(a.out)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	}
+	text(a.out)
+	return nil
+}
+
+// network finds the network and, where it is a devnet, its state.
+func (a *app) network() (*devnet.State, error) {
+	s, err := devnet.Load(a.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no network in %s: start one with: make devnet (or name its folder with --devnet)", a.dir)
+	}
+	return s, err
+}
+
+// open opens the network as an account.
+func (a *app) open() (*client.Client, *devnet.State, error) {
+	s, err := a.network()
+	if err != nil {
+		return nil, nil, err
+	}
+	uri := a.key
+	if uri == "" {
+		uri = s.Account
+	}
+	key, err := a.findKey(uri)
+	if err != nil {
+		return nil, nil, err
+	}
+	return client.Open(s.Network, key), s, nil
+}
+
+// findKey makes a key of a secret URI, or opens one from the key folder.
+func (a *app) findKey(name string) (*identity.KeyPair, error) {
+	if strings.ContainsAny(name, "/ ") || strings.HasPrefix(name, "0x") {
+		return identity.FromURI(name)
+	}
+	return openKey(name)
+}
+
+// contract finds a contract by id or by the name that deploy gave it.
+func contractID(s *devnet.State, name string) (proto.ContractID, error) {
+	if id, ok := s.Contracts[name]; ok {
+		return id, nil
+	}
+	var id proto.ContractID
+	if err := id.UnmarshalText([]byte(name)); err != nil {
+		var names []string
+		for n := range s.Contracts {
+			names = append(names, n)
+		}
+		return id, fmt.Errorf("no contract %q: give an id of 64 hexadecimal digits or one of the names %v", name, names)
+	}
+	return id, nil
+}
+
+// binDir is where this program is: the others are beside it.
+func binDir() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Dir(exe), nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/lightclient/grandpa/verifycli"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime"
+)
+
+// A seatStatus is one seat as the chain and the worker itself report it.
+type seatStatus struct {
+	Worker    proto.WorkerID   `json:"worker"`
+	Simulated bool             `json:"simulated"`
+	Level     uint8            `json:"level"`
+	Expires   uint64           `json:"expires"`
+	Endpoint  string           `json:"endpoint"`
+	Answers   bool             `json:"answers"`
+	Says      *pruntime.Status `json:"says,omitempty"`
+	Problem   string           `json:"problem,omitempty"`
+}
+
+type networkStatus struct {
+	Chain    string          `json:"chain"`
+	Height   int64           `json:"height"`
+	Age      float64         `json:"age_seconds"` // of the newest verified block
+	Cluster  proto.ClusterID `json:"cluster"`
+	Epoch    uint64          `json:"epoch"`
+	FinalSeq uint64          `json:"final_seq"`
+	Root     proto.Hash      `json:"final_root"`
+	Seats    []seatStatus    `json:"seats"`
+	OK       bool            `json:"ok"`
+	Problems []string        `json:"problems,omitempty"`
+}
+
+func runStatus(ctx context.Context, a *app, args []string) error {
+	f := a.flags("phala status", "Says what is verified about the chain and what the cluster's workers say. Exits 1 when something is wrong.")
+	if _, err := need(f, args, 0, 0); err != nil {
+		return ignoreHelp(err)
+	}
+	c, s, err := a.open()
+	if err != nil {
+		return err
+	}
+	h, err := c.Sync(ctx)
+	if err != nil {
+		return err
+	}
+	st := networkStatus{Chain: s.Chain, Height: h.Height, Age: time.Since(h.Time).Seconds(), Cluster: s.Cluster, OK: true}
+	wrong := func(format string, args ...any) {
+		st.OK = false
+		st.Problems = append(st.Problems, fmt.Sprintf(format, args...))
+	}
+	if st.Age > 60 {
+		wrong("the newest block is %.0f s old: is the node running?", st.Age)
+	}
+	cl, err := c.Cluster(ctx, s.Cluster)
+	if err != nil {
+		return err
+	}
+	st.Epoch, st.FinalSeq, st.Root = cl.Epoch, cl.FinalSeq, cl.FinalRoot
+	for _, id := range cl.Seats {
+		w, err := c.Worker(ctx, id)
+		if err != nil {
+			return err
+		}
+		seat := seatStatus{Worker: id, Simulated: w.Simulated, Level: w.Level, Expires: w.Expires}
+		if len(w.Endpoints) > 0 {
+			seat.Endpoint = w.Endpoints[0]
+			seat.Says, err = workerInfo(ctx, seat.Endpoint)
+		} else {
+			err = errors.New("it registered no endpoint")
+		}
+		switch {
+		case err != nil:
+			seat.Problem = err.Error()
+		case !seat.Says.Serving:
+			seat.Problem = seat.Says.Why
+		default:
+			seat.Answers = true
+		}
+		if seat.Problem != "" {
+			wrong("worker %s: %s", id, seat.Problem)
+		}
+		st.Seats = append(st.Seats, seat)
+	}
+	err = a.print(st, func(w io.Writer) {
+		fmt.Fprintf(w, "chain %s, verified height %d, %.1f s old\n", st.Chain, st.Height, st.Age)
+		fmt.Fprintf(w, "cluster %s: epoch %d, final up to message %d, state root %s\n", st.Cluster, st.Epoch, st.FinalSeq, st.Root)
+		for _, s := range st.Seats {
+			tee := fmt.Sprintf("confidence level %d", s.Level)
+			if s.Simulated {
+				tee = "SIMULATED TEE, protects nothing"
+			}
+			what := "serving"
+			if !s.Answers {
+				what = "NOT serving"
+			}
+			fmt.Fprintf(w, "  worker %s at %s: %s, %s\n", s.Worker, s.Endpoint, what, tee)
+		}
+		for _, p := range st.Problems {
+			fmt.Fprintf(w, "problem: %s\n", p)
+		}
+	})
+	if !st.OK {
+		return errors.Join(errSilent, err)
+	}
+	return err
+}
+
+func workerInfo(ctx context.Context, endpoint string) (*pruntime.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/v1/info", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	st := new(pruntime.Status)
+	return st, json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(st)
+}
+
+func runVerify(ctx context.Context, a *app, args []string) error {
+	if len(args) > 0 && args[0] == "substrate" {
+		if code := verifycli.Run(args[1:], a.out, a.err, time.Now()); code != 0 {
+			return errSilent
+		}
+		return nil
+	}
+	f := a.flags("phala verify", "Verifies the chain from its trust root to its newest block, and a state proof under it. phala verify substrate\nchecks proofs of Substrate chains, offline.")
+	if _, err := need(f, args, 0, 0); err != nil {
+		return ignoreHelp(err)
+	}
+	s, err := a.network()
+	if err != nil {
+		return err
+	}
+	c := client.Open(s.Network, nil)
+	h, err := c.Sync(ctx)
+	if err != nil {
+		return err
+	}
+	cl, err := c.Cluster(ctx, s.Cluster)
+	if err != nil {
+		return err
+	}
+	hash := proto.Hash(h.Hash())
+	v := map[string]any{"root_height": s.RootHeight, "root": s.Root, "height": h.Height, "hash": hash, "time": h.Time, "cluster": cl.ID, "final_root": cl.FinalRoot}
+	return a.print(v, func(w io.Writer) {
+		fmt.Fprintf(w, "verified: trust root    height %d %s\nverified: newest header height %d %s\nverified: state proof   cluster %s, final up to message %d\n",
+			s.RootHeight, s.Root, h.Height, hash, cl.ID, cl.FinalSeq)
+	})
+}

@@ -1,0 +1,97 @@
+// pherry relays between a node and one or many pruntimes. It is not trusted and keeps
+// nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/phala-go/phala/client/rpc"
+	"github.com/phala-go/phala/client/tx"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/pherry"
+)
+
+const usage = `pherry brings the chain to pruntimes and their answers to the chain.
+
+  pherry --node URL --pruntime URL[,URL…] --operator-key-file FILE
+
+It holds the operator's account, which registers the enclaves, and no other secret.
+It can be stopped, started again or run twice at any time.
+
+Flags:
+`
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "pherry:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	f := flag.NewFlagSet("pherry", flag.ContinueOnError)
+	f.Usage = func() { fmt.Fprint(f.Output(), usage); f.PrintDefaults() }
+	node := f.String("node", "http://127.0.0.1:26657", "RPC of a node")
+	runtimes := f.String("pruntime", "http://127.0.0.1:8000", "private APIs of pruntimes, comma-separated")
+	keyFile := f.String("operator-key-file", "", "file with the operator's secret URI: a phrase, or 0x and a 32-byte seed")
+	interval := f.Duration("interval", 50*time.Millisecond, "pause between rounds")
+	level := f.String("log-level", "info", "debug, info, warn or error")
+	if err := f.Parse(os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	var lv slog.Level
+	if err := lv.UnmarshalText([]byte(*level)); err != nil {
+		return fmt.Errorf("--log-level: %w", err)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: lv}))
+	if *keyFile == "" {
+		return errors.New("--operator-key-file is needed; see pherry --help")
+	}
+	uri, err := os.ReadFile(*keyFile)
+	if err != nil {
+		return err
+	}
+	key, err := identity.FromURI(strings.TrimSpace(string(uri)))
+	if err != nil {
+		return fmt.Errorf("%s: %w", *keyFile, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	n := rpc.New(*node)
+	var chain string
+	for {
+		st, err := n.Status(ctx)
+		if err == nil {
+			chain = st.Chain
+			break
+		}
+		log.Info("waiting for the node", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+	sender := &tx.Sender{Node: n, Chain: chain, Key: key}
+	var wg sync.WaitGroup
+	for _, url := range strings.Split(*runtimes, ",") {
+		r := &pherry.Relayer{Node: n, Runtime: pherry.NewRuntime(url), Operator: sender, Interval: *interval, Log: log.With("pruntime", url)}
+		wg.Add(1)
+		go func() { defer wg.Done(); r.Run(ctx) }()
+	}
+	wg.Wait()
+	return nil
+}

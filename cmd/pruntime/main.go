@@ -1,0 +1,173 @@
+// pruntime is the runtime inside the enclave. One binary serves both roles, worker
+// and gatekeeper.
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/producer"
+	"github.com/phala-go/phala/crypto/address"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime"
+	"github.com/phala-go/phala/pruntime/api"
+)
+
+const usage = `pruntime runs confidential contracts, or as a gatekeeper releases keys, inside a TEE.
+
+  pruntime --data DIR --chain ID --trust-root HEIGHT:HASH --operator ADDRESS [flags]
+
+It makes its keys by itself and keeps them sealed in --data. What it is started with
+the first time (chain, trust root, role, operator) belongs to its identity for ever.
+A relayer (pherry) on the private address brings it the chain; clients ask on the
+public one. Every flag can be given as PRUNTIME_NAME in the environment.
+
+Flags:
+`
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "pruntime:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	cfg := pruntime.DefaultConfig()
+	f := flag.NewFlagSet("pruntime", flag.ContinueOnError)
+	f.Usage = func() { fmt.Fprint(f.Output(), usage); f.PrintDefaults() }
+	data := f.String("data", "", "folder of sealed files")
+	chain := f.String("chain", "", "chain id")
+	root := f.String("trust-root", "", "HEIGHT:HASH of the header that the light client starts from")
+	role := f.String("role", "worker", "worker or gatekeeper")
+	operator := f.String("operator", "", "account that registers this enclave")
+	endpoints := f.String("endpoints", "", "where clients reach the public address, comma-separated URLs")
+	public := f.String("public", "127.0.0.1:8001", "address of the public API")
+	private := f.String("private", "127.0.0.1:8000", "address of the private API: keep it on this machine")
+	tee := f.String("tee", "auto", "where evidence comes from: auto, configfs, dstack[:SOCKET], gramine, or simulator:ADDRESS")
+	roots := f.String("simulated-roots", "", "file with the attestation roots of a simulated network; without it the vendors' roots count")
+	f.DurationVar(&cfg.Lease, "lease", cfg.Lease, "how long an answered challenge lets the enclave serve")
+	f.DurationVar(&cfg.TrustingPeriod, "trusting-period", cfg.TrustingPeriod, "how old a header may be and vouch for the next; less than the unbonding period")
+	f.DurationVar(&cfg.MaxClockDrift, "max-clock-drift", cfg.MaxClockDrift, "how far a header may be ahead of the clock")
+	f.DurationVar(&cfg.CheckpointInterval, "checkpoint-interval", cfg.CheckpointInterval, "how often the state is sealed to disk")
+	f.DurationVar(&cfg.SessionInterval, "session-interval", cfg.SessionInterval, "how long a session key is used")
+	level := f.String("log-level", "info", "debug, info, warn or error")
+	if err := f.Parse(os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	set := map[string]bool{}
+	f.Visit(func(fl *flag.Flag) { set[fl.Name] = true })
+	var envErr error
+	f.VisitAll(func(fl *flag.Flag) {
+		if v, ok := os.LookupEnv("PRUNTIME_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))); ok && !set[fl.Name] {
+			envErr = errors.Join(envErr, fl.Value.Set(v))
+		}
+	})
+	if envErr != nil {
+		return envErr
+	}
+	var lv slog.Level
+	if err := lv.UnmarshalText([]byte(*level)); err != nil {
+		return fmt.Errorf("--log-level: %w", err)
+	}
+	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: lv}))
+	if *data == "" || *chain == "" || *root == "" || *operator == "" {
+		return errors.New("--data, --chain, --trust-root and --operator are needed; see pruntime --help")
+	}
+	cfg.DataDir, cfg.Chain = *data, *chain
+	height, hash, ok := strings.Cut(*root, ":")
+	h, err := strconv.ParseInt(height, 10, 64)
+	if err != nil || !ok || cfg.Root.Hash.UnmarshalText([]byte(strings.ToLower(hash))) != nil {
+		return fmt.Errorf("--trust-root %q is not HEIGHT:HASH with 64 hexadecimal digits", *root)
+	}
+	cfg.Root.Height = h
+	switch *role {
+	case "worker":
+		cfg.Role = proto.RoleWorker
+	case "gatekeeper":
+		cfg.Role = proto.RoleGatekeeper
+	default:
+		return fmt.Errorf("--role %q is neither worker nor gatekeeper", *role)
+	}
+	if cfg.Operator, err = address.Parse(*operator); err != nil {
+		return fmt.Errorf("--operator: %w", err)
+	}
+	if *endpoints != "" {
+		cfg.Endpoints = strings.Split(*endpoints, ",")
+	}
+	cfg.Roots = attest.ProductionRoots()
+	if *roots != "" {
+		b, err := os.ReadFile(*roots)
+		if err != nil {
+			return fmt.Errorf("--simulated-roots: %w", err)
+		}
+		if cfg.Roots, err = attest.SimulatedRoots(b); err != nil {
+			return fmt.Errorf("--simulated-roots: %w", err)
+		}
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p, err := producer.Open(ctx, *tee, producer.Options{})
+	if err != nil {
+		return err
+	}
+	if p.Simulated() {
+		cfg.Log.Warn("the TEE is simulated: nothing is protected from whoever runs this machine")
+		if !cfg.Roots.Simulated() {
+			return errors.New("a simulated TEE cannot serve a real network: --simulated-roots names a simulated one")
+		}
+	}
+	rt, err := pruntime.Open(ctx, cfg, p)
+	if err != nil {
+		return err
+	}
+	self := rt.Self()
+	cfg.Log.Info("pruntime", "worker", hex.EncodeToString(self[:]), "role", *role, "public", *public, "private", *private)
+	return serve(ctx, rt, *public, *private)
+}
+
+// serve runs both servers until the context ends, then stops cleanly.
+func serve(ctx context.Context, rt *pruntime.Runtime, public, private string) error {
+	done := make(chan error, 2)
+	var servers []*http.Server
+	for _, s := range []struct {
+		addr string
+		h    http.Handler
+	}{{public, api.Public(rt)}, {private, api.Private(rt)}} {
+		l, err := net.Listen("tcp", s.addr)
+		if err != nil {
+			return err
+		}
+		srv := &http.Server{Handler: s.h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+		servers = append(servers, srv)
+		go func() { done <- srv.Serve(l) }()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-done:
+	}
+	end, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	for _, s := range servers {
+		s.Shutdown(end)
+	}
+	return errors.Join(err, rt.Close(end))
+}

@@ -1,0 +1,288 @@
+package contract
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// An Error is a refusal with a code that callers can rely on.
+type Error struct {
+	Code    uint32
+	Message string
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Message }
+
+// Codes below 100 are this package's; a contract's own start at 100.
+const (
+	CodeError     = 1 // an error without a code of its own
+	CodeNoMethod  = 2 // no such method, or of the other kind
+	CodeArguments = 3 // the arguments are not what the method takes
+	CodeNotOwner  = 4 // see Command.RequireOwner
+)
+
+// Errorf returns an *Error.
+func Errorf(code uint32, format string, args ...any) error {
+	return &Error{code, fmt.Sprintf(format, args...)}
+}
+
+// context is what commands and queries have in common.
+type context struct{ host Host }
+
+// Caller is the account that signed. Of an anonymous query it is empty.
+func (c *context) Caller() Account { return Account(c.host.Caller()) }
+
+// Self is the contract's id.
+func (c *context) Self() [32]byte { return c.host.Self() }
+
+// Height is the block's height.
+func (c *context) Height() uint64 { return c.host.Height() }
+
+// Time is the block's time, Unix milliseconds.
+func (c *context) Time() uint64 { return c.host.Time() }
+
+// Log writes a line to the contract's log.
+func (c *context) Log(format string, args ...any) { c.host.Log([]byte(fmt.Sprintf(format, args...))) }
+
+// Random fills b. In a command every replica gets the same bytes, and nobody outside
+// the enclaves can know them, before or after; in a query they are the worker's own.
+func (c *context) Random(b []byte) { c.host.Random(b) }
+
+// RandomN returns a uniform number below n, which is positive.
+func (c *context) RandomN(n uint64) uint64 {
+	if n == 0 {
+		panic("contract: RandomN(0)")
+	}
+	// Reject what would make small numbers more likely.
+	limit := ^uint64(0) - (^uint64(0)%n+1)%n
+	for {
+		var b [8]byte
+		c.Random(b[:])
+		v := uint64(0)
+		for _, x := range b {
+			v = v<<8 | uint64(x)
+		}
+		if v <= limit {
+			return v % n
+		}
+	}
+}
+
+// A Command is the context of a method that may change state.
+type Command struct{ context }
+
+// RequireOwner refuses with CodeNotOwner unless the caller is owner.
+func (c *Command) RequireOwner(owner Account) error {
+	if owner == "" || c.Caller() != owner {
+		return Errorf(CodeNotOwner, "only the owner may do this")
+	}
+	return nil
+}
+
+// A Query is the context of a method that reads. What it writes is discarded.
+type Query struct{ context }
+
+// RequireOwner refuses with CodeNotOwner unless the signed caller is owner.
+func (c *Query) RequireOwner(owner Account) error {
+	if owner == "" || c.Caller() != owner {
+		return Errorf(CodeNotOwner, "only the owner may ask this: sign the query")
+	}
+	return nil
+}
+
+// Host is what a contract runs on. In Wasm it is the enclave; in tests it is
+// contracttest's.
+type Host interface {
+	Get(key []byte) ([]byte, bool)
+	Put(key, value []byte)
+	Delete(key []byte)
+	Next(prefix, from []byte) (key []byte, ok bool)
+	Caller() []byte
+	Self() [32]byte
+	Height() uint64
+	Time() uint64
+	Random(b []byte)
+	Log(msg []byte)
+}
+
+type method struct {
+	name  string
+	query bool
+	fn    reflect.Value
+	arg   reflect.Type // nil for none
+	out   reflect.Type // nil for none
+}
+
+// A Program is a registered contract.
+type Program struct {
+	name    string
+	methods map[string]*method
+	order   []string
+	fields  []string
+}
+
+var (
+	registered  *Program
+	commandType = reflect.TypeFor[*Command]()
+	queryType   = reflect.TypeFor[*Query]()
+	errorType   = reflect.TypeFor[error]()
+)
+
+// Register makes c the package's contract. It panics when a method has a form that
+// cannot be called, so a mistake shows in the first test.
+func Register(c any) {
+	if registered != nil {
+		panic("contract: Register called twice")
+	}
+	registered = newProgram(c)
+}
+
+// Registered returns the registered contract, nil before Register. It is for
+// contracttest.
+func Registered() *Program { return registered }
+
+func newProgram(c any) *Program {
+	v := reflect.ValueOf(c)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		panic("contract: Register takes a pointer to a struct")
+	}
+	t := v.Type()
+	p := &Program{name: t.Elem().Name(), methods: map[string]*method{}}
+	for i := range t.NumMethod() {
+		m := t.Method(i)
+		ft := m.Type // receiver, context, [argument]
+		if ft.NumIn() < 2 || (ft.In(1) != commandType && ft.In(1) != queryType) {
+			continue // a helper, not callable from outside
+		}
+		me := &method{name: m.Name, query: ft.In(1) == queryType, fn: v.Method(i)}
+		switch {
+		case ft.NumIn() > 3:
+			panic("contract: " + m.Name + " takes more than one argument: use a struct")
+		case ft.NumIn() == 3:
+			me.arg = ft.In(2)
+		}
+		switch n := ft.NumOut(); {
+		case n == 0 || n > 2 || ft.Out(n-1) != errorType:
+			panic("contract: " + m.Name + " must return an error, or a value and an error")
+		case n == 2:
+			me.out = ft.Out(0)
+		}
+		p.methods[m.Name] = me
+		p.order = append(p.order, m.Name)
+	}
+	s := v.Elem()
+	for i := range s.NumField() {
+		f := s.Type().Field(i)
+		b, ok := s.Field(i).Addr().Interface().(binder)
+		if !ok || !f.IsExported() {
+			panic("contract: field " + f.Name + " is not storage: use an exported contract.Value or contract.Map; a contract keeps nothing else between calls")
+		}
+		b.bind(f.Name)
+		p.fields = append(p.fields, f.Name)
+	}
+	return p
+}
+
+// An invocation is the input of every entry point.
+type invocation struct {
+	Method string          `json:"method"`
+	Args   json.RawMessage `json:"args,omitempty"`
+}
+
+// describeMethod is the query that every contract answers with its Description.
+const describeMethod = "describe"
+
+// current is the host of the running call: one at a time, as in an enclave.
+var current Host
+
+func (p *Program) run(h Host, entry string, input []byte) (out []byte, err error) {
+	current = h
+	defer func() { current = nil }()
+	var in invocation
+	if entry == "deploy" && len(input) == 0 {
+		in.Method = "Init"
+	} else if err := json.Unmarshal(input, &in); err != nil {
+		return nil, Errorf(CodeArguments, "the input is not {\"method\", \"args\"}: %v", err)
+	}
+	if entry == "deploy" {
+		if in.Method != "Init" && in.Method != "" {
+			return nil, Errorf(CodeNoMethod, "the constructor is Init, not %q", in.Method)
+		}
+		if p.methods["Init"] == nil {
+			if len(in.Args) > 0 && string(in.Args) != "null" {
+				return nil, Errorf(CodeArguments, "%s has no constructor and takes no arguments", p.name)
+			}
+			return nil, nil
+		}
+		in.Method = "Init"
+	}
+	if entry == "query" && in.Method == describeMethod {
+		return json.Marshal(p.Describe())
+	}
+	m := p.methods[in.Method]
+	if m == nil || m.query != (entry == "query") || (m.name == "Init" && entry != "deploy") {
+		return nil, Errorf(CodeNoMethod, "%s has no %s %q; it has %s", p.name, kind(entry == "query"), in.Method, p.list(entry == "query"))
+	}
+	args := []reflect.Value{reflect.ValueOf(&Command{context{h}})}
+	if m.query {
+		args[0] = reflect.ValueOf(&Query{context{h}})
+	}
+	if m.arg != nil {
+		a := reflect.New(m.arg)
+		raw := in.Args
+		if len(raw) == 0 {
+			raw = json.RawMessage("null")
+		}
+		d := json.NewDecoder(strings.NewReader(string(raw)))
+		d.DisallowUnknownFields()
+		if err := d.Decode(a.Interface()); err != nil {
+			return nil, Errorf(CodeArguments, "%s takes %s: %v", m.name, typeName(m.arg), err)
+		}
+		args = append(args, a.Elem())
+	} else if len(in.Args) > 0 && string(in.Args) != "null" {
+		return nil, Errorf(CodeArguments, "%s takes no argument", m.name)
+	}
+	res := m.fn.Call(args)
+	if e := res[len(res)-1]; !e.IsNil() {
+		err := e.Interface().(error)
+		var own *Error
+		if !errors.As(err, &own) {
+			own = &Error{CodeError, err.Error()}
+		}
+		return nil, own
+	}
+	if m.out == nil {
+		return []byte("null"), nil
+	}
+	return json.Marshal(res[0].Interface())
+}
+
+func kind(query bool) string {
+	if query {
+		return "query"
+	}
+	return "command"
+}
+
+func (p *Program) list(query bool) string {
+	var names []string
+	for _, n := range p.order {
+		if m := p.methods[n]; m.query == query && n != "Init" {
+			names = append(names, n)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// Run runs an entry point ("deploy", "call", "query") on a host. It is for
+// contracttest; a contract does not call it.
+func (p *Program) Run(h Host, entry string, input []byte) ([]byte, error) {
+	return p.run(h, entry, input)
+}

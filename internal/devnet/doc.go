@@ -1,0 +1,7 @@
+// Package devnet runs the whole network on one machine: real processes, production
+// code paths, a simulated TEE. It is what "phala devnet" does.
+//
+// A devnet lives in a folder: the chain, the enclaves' sealed files, logs, the chosen
+// ports. Starting again continues; a folder that was made by another build of the
+// enclave is refused, because sealed files open only for the code that sealed them.
+package devnet

@@ -1,0 +1,246 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	dbm "github.com/cosmos/cosmos-db"
+	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/crypto/commkey"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/node/x/internal/testchain"
+	"github.com/phala-go/phala/node/x/mq"
+	mqtypes "github.com/phala-go/phala/node/x/mq/types"
+	"github.com/phala-go/phala/node/x/registry/types"
+	"github.com/phala-go/phala/proto"
+)
+
+// The simulated vendor is made once: its keys take time.
+var vendor struct {
+	sync.Once
+	dir   string
+	store *simulator.Store
+	err   error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if vendor.dir != "" {
+		os.RemoveAll(vendor.dir)
+	}
+	os.Exit(code)
+}
+
+func simulated(t testing.TB) *simulator.Store {
+	t.Helper()
+	vendor.Do(func() {
+		if vendor.dir, vendor.err = os.MkdirTemp("", "registry"); vendor.err == nil {
+			vendor.store, vendor.err = simulator.Open(vendor.dir, testchain.Genesis, false)
+		}
+	})
+	if vendor.err != nil {
+		t.Fatal(vendor.err)
+	}
+	return vendor.store
+}
+
+func newVerifier(rootBytes []byte) (Verifier, error) {
+	roots := attest.ProductionRoots()
+	if len(rootBytes) > 0 {
+		var err error
+		if roots, err = attest.SimulatedRoots(rootBytes); err != nil {
+			return nil, err
+		}
+	}
+	return func(evidence []byte, now time.Time) (*Verdict, error) {
+		ev, err := attest.Parse(evidence)
+		if err != nil {
+			return nil, err
+		}
+		v, err := attest.Verify(ev, roots, now)
+		if err != nil {
+			return nil, err
+		}
+		return &Verdict{ReportData: v.ReportData, Measurement: v.Measurement, Simulated: v.Simulated, Level: v.ConfidenceLevel, Machine: v.MachineID, Expires: v.Expiry}, nil
+	}, nil
+}
+
+var (
+	goodSoftware  = []byte{1, 2, 3}
+	otherSoftware = []byte{4, 5, 6}
+	authority     = testchain.Account(99).String()
+)
+
+// env is a registry on a simulated network whose blocks 1 to 10 are past. Account 1
+// may run gatekeepers.
+type env struct {
+	*testchain.Chain
+	t  testing.TB
+	k  *Keeper
+	mq *mq.Keeper
+}
+
+func params(t testing.TB) Params {
+	digest, err := simulator.Measurement(attest.TDX, goodSoftware)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := DefaultParams()
+	p.Measurements = []AllowedMeasurement{{Digest: digest}}
+	p.GatekeeperOperators = []string{testchain.Account(1).String()}
+	p.RecentBlocks, p.AttestationBlocks, p.LeaseBlocks = 20, 100, 10
+	return p
+}
+
+func newEnv(t testing.TB) *env {
+	roots, err := simulated(t).Network.Roots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newEnvWith(t, params(t), roots)
+}
+
+func newEnvWith(t testing.TB, p Params, roots []byte) *env {
+	c := testchain.New(t, []string{mq.ModuleName, ModuleName}, []string{mq.TransientKey, TransientKey})
+	e := &env{Chain: c, t: t}
+	e.mq = mq.NewKeeper(c.Store(mq.ModuleName), c.Transient(mq.TransientKey), mq.NewBodies(dbm.NewMemDB()))
+	e.k = NewKeeper(c.Store(ModuleName), c.Transient(TransientKey), e.mq, newVerifier, authority)
+	e.mq.SetRouter(e.k, e.k.HandleEntry)
+	c.Begin = append(c.Begin, e.k.BeginBlock)
+	c.End, c.Commit = append(c.End, e.mq.EndBlock), e.mq.Bodies().Commit
+	ctx := c.Context()
+	if err := errors.Join(e.mq.CreateTopic(ctx, proto.TopicSystem), e.mq.CreateTopic(ctx, proto.TopicGatekeeper), e.k.SetParams(ctx, p)); err != nil {
+		t.Fatal(err)
+	}
+	if len(roots) > 0 {
+		if err := e.k.store.OpenKVStore(ctx).Set(keyRoots, roots); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx.MultiStore().(storetypes.CacheMultiStore).Write()
+	e.skip(10)
+	return e
+}
+
+func session(n int) [32]byte {
+	k, err := commkey.FromSeed(sha256.Sum256(fmt.Appendf(nil, "session %d", n)))
+	if err != nil {
+		panic(err)
+	}
+	return k.Public()
+}
+
+// An application is a registration before its parts are signed: tests change them.
+type application struct {
+	pair     *identity.KeyPair
+	reg      proto.Registration
+	machine  string
+	software []byte
+	sender   sdk.AccAddress
+	tee      attest.TEE
+	// after edits what was made.
+	after func(m *types.MsgRegisterWorker)
+	// bound, when set, is what the evidence binds instead.
+	bound *proto.Registration
+}
+
+// apply is the good application of worker n on machine n at the block now.
+func (e *env) apply(n int) *application {
+	pair, op := testchain.Pair(n), testchain.Account(n)
+	return &application{pair: pair, machine: fmt.Sprint("machine-", n), software: goodSoftware, sender: op, tee: attest.TDX,
+		reg: proto.Registration{Chain: testchain.ID, TrustRoot: testchain.HashAt(1), Worker: proto.WorkerID(pair.Public()), Session: session(n), Operator: op,
+			Role: proto.RoleWorker, Height: e.Height(), Hash: testchain.HashAt(e.Height()), Endpoints: []string{"http://127.0.0.1:8000"}}}
+}
+
+func (a *application) message(t testing.TB) *types.MsgRegisterWorker {
+	t.Helper()
+	st := simulated(t)
+	m, err := st.Machine(a.machine, testchain.Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := &a.reg
+	if a.bound != nil {
+		bound = a.bound
+	}
+	ev, err := m.Evidence(a.tee, a.software, bound.ReportData())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ev.Collateral, err = st.Collateral(a.tee, testchain.Genesis); err != nil {
+		t.Fatal(err)
+	}
+	msg := &types.MsgRegisterWorker{Operator: a.sender.String(), Registration: a.reg.Marshal(), Evidence: ev.Marshal(), Signature: testchain.Sign(a.pair, a.reg.SignedBytes())}
+	if a.after != nil {
+		a.after(msg)
+	}
+	return msg
+}
+
+func (e *env) register(a *application) func(sdk.Context) error {
+	m := a.message(e.t)
+	return func(ctx sdk.Context) error { _, err := e.k.RegisterWorker(ctx, m); return err }
+}
+
+// outbox submits one entry of worker n's outbox, which has seq.
+func (e *env) outbox(n int, seq uint64, entry proto.Entry) func(sdk.Context) error {
+	pair := testchain.Pair(n)
+	w, payload := proto.WorkerID(pair.Public()), proto.MarshalEntry(entry)
+	return func(ctx sdk.Context) error {
+		_, err := e.mq.SubmitOutbox(ctx, &mqtypes.MsgSubmitOutbox{Worker: w[:], FirstSeq: seq, Entries: []mqtypes.OutboxEntry{
+			{Payload: payload, Signature: testchain.Sign(pair, proto.EntrySignedBytes(testchain.ID, w, seq, payload))}}})
+		return err
+	}
+}
+
+func id(n int) proto.WorkerID { return proto.WorkerID(testchain.Pair(n).Public()) }
+
+func (e *env) worker(n int) *proto.WorkerInfo {
+	e.t.Helper()
+	w, err := e.k.Worker(e.Context(), id(n))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return w
+}
+
+func (e *env) serving(n int) (bool, string) { return e.k.Serving(e.Context(), id(n)) }
+
+// last decodes the newest message of a topic, nil when it has none.
+func (e *env) last(topic string) (m *proto.Message, ev proto.Event) {
+	e.t.Helper()
+	c, err := e.mq.Cursor(e.Context(), topic)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if c.Seq == 0 {
+		return nil, nil
+	}
+	r, err := e.mq.Messages(e.Context(), &mqtypes.QueryMessagesRequest{Topic: topic, FromSeq: c.Seq, Limit: 1})
+	if err != nil || len(r.Messages) != 1 {
+		e.t.Fatalf("%s: %d messages at %d, %v", topic, len(r.Messages), c.Seq, err)
+	}
+	if m, err = proto.ParseMessage(r.Messages[0]); err != nil {
+		e.t.Fatal(err)
+	}
+	if ev, err = proto.ParseEvent(m.Payload); err != nil {
+		e.t.Fatal(err)
+	}
+	return m, ev
+}
+
+// skip lets n blocks pass.
+func (e *env) skip(n uint64) {
+	for range n {
+		e.Block()
+	}
+}

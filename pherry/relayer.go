@@ -1,0 +1,346 @@
+// Package pherry is the relayer between a node and pruntimes. Neither trusts it: it
+// moves light blocks, proofs and messages into the enclaves and signed outbox entries
+// to the chain, and keeps nothing. What it forgets it asks again, so it can be stopped,
+// restarted, run twice or replaced at any time.
+//
+// [Relayer.Run] serves one pruntime; a program runs one for each. A round is:
+//
+//  1. ask the pruntime where it stands, the node what its newest block is;
+//  2. bring the trust root's header, if it is wanted;
+//  3. register the enclave, or renew its registration, with the operator's account;
+//  4. bring what the enclave has not seen: headers, the cursors of its topics with
+//     their proofs, the messages between;
+//  5. tell it, with a proof, which of its outbox entries the chain has, and submit the
+//     others;
+//  6. fetch contract codes that it asks for.
+//
+// A round that fails is tried again; the next one asks anew.
+package pherry
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/phala-go/phala/client/rpc"
+	"github.com/phala-go/phala/client/tx"
+	"github.com/phala-go/phala/lightclient/comet"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime"
+	"github.com/phala-go/phala/pruntime/inbox"
+)
+
+// A Relayer serves one pruntime.
+type Relayer struct {
+	Node     *rpc.Client
+	Runtime  *Runtime
+	Operator *tx.Sender // registers, and pays where there is something to pay
+	Interval time.Duration
+	Log      *slog.Logger
+
+	submitted uint64 // outbox entries up to here have been handed to the node
+	at        int64  // height at which they were
+	said      string // last error logged
+}
+
+// Gas of the transactions, in the chain's gas.
+const (
+	gasRegister   = 1_500_000
+	gasEntry      = 250_000
+	gasOutboxBase = 200_000
+	gasByte       = 60
+	resubmit      = 20 // blocks after which entries that the chain does not have are sent again
+	renewBefore   = 10 // renew a registration in the last tenth of its life
+)
+
+// Run relays until the context ends.
+func (r *Relayer) Run(ctx context.Context) error {
+	t := time.NewTicker(r.Interval)
+	defer t.Stop()
+	for {
+		if err := r.Round(ctx); err != nil && ctx.Err() == nil {
+			if s := err.Error(); s != r.said {
+				r.Log.Warn("round failed, trying again", "error", err)
+				r.said = s
+			}
+		} else {
+			r.said = ""
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// Round does one round.
+func (r *Relayer) Round(ctx context.Context) error {
+	st, err := r.Runtime.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if st.Fatal != "" {
+		return fmt.Errorf("pherry: pruntime %s: %s", st.Worker, st.Fatal)
+	}
+	node, err := r.Node.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if node.Chain != st.Chain {
+		return fmt.Errorf("pherry: the node is of chain %q, the pruntime of %q", node.Chain, st.Chain)
+	}
+	if st.TrustedHeight == 0 {
+		if node.Height < st.TrustRoot.Height {
+			return nil
+		}
+		h, err := r.Node.Header(ctx, st.TrustRoot.Height)
+		if err != nil {
+			return err
+		}
+		if st, err = r.Runtime.TrustHeader(ctx, h); err != nil {
+			return err
+		}
+	}
+	// The node proves states from height 2 on, so headers from 3.
+	if node.Height > st.TrustedHeight && node.Height >= 3 {
+		if st, err = r.advance(ctx, st, node.Height); err != nil {
+			var ae *apiError
+			if !errors.As(err, &ae) || ae.Code != "need_code" {
+				return err
+			}
+			if st, err = r.Runtime.Status(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.codes(ctx, st); err != nil {
+		return err
+	}
+	if err := r.register(ctx, st); err != nil {
+		return err
+	}
+	return r.outbox(ctx, st)
+}
+
+// advance brings the enclave to the state that the header of the given height proves.
+func (r *Relayer) advance(ctx context.Context, st *pruntime.Status, height int64) (*pruntime.Status, error) {
+	b, err := r.Node.LightBlock(ctx, height)
+	if err != nil {
+		return nil, err
+	}
+	topics := make([]string, 0, len(st.Topics)+1)
+	for t := range st.Topics {
+		topics = append(topics, t)
+	}
+	own := proto.TopicWorker(st.Worker)
+	if _, ok := st.Topics[own]; !ok {
+		topics = append(topics, own)
+	}
+	a := &inbox.Advance{Blocks: []*comet.LightBlock{b}}
+	for _, t := range topics {
+		value, proof, err := r.Node.Prove(ctx, proto.StoreMQ, proto.KeyTopic(t), height-1)
+		if t == own && errors.Is(err, rpc.ErrNotFound) {
+			continue // not registered yet
+		}
+		if err != nil {
+			return nil, err
+		}
+		c, err := proto.ParseCursor(value)
+		if err != nil {
+			return nil, err
+		}
+		a.Topics = append(a.Topics, inbox.Proven{Topic: t, Cursor: c, Proof: proof})
+		for from := st.Topics[t] + 1; from <= c.Seq; {
+			bodies, err := r.Node.Messages(ctx, t, from, c.Seq)
+			if err != nil {
+				return nil, err
+			}
+			if len(bodies) == 0 {
+				return nil, fmt.Errorf("pherry: the node has no bodies of %s from %d: use one that kept them", t, from)
+			}
+			for _, b := range bodies {
+				m, err := proto.ParseMessage(b)
+				if err != nil {
+					return nil, err
+				}
+				a.Messages = append(a.Messages, m)
+			}
+			from += uint64(len(bodies))
+		}
+	}
+	return r.bring(ctx, a, st.TrustedHeight, height, 0)
+}
+
+// bring hands an advance over. When the enclave cannot skip that far, it gets a block
+// in between first: bisection.
+func (r *Relayer) bring(ctx context.Context, a *inbox.Advance, trusted, height int64, depth int) (*pruntime.Status, error) {
+	st, err := r.Runtime.Advance(ctx, a)
+	var ae *apiError
+	if err == nil || !errors.As(err, &ae) || depth > 40 {
+		return st, err
+	}
+	if ae.Code != "block_not_trusted" && ae.Code != "block_need_next_set" && ae.Code != "block_validators" {
+		return nil, err
+	}
+	// The set of the trusted header's successor makes every skip from it possible.
+	first := a.Blocks[0].Header.Height
+	mid := trusted + 1
+	if ae.Code == "block_not_trusted" {
+		mid = (trusted + first) / 2
+	}
+	if mid <= trusted || mid >= first {
+		return nil, err
+	}
+	b, berr := r.Node.LightBlock(ctx, mid)
+	if berr != nil {
+		return nil, berr
+	}
+	a.Blocks = append([]*comet.LightBlock{b}, a.Blocks...)
+	return r.bring(ctx, a, trusted, height, depth+1)
+}
+
+// register registers the enclave when the chain does not know it, or when its
+// admission is about to end.
+func (r *Relayer) register(ctx context.Context, st *pruntime.Status) error {
+	b, err := r.Node.Read(ctx, proto.StoreRegistry, proto.KeyWorker(st.Worker))
+	if err == nil {
+		w, err := proto.ParseWorkerInfo(b)
+		if err != nil {
+			return err
+		}
+		life := w.Expires - w.Registered
+		if uint64(st.TrustedHeight)+life/renewBefore < w.Expires {
+			return nil
+		}
+	} else if !errors.Is(err, rpc.ErrNotFound) {
+		return err
+	}
+	reg, err := r.Runtime.Registration(ctx)
+	if err != nil {
+		return err
+	}
+	pub := r.Operator.Key.Public()
+	res, err := r.Operator.Send(ctx, gasRegister, tx.RegisterWorker(pub[:], reg.Registration, reg.Signature, reg.Evidence))
+	if err != nil {
+		return fmt.Errorf("pherry: register %s: %w", st.Worker, err)
+	}
+	r.Log.Info("registered", "worker", st.Worker, "role", st.Role, "height", res.Height)
+	return nil
+}
+
+// outbox acknowledges and submits.
+func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
+	if st.Outbox.Base != 0 && st.Outbox.Count == 0 {
+		return nil
+	}
+	value, proof, err := r.Node.Prove(ctx, proto.StoreMQ, proto.KeyOutbox(st.Worker), st.TrustedHeight-1)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return nil // not registered yet
+	}
+	if err != nil {
+		return err
+	}
+	if len(value) != 8 {
+		return fmt.Errorf("pherry: outbox record of %d bytes", len(value))
+	}
+	next := binary.BigEndian.Uint64(value)
+	if next != st.Outbox.Base {
+		if st, err = r.Runtime.Acknowledge(ctx, next, proof); err != nil {
+			return err
+		}
+	}
+	if st.Outbox.Count == 0 {
+		return nil
+	}
+	if r.submitted >= st.Outbox.Base+uint64(st.Outbox.Count) && st.TrustedHeight < r.at+resubmit {
+		return nil // on their way
+	}
+	out, err := r.Runtime.Outbox(ctx)
+	if err != nil || len(out.Entries) == 0 {
+		return err
+	}
+	// What is on its way is not sent again: only the rest of the run.
+	skip := uint64(0)
+	if r.submitted >= out.First && st.TrustedHeight < r.at+resubmit {
+		skip = r.submitted - out.First
+	}
+	if skip >= uint64(len(out.Entries)) {
+		return nil
+	}
+	var entries []tx.Entry
+	gas := uint64(gasOutboxBase)
+	for _, e := range out.Entries[skip:] {
+		entries = append(entries, tx.Entry(e))
+		gas += gasEntry + gasByte*uint64(len(e.Payload))
+	}
+	pub := r.Operator.Key.Public()
+	first := out.First + skip
+	_, err = r.Operator.Broadcast(ctx, gas, true, tx.SubmitOutbox(pub[:], st.Worker, first, entries))
+	var refused *tx.Refused
+	if errors.As(err, &refused) && refused.Space == "mq" {
+		// The chain moved on: another relayer was faster. The next round sees where it is.
+		r.submitted = 0
+		return nil
+	}
+	if err != nil {
+		r.submitted = 0
+		return fmt.Errorf("pherry: outbox of %s: %w", st.Worker, err)
+	}
+	r.submitted, r.at = first+uint64(len(entries)), st.TrustedHeight
+	return nil
+}
+
+// codes fetches what the enclave asks for.
+func (r *Relayer) codes(ctx context.Context, st *pruntime.Status) error {
+	for _, h := range st.WantCodes {
+		module, err := FetchCode(ctx, r.Node, h)
+		if err != nil {
+			return err
+		}
+		if _, err := r.Runtime.PutCode(ctx, h, module); err != nil {
+			return err
+		}
+		r.Log.Info("code delivered", "code", h, "bytes", len(module))
+	}
+	return nil
+}
+
+// FetchCode collects a code's chunks from a node and unpacks them.
+func FetchCode(ctx context.Context, node *rpc.Client, h proto.Hash) ([]byte, error) {
+	b, err := node.Read(ctx, proto.StoreContracts, proto.KeyCode(h))
+	if err != nil {
+		return nil, err
+	}
+	code, err := proto.ParseCode(b)
+	if err != nil {
+		return nil, err
+	}
+	var packed bytes.Buffer
+	for i := range code.Manifest.Chunks {
+		chunk, err := node.Chunk(ctx, h, uint32(i))
+		if err != nil {
+			return nil, err
+		}
+		packed.Write(chunk)
+	}
+	z, err := gzip.NewReader(&packed)
+	if err != nil {
+		return nil, fmt.Errorf("pherry: code %s: %w", h, err)
+	}
+	module, err := io.ReadAll(io.LimitReader(z, proto.MaxCode+1))
+	if err != nil {
+		return nil, fmt.Errorf("pherry: code %s: %w", h, err)
+	}
+	if sha256.Sum256(module) != h {
+		return nil, fmt.Errorf("pherry: what the node has for code %s unpacks to something else", h)
+	}
+	return module, nil
+}

@@ -1,0 +1,378 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/phala-go/phala/crypto/commkey"
+	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/crypto/merkle"
+	"github.com/phala-go/phala/crypto/transcript"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/proto/wire"
+	"github.com/phala-go/phala/pruntime/engine"
+	"github.com/phala-go/phala/pruntime/inbox"
+)
+
+// Rules of version 1.
+const (
+	// MaxExpiry is how many blocks ahead a command's expiry may lie: how long nonces
+	// are remembered.
+	MaxExpiry = 10_000
+	// gasOpen is charged to every command: opening, decoding, one signature.
+	gasOpen = 150_000
+	// QueryGas bounds a query.
+	QueryGas = 1 << 32
+)
+
+// ErrNeedCode: a code that a message names has not been prepared here. The batch is
+// applied again once it has.
+var ErrNeedCode = errors.New("cluster: code is not prepared")
+
+// Keys are what the gatekeepers released to a cluster's workers.
+type Keys struct {
+	Stable [32]byte                      // contract identities, root key: for ever
+	Epochs map[uint64]*commkey.SecretKey // traffic, by epoch
+	Blind  map[uint64][32]byte           // blinds receipts, by epoch
+}
+
+// LabelStable and LabelTraffic are the labels of the distributed PRF.
+func LabelStable(c proto.ClusterID) string { return "stable/cluster/" + c.String() }
+
+// LabelTraffic is the label of one epoch's key.
+func LabelTraffic(c proto.ClusterID, epoch uint64) string {
+	return fmt.Sprintf("traffic/cluster/%s/epoch/%d", c, epoch)
+}
+
+// subkey derives a key for one purpose.
+func subkey(secret [32]byte, purpose string, fields ...[]byte) [32]byte {
+	b, err := hkdf.Key(sha256.New, secret[:], nil, string(transcript.Bytes("phala/cluster/"+purpose, fields...)), 32)
+	if err != nil {
+		panic("cluster: broken invariant: " + err.Error())
+	}
+	return [32]byte(b)
+}
+
+// EpochKey makes an epoch's traffic key and blinding key from its PRF output.
+func EpochKey(secret [32]byte) (*commkey.SecretKey, [32]byte, error) {
+	k, err := commkey.FromSeed(subkey(secret, "ecdh/v1"))
+	return k, subkey(secret, "blind/v1"), err
+}
+
+// Programs finds prepared codes.
+type Programs interface {
+	Program(code proto.Hash) *engine.Program
+}
+
+// A Cluster is one worker's replica. Apply is called by one goroutine; Query and
+// Snapshot by any.
+type Cluster struct {
+	chain    string
+	id       proto.ClusterID
+	keys     Keys
+	programs Programs
+	rng      io.Reader
+	state    atomic.Pointer[Snapshot]
+	log      func(contract proto.ContractID, msg []byte)
+}
+
+// New returns an empty replica.
+func New(chain string, id proto.ClusterID, keys Keys, programs Programs, rng io.Reader) *Cluster {
+	c := &Cluster{chain: chain, id: id, keys: keys, programs: programs, rng: rng, log: func(proto.ContractID, []byte) {}}
+	c.state.Store(emptyState(c.rootKey(), chain, id))
+	return c
+}
+
+func (c *Cluster) rootKey() [32]byte { return subkey(c.keys.Stable, "root/v1") }
+
+// Restore replaces the state with an encoded one.
+func (c *Cluster) Restore(b []byte) error {
+	s, err := ParseSnapshot(c.rootKey(), b)
+	if err == nil {
+		c.state.Store(s)
+	}
+	return err
+}
+
+// ID returns the cluster's number.
+func (c *Cluster) ID() proto.ClusterID { return c.id }
+
+// Snapshot returns the last committed state.
+func (c *Cluster) Snapshot() *Snapshot { return c.state.Load() }
+
+// AddEpoch gives the replica an epoch's keys.
+func (c *Cluster) AddEpoch(epoch uint64, key *commkey.SecretKey, blind [32]byte) {
+	c.keys.Epochs[epoch], c.keys.Blind[epoch] = key, blind
+}
+
+// A Result is what one height of a cluster produced.
+type Result struct {
+	Receipt proto.Receipt
+	Outputs []proto.SealedOutput
+}
+
+// Needs returns the codes that items need and that are not prepared.
+func (c *Cluster) Needs(items []inbox.Item) (out []proto.Hash) {
+	for _, it := range items {
+		if e, ok := it.Event.(proto.Instantiated); ok && c.programs.Program(e.Code) == nil {
+			out = append(out, e.Code)
+		}
+	}
+	return out
+}
+
+// answer is an output on its way into a receipt.
+type answer struct {
+	out   proto.Output
+	reply commkey.PublicKey
+	epoch uint64
+	ctx   envelope.Context
+	seal  bool
+}
+
+// Apply processes all of the cluster's messages of one height, commits the state and
+// returns the receipt. On an error nothing has changed.
+func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error) {
+	if need := c.Needs(items); len(need) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNeedCode, need[0])
+	}
+	o := &overlay{c.state.Load().m}
+	answers := make([]answer, len(items))
+	for i := range items {
+		it := &items[i]
+		a := &answers[i]
+		a.out = proto.Output{Seq: it.Message.Seq, Height: it.Height, Status: proto.StatusNotCommand}
+		if err := c.dispatch(ctx, o, it, a); err != nil {
+			return nil, err
+		}
+		o.m = o.m.Set(keyCursor, it.Cursor.Marshal())
+	}
+	last := &items[len(items)-1]
+	o.expire(last.Height)
+	next := &Snapshot{o.m, o.m.Root()}
+	r, err := c.receipt(items, answers, next)
+	if err != nil {
+		return nil, err
+	}
+	c.state.Store(next)
+	return r, nil
+}
+
+// dispatch processes one message. An error is the replica's own failure, not the
+// message's.
+func (c *Cluster) dispatch(ctx context.Context, o *overlay, it *inbox.Item, a *answer) error {
+	switch e := it.Event.(type) {
+	case proto.PushedCommand:
+		a.ctx = proto.CommandContext(c.chain, c.id, e.Epoch, e.GasTier, e.DepositLimit)
+		return c.command(ctx, o, it, a, &e, nil)
+	case proto.Instantiated:
+		a.ctx = proto.InstantiateContext(c.chain, c.id, e.Command.Epoch, e.Command.GasTier, e.Command.DepositLimit, e.Contract, e.Deployer, e.Code)
+		return c.command(ctx, o, it, a, &e.Command, &e)
+	}
+	return nil
+}
+
+// command opens and runs a command; inst is set for a constructor.
+func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *answer, cmd *proto.PushedCommand, inst *proto.Instantiated) error {
+	tierGas := proto.TierGas(cmd.GasTier)
+	a.out.GasUsed = min(gasOpen, tierGas)
+	refuse := func(s proto.Status, detail string) error {
+		a.out.Status, a.out.Error = s, detail
+		return nil
+	}
+	defer func() { a.out.GasBucket = proto.BucketOf(a.out.GasUsed) }()
+	if inst != nil {
+		// The contract is known from here on, so that it cannot be instantiated twice;
+		// it has no storage until its constructor succeeds.
+		if _, ok := o.m.Get(keyContract(inst.Contract)); ok {
+			return refuse(proto.StatusAlreadyExists, "the contract exists")
+		}
+	}
+	key := c.keys.Epochs[cmd.Epoch]
+	if key == nil {
+		return refuse(proto.StatusWrongEpoch, fmt.Sprintf("epoch %d is not accepted", cmd.Epoch))
+	}
+	plain, reply, err := envelope.Open(a.ctx, key, cmd.Envelope)
+	if err != nil {
+		return refuse(proto.StatusNotOpened, err.Error())
+	}
+	a.reply, a.epoch, a.seal = reply, cmd.Epoch, true
+	inv, err := proto.ParseInvocation(plain)
+	if err != nil {
+		return refuse(proto.StatusMalformed, err.Error())
+	}
+	nonce := nonceHash(inv.From, inv.Nonce)
+	switch {
+	case it.Height > inv.Expiry:
+		return refuse(proto.StatusExpired, fmt.Sprintf("expired at height %d, now %d", inv.Expiry, it.Height))
+	case inv.Expiry > it.Height+MaxExpiry:
+		return refuse(proto.StatusExpired, fmt.Sprintf("expiry %d is more than %d blocks ahead of %d", inv.Expiry, MaxExpiry, it.Height))
+	}
+	account, err := identity.VerifyScheme(identity.Scheme(inv.Scheme), inv.PublicKey, inv.SignedBytes(c.chain, c.id), inv.Signature)
+	if err != nil || !bytes.Equal(account, inv.From) {
+		return refuse(proto.StatusBadSignature, "not signed by the account that it names, for this chain and cluster")
+	}
+	if _, used := o.m.Get(keyNonce(nonce)); used {
+		return refuse(proto.StatusReplayed, "this nonce was used")
+	}
+	if inv.After != [16]byte{} {
+		if _, ran := o.m.Get(keyNonce(nonceHash(inv.From, inv.After))); !ran {
+			return refuse(proto.StatusOutOfOrder, "the command that this one comes after has not run")
+		}
+	}
+	rec := &contractRecord{}
+	if inst != nil {
+		if inv.To != inst.Contract || !bytes.Equal(inv.From, inst.Deployer) {
+			return refuse(proto.StatusBadSignature, "the constructor is for another contract or by another account")
+		}
+		rec = &contractRecord{inst.Code, inst.Deployer}
+	} else {
+		found, ok := (&Snapshot{m: o.m}).contract(inv.To)
+		if !ok {
+			return refuse(proto.StatusNoContract, fmt.Sprintf("no contract %s in cluster %s", inv.To, c.id))
+		}
+		rec = found
+	}
+	if inv.GasLimit > tierGas || inv.GasLimit < gasOpen {
+		return refuse(proto.StatusGasLimit, fmt.Sprintf("gas limit %d is not between %d and the %d that were paid for", inv.GasLimit, gasOpen, tierGas))
+	}
+	if inv.DepositLimit != cmd.DepositLimit {
+		return refuse(proto.StatusDepositLimit, fmt.Sprintf("deposit limit %d was signed, %d was paid for", inv.DepositLimit, cmd.DepositLimit))
+	}
+	// From here on the nonce is used, whatever happens.
+	o.m = o.m.Set(keyNonce(nonce), binary.BigEndian.AppendUint64(nil, inv.Expiry)).Set(keyExpiry(inv.Expiry, nonce), nil)
+	program := c.programs.Program(rec.Code)
+	if program == nil {
+		return fmt.Errorf("%w: %s", ErrNeedCode, rec.Code)
+	}
+	base := o.m
+	if inst != nil {
+		o.m = o.m.Set(keyContract(inst.Contract), new(wire.Writer).Fixed(inst.Code[:]).Blob(inst.Deployer).Bytes())
+	}
+	h := &host{o: o, prefix: storagePrefix(inv.To), caller: inv.From, self: inv.To, height: it.Height, time: it.Time,
+		random: newStream(subkey(c.keys.Stable, "random/v1", []byte(it.Message.Topic), transcript.U64(it.Message.Seq), it.Cursor.Head[:])),
+		log:    func(msg []byte) { c.log(inv.To, msg) }}
+	entry := engine.EntryCall
+	if inst != nil {
+		entry = engine.EntryDeploy
+	}
+	res, err := program.Run(ctx, &engine.Call{Entry: entry, Input: inv.Input, Gas: inv.GasLimit - gasOpen, Host: h})
+	a.out.GasUsed = gasOpen + res.GasUsed
+	if err != nil {
+		o.m = base
+		status, detail, err := statusOf(err)
+		if err != nil {
+			return err
+		}
+		return refuse(status, detail)
+	}
+	a.out.Status, a.out.Return = proto.StatusOK, res.Output
+	return nil
+}
+
+// statusOf maps how a call failed to its status. The error is for failures that are
+// not the call's: the replica's host or a cancelled context.
+func statusOf(err error) (proto.Status, string, error) {
+	var e *engine.Error
+	if !errors.As(err, &e) {
+		return 0, "", err
+	}
+	detail := e.Detail
+	if len(detail) > proto.MaxError {
+		detail = detail[:proto.MaxError]
+	}
+	switch e.Kind {
+	case engine.ErrContract:
+		return proto.StatusContractError, fmt.Sprintf("%s (code %d)", detail, e.Code), nil
+	case engine.ErrTrap:
+		return proto.StatusTrap, detail, nil
+	case engine.ErrOutOfGas:
+		return proto.StatusOutOfGas, detail, nil
+	case engine.ErrDepth:
+		return proto.StatusDepth, detail, nil
+	case engine.ErrMemory:
+		return proto.StatusMemory, detail, nil
+	case engine.ErrOutput:
+		return proto.StatusOutputTooLarge, detail, nil
+	}
+	return 0, "", err
+}
+
+// expire forgets nonces whose commands can no longer run.
+func (o *overlay) expire(height uint64) {
+	prefix := []byte("x/")
+	for {
+		k, _, ok := o.m.Next(prefix)
+		if !ok || !bytes.HasPrefix(k, prefix) || binary.BigEndian.Uint64(k[2:]) >= height {
+			return
+		}
+		o.m = o.m.Delete(k).Delete(keyNonce([32]byte(k[10:])))
+	}
+}
+
+// receipt commits to the outputs and seals them.
+func (c *Cluster) receipt(items []inbox.Item, answers []answer, next *Snapshot) (*Result, error) {
+	first, last := &items[0], &items[len(items)-1]
+	res := &Result{Receipt: proto.Receipt{Cluster: c.id, FromSeq: first.Message.Seq, ToSeq: last.Message.Seq, Head: last.Cursor.Head, StateRoot: next.root}}
+	leaves := make([][]byte, len(answers))
+	for i := range answers {
+		a := &answers[i]
+		// Every replica derives the same blinding; nobody else can. A message that could
+		// not be opened in any epoch blinds with the stable key.
+		secret, ok := c.keys.Blind[a.epoch]
+		if !ok {
+			secret = c.keys.Stable
+		}
+		a.out.Blinding = subkey(secret, "blinding/v1", transcript.U64(a.out.Seq))
+		h := a.out.Commitment()
+		leaves[i] = h[:]
+		res.Receipt.Items = append(res.Receipt.Items, proto.ReceiptItem{GasBucket: a.out.GasBucket})
+	}
+	res.Receipt.Outputs = merkle.Root(leaves)
+	for i := range answers {
+		a := &answers[i]
+		if !a.seal {
+			continue
+		}
+		ctx := a.ctx
+		ctx.Purpose += "-output"
+		sealed, err := envelope.SealReply(c.rng, ctx, c.keys.Epochs[a.epoch], a.reply, a.out.Marshal())
+		if err != nil {
+			return nil, err
+		}
+		o := proto.SealedOutput{Seq: a.out.Seq, Index: uint32(i), Count: uint32(len(answers)), Sealed: sealed}
+		for _, p := range merkle.Proof(leaves, i) {
+			o.Proof = append(o.Proof, p)
+		}
+		res.Outputs = append(res.Outputs, o)
+	}
+	return res, nil
+}
+
+// Query runs a query on a committed state. It never writes.
+func (c *Cluster) Query(ctx context.Context, s *Snapshot, q *proto.Query, height, time uint64) (status proto.Status, out []byte, gas uint64, detail string, err error) {
+	rec, ok := s.contract(q.To)
+	if !ok {
+		return proto.StatusNoContract, nil, 0, fmt.Sprintf("no contract %s in cluster %s", q.To, c.id), nil
+	}
+	program := c.programs.Program(rec.Code)
+	if program == nil {
+		return proto.StatusCodeFailed, nil, 0, "the worker is still preparing this contract's code: ask again", nil
+	}
+	h := &host{o: &overlay{s.m}, prefix: storagePrefix(q.To), caller: q.From, self: q.To, height: height, time: time, random: c.rng,
+		log: func(msg []byte) { c.log(q.To, msg) }}
+	res, err := program.Run(ctx, &engine.Call{Entry: engine.EntryQuery, Input: q.Input, Gas: min(q.GasLimit, QueryGas), Host: h})
+	if err != nil {
+		status, detail, err = statusOf(err)
+		return status, nil, res.GasUsed, detail, err
+	}
+	return proto.StatusOK, res.Output, res.GasUsed, "", nil
+}

@@ -1,0 +1,147 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/phala-go/phala/crypto/transcript"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/proto/wire"
+	"github.com/phala-go/phala/pruntime/cluster/mtreap"
+)
+
+// Keys of the state.
+var (
+	keyCursor = []byte("c")
+	keyRules  = []byte("r")
+)
+
+func keyContract(id proto.ContractID) []byte { return append([]byte("k/"), id[:]...) }
+
+func storagePrefix(id proto.ContractID) []byte {
+	return append(append([]byte("s/"), id[:]...), '/')
+}
+
+func nonceHash(from []byte, nonce [16]byte) [32]byte {
+	return transcript.Hash("phala/nonce/v1", from, nonce[:])
+}
+
+func keyNonce(h [32]byte) []byte { return append([]byte("n/"), h[:]...) }
+
+func keyExpiry(expiry uint64, h [32]byte) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte("x/"), expiry), h[:]...)
+}
+
+// A Snapshot is a committed state. It never changes; queries read it while the
+// cluster goes on.
+type Snapshot struct {
+	m    *mtreap.Map
+	root proto.Hash
+}
+
+// Root is the state root.
+func (s *Snapshot) Root() proto.Hash { return s.root }
+
+// Cursor is the position in the cluster's topic.
+func (s *Snapshot) Cursor() proto.Cursor {
+	b, _ := s.m.Get(keyCursor)
+	c, err := proto.ParseCursor(b)
+	if err != nil {
+		panic("cluster: broken invariant: state without a cursor: " + err.Error())
+	}
+	return c
+}
+
+// Rules is the rules version in force.
+func (s *Snapshot) Rules() uint32 {
+	b, _ := s.m.Get(keyRules)
+	return binary.BigEndian.Uint32(b)
+}
+
+// A record of a contract in the state.
+type contractRecord struct {
+	Code     proto.Hash
+	Deployer []byte
+}
+
+func (s *Snapshot) contract(id proto.ContractID) (*contractRecord, bool) {
+	b, ok := s.m.Get(keyContract(id))
+	if !ok {
+		return nil, false
+	}
+	r := wire.NewReader(b)
+	c := &contractRecord{r.Array32(), r.Blob(proto.MaxSender)}
+	if err := r.Close(); err != nil {
+		panic("cluster: broken invariant: contract record: " + err.Error())
+	}
+	return c, true
+}
+
+// Codes returns the codes of all contracts.
+func (s *Snapshot) Codes() []proto.Hash {
+	var out []proto.Hash
+	seen := map[proto.Hash]bool{}
+	for at := []byte("k/"); ; {
+		k, v, ok := s.m.Next(at)
+		if !ok || !bytes.HasPrefix(k, []byte("k/")) {
+			return out
+		}
+		if h := proto.Hash(v[:32]); !seen[h] {
+			seen[h] = true
+			out = append(out, h)
+		}
+		at = append(bytes.Clone(k), 0)
+	}
+}
+
+// overlay collects the writes of one call over a snapshot.
+type overlay struct {
+	m *mtreap.Map
+}
+
+// emptyState is the state of a cluster in which nothing has happened.
+func emptyState(rootKey [32]byte, chain string, id proto.ClusterID) *Snapshot {
+	m := mtreap.New(rootKey).Set(keyCursor, proto.CreatedCursor(chain, proto.TopicCluster(id)).Marshal()).
+		Set(keyRules, binary.BigEndian.AppendUint32(nil, 1))
+	return &Snapshot{m, m.Root()}
+}
+
+// Marshal encodes the contents in order of keys.
+func (s *Snapshot) Marshal() []byte {
+	w := wire.NewWriter(s.m.Size() + 8*s.m.Len() + 40).Fixed(s.root[:]).U64(uint64(s.m.Len()))
+	s.m.Each(func(k, v []byte) bool { w.Blob(k).Blob(v); return true })
+	return w.Bytes()
+}
+
+// ErrState: an encoded state is damaged, or was made under another key.
+var ErrState = errors.New("cluster: state does not have the root that it names")
+
+// ParseSnapshot decodes a state and checks its root.
+func ParseSnapshot(rootKey [32]byte, b []byte) (*Snapshot, error) {
+	r := wire.NewReader(b)
+	root, n := proto.Hash(r.Array32()), r.U64()
+	m := mtreap.New(rootKey)
+	var last []byte
+	for i := uint64(0); i < n && r.Err() == nil; i++ {
+		k, v := r.Blob(4096), r.Blob(1<<20)
+		if i > 0 && bytes.Compare(k, last) <= 0 {
+			r.Fail(fmt.Errorf("%w: keys out of order", wire.ErrNotCanonical))
+			break
+		}
+		m, last = m.Set(k, v), k
+	}
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("cluster: state: %w", err)
+	}
+	if proto.Hash(m.Root()) != root {
+		return nil, ErrState
+	}
+	for _, k := range [][]byte{keyCursor, keyRules} {
+		if _, ok := m.Get(k); !ok {
+			return nil, ErrState
+		}
+	}
+	return &Snapshot{m, root}, nil
+}

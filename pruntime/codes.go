@@ -1,0 +1,229 @@
+package pruntime
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/engine"
+)
+
+// codes finds, prepares and keeps contract codes. Modules are public and lie on disk
+// under their hash, which is checked when they are read. Compiled code is native: it
+// is kept sealed, and unsealed into a directory of this process before the engine
+// sees it.
+type codes struct {
+	dir    string
+	eng    *engine.Engine
+	native nativeCache
+	done   func(code proto.Hash, err error)
+	log    func(msg string, args ...any)
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	turn   chan struct{} // one compilation at a time
+
+	mu       sync.RWMutex
+	wanted   map[proto.Hash]bool
+	programs map[proto.Hash]*engine.Program
+	busy     map[proto.Hash]bool
+	failed   map[proto.Hash]error
+}
+
+func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
+	dir := filepath.Join(r.cfg.DataDir, "code")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("pruntime: %w", err)
+	}
+	c := &codes{dir: dir, native: nativeCache{store: r.store}, done: r.prepared, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
+		wanted: map[proto.Hash]bool{}, programs: map[proto.Hash]*engine.Program{}, busy: map[proto.Hash]bool{}, failed: map[proto.Hash]error{}}
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	cache, err := c.native.open()
+	if err != nil {
+		return nil, err
+	}
+	if c.eng, err = engine.New(c.ctx, cache); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *codes) close(ctx context.Context) error {
+	c.cancel()
+	c.wg.Wait()
+	return errors.Join(c.eng.Close(ctx), c.native.close())
+}
+
+// Program returns a prepared code, nil when it is not.
+func (c *codes) Program(h proto.Hash) *engine.Program {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.programs[h]
+}
+
+func (c *codes) settled(h proto.Hash) bool { return c.Program(h) != nil }
+
+func (c *codes) path(h proto.Hash) string { return filepath.Join(c.dir, h.String()+".wasm") }
+
+// want starts preparing a code from disk, or files it for the relayer to bring.
+func (c *codes) want(h proto.Hash) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.programs[h] != nil || c.busy[h] {
+		return
+	}
+	if b, err := os.ReadFile(c.path(h)); err == nil && sha256.Sum256(b) == h {
+		c.prepare(h, b)
+		return
+	}
+	c.wanted[h] = true
+}
+
+// wants lists the codes that the relayer should bring.
+func (c *codes) wants() []proto.Hash {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var out []proto.Hash
+	for h := range c.wanted {
+		out = append(out, h)
+	}
+	slices.SortFunc(out, func(a, b proto.Hash) int { return bytes.Compare(a[:], b[:]) })
+	return out
+}
+
+// put takes a module that was asked for.
+func (c *codes) put(h proto.Hash, module []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.wanted[h] {
+		return nil // asked for no longer, or never: a relayer may repeat itself
+	}
+	if sha256.Sum256(module) != h {
+		return fmt.Errorf("%w: %d bytes do not hash to %s", ErrCode, len(module), h)
+	}
+	tmp := c.path(h) + ".tmp"
+	if err := errors.Join(os.WriteFile(tmp, module, 0o600), os.Rename(tmp, c.path(h))); err != nil {
+		return fmt.Errorf("pruntime: keep code: %w", err)
+	}
+	delete(c.wanted, h)
+	c.prepare(h, module)
+	return nil
+}
+
+// prepare compiles in the background; the caller holds the lock.
+func (c *codes) prepare(h proto.Hash, module []byte) {
+	c.busy[h] = true
+	c.wg.Add(1)
+	go func() {
+		defer c.wg.Done()
+		c.turn <- struct{}{}
+		p, err := c.eng.Prepare(c.ctx, module)
+		<-c.turn
+		if c.ctx.Err() != nil {
+			return
+		}
+		c.mu.Lock()
+		delete(c.busy, h)
+		if err != nil {
+			c.failed[h] = err
+		} else {
+			c.programs[h] = p
+		}
+		c.mu.Unlock()
+		if err == nil {
+			if serr := c.native.seal(); serr != nil {
+				c.log("compiled code was not kept", "error", serr)
+			}
+			c.log("code prepared", "code", h)
+		} else {
+			c.log("code refused", "code", h, "error", err)
+		}
+		c.done(h, err)
+	}()
+}
+
+// nativeCache keeps the engine's compilation cache sealed.
+type nativeCache struct {
+	store interface {
+		Put(name string, b []byte) error
+		Get(name string) ([]byte, error)
+		List(prefix string) ([]string, error)
+		Delete(name string) error
+	}
+	dir  string
+	mu   sync.Mutex
+	kept map[string]bool
+}
+
+const nativePrefix = "native-"
+
+// open unseals the cache into a new directory. In a TEE the directory for temporary
+// files is inside the enclave; elsewhere nothing is protected anyway.
+func (n *nativeCache) open() (string, error) {
+	dir, err := os.MkdirTemp("", "pruntime-native-")
+	if err != nil {
+		return "", fmt.Errorf("pruntime: %w", err)
+	}
+	n.dir, n.kept = dir, map[string]bool{}
+	names, err := n.store.List(nativePrefix)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range names {
+		rel, err := hex.DecodeString(strings.TrimPrefix(name, nativePrefix))
+		if err != nil || !filepath.IsLocal(string(rel)) {
+			continue
+		}
+		b, err := n.store.Get(name)
+		if err != nil {
+			// It is only a cache: what does not open is compiled again.
+			if derr := n.store.Delete(name); derr != nil {
+				return "", derr
+			}
+			continue
+		}
+		path := filepath.Join(dir, string(rel))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, b, 0o600)); err != nil {
+			return "", fmt.Errorf("pruntime: %w", err)
+		}
+		n.kept[string(rel)] = true
+	}
+	return dir, nil
+}
+
+// seal keeps what the engine added.
+func (n *nativeCache) seal() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return filepath.WalkDir(n.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(n.dir, path)
+		if err != nil || n.kept[rel] || strings.HasSuffix(rel, ".tmp") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := n.store.Put(nativePrefix+hex.EncodeToString([]byte(rel)), b); err != nil {
+			return err
+		}
+		n.kept[rel] = true
+		return nil
+	})
+}
+
+func (n *nativeCache) close() error { return os.RemoveAll(n.dir) }

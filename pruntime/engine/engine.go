@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/tetratelabs/wazero"
+
+	"github.com/phala-go/phala/pruntime/engine/image"
+	"github.com/phala-go/phala/wasmprep"
+)
+
+// A Kind is why a call or a module failed. Test with errors.Is.
+type Kind string
+
+// Error returns the kind's text.
+func (k Kind) Error() string { return "engine: " + string(k) }
+
+// The kinds.
+const (
+	ErrModule   Kind = "module refused"
+	ErrContract Kind = "contract refused"
+	ErrTrap     Kind = "contract broke"
+	ErrOutOfGas Kind = "gas limit reached"
+	ErrDepth    Kind = "call depth reached"
+	ErrMemory   Kind = "memory limit reached"
+	ErrOutput   Kind = "output above the limit"
+	ErrHost     Kind = "host failed"
+)
+
+// An Error is a failed call or module.
+type Error struct {
+	Kind   Kind
+	Code   uint32 // the contract's own, with ErrContract
+	Detail string
+}
+
+// Error returns kind and detail.
+func (e *Error) Error() string { return e.Kind.Error() + ": " + e.Detail }
+
+// Is reports whether target is the kind.
+func (e *Error) Is(target error) bool { return target == e.Kind }
+
+// The entry points of a contract.
+const (
+	EntryDeploy = "deploy"
+	EntryCall   = "call"
+	EntryQuery  = "query"
+)
+
+// A Host serves one call. Reads and writes are the contract's own: the host adds the
+// contract's name. Gas of a host function is charged before the host is asked.
+type Host interface {
+	Get(key []byte) (value []byte, ok bool)
+	Put(key, value []byte) error
+	Delete(key []byte) error
+	// Next returns the first key that is at least from and starts with prefix.
+	Next(prefix, from []byte) (key, value []byte, ok bool)
+	Caller() []byte
+	Self() [32]byte
+	Height() uint64
+	Time() uint64 // Unix milliseconds
+	Random() io.Reader
+	Log(msg []byte)
+}
+
+// A Call is one run of an entry point.
+type Call struct {
+	Entry string
+	Input []byte
+	Gas   uint64
+	Host  Host
+}
+
+// A Result is how a call ended. GasUsed is right with an error too.
+type Result struct {
+	Output  []byte
+	GasUsed uint64
+}
+
+// Gas of preparing: generous, because it is paid for by nobody; a module that does
+// not initialise within it cannot run at all.
+const (
+	initGas   = 1 << 31
+	warmupGas = 1 << 28
+)
+
+// An Engine prepares and runs programs. It is safe for concurrent use.
+type Engine struct {
+	rt    wazero.Runtime
+	cache wazero.CompilationCache
+	rules wasmprep.Rules
+}
+
+// New returns an engine. cacheDir, when not empty, holds compiled code between
+// starts. It is native code: whoever can write there runs code in this process, so
+// it must be inside the enclave (package keys unseals into such a place).
+func New(ctx context.Context, cacheDir string) (*Engine, error) {
+	cfg := wazero.NewRuntimeConfig()
+	e := &Engine{rules: wasmprep.RulesV1().WithImports(imports())}
+	if cacheDir != "" {
+		c, err := wazero.NewCompilationCacheWithDir(cacheDir)
+		if err != nil {
+			return nil, fmt.Errorf("engine: compilation cache: %w", err)
+		}
+		e.cache, cfg = c, cfg.WithCompilationCache(c)
+	}
+	e.rt = wazero.NewRuntimeWithConfig(ctx, cfg)
+	if err := errors.Join(image.InstantiateGas(ctx, e.rt), instantiateWASI(ctx, e.rt), instantiatePhat(ctx, e.rt)); err != nil {
+		return nil, errors.Join(fmt.Errorf("engine: host modules: %w", err), e.Close(ctx))
+	}
+	return e, nil
+}
+
+// Close frees everything, programs too.
+func (e *Engine) Close(ctx context.Context) error {
+	err := e.rt.Close(ctx)
+	if e.cache != nil {
+		err = errors.Join(err, e.cache.Close(ctx))
+	}
+	return err
+}
+
+// A Program is a module ready to run. It is safe for concurrent use.
+type Program struct {
+	hash  [32]byte
+	img   *image.Image
+	pool  *image.Pool
+	stats wasmprep.Stats
+}
+
+// Hash is the SHA-256 of the module; ImageHash that of its image.
+func (p *Program) Hash() [32]byte { return p.hash }
+
+// ImageHash is equal on every machine that prepared the module under these rules.
+func (p *Program) ImageHash() [32]byte { return p.img.Hash() }
+
+// Close frees the program.
+func (p *Program) Close(ctx context.Context) error {
+	return errors.Join(p.pool.Close(ctx), p.img.Close())
+}
+
+// Prepare checks, instruments, compiles and initialises a module. It takes seconds
+// for a Go contract that is not in the compilation cache.
+func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
+	m, err := wasmprep.Prepare(module, e.rules)
+	if err != nil {
+		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+	}
+	has := map[string]bool{}
+	for _, x := range m.Exports {
+		has[x.Name] = true
+	}
+	for _, entry := range []string{EntryDeploy, EntryCall, EntryQuery} {
+		if !has[entry] {
+			return nil, &Error{Kind: ErrModule, Detail: fmt.Sprintf("it does not export %q", entry)}
+		}
+	}
+	code, err := image.Compile(ctx, e.rt, m)
+	if err != nil {
+		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+	}
+	inst, err := image.New(ctx, code)
+	if err != nil {
+		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+	}
+	defer inst.Close(ctx)
+	state := &run{host: blank{}, clock: firstClock}
+	ctx = withCall(ctx, state)
+	run := func(name string, gas uint64) error {
+		_, _, err := inst.Call(ctx, name, gas)
+		if err != nil {
+			return &Error{Kind: ErrModule, Detail: fmt.Sprintf("%s: %v", name, state.classify(err))}
+		}
+		return nil
+	}
+	if m.HasStart {
+		if err := run(wasmprep.StartExport, initGas); err != nil {
+			return nil, err
+		}
+	}
+	if has["_initialize"] {
+		if err := run("_initialize", initGas); err != nil {
+			return nil, err
+		}
+	}
+	if has[entryWarmup] {
+		if err := run(entryWarmup, warmupGas); err != nil {
+			return nil, err
+		}
+	}
+	img, err := image.Capture(inst, image.Auto)
+	if err != nil {
+		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+	}
+	return &Program{sha256.Sum256(module), img, image.NewPool(img, 16), m.Stats}, nil
+}
+
+// firstClock is the clock while a module initialises, nanoseconds: the Go runtime
+// refuses a clock at zero.
+const firstClock = 1e9
+
+// entryWarmup, where a module exports it, runs before the image is taken: what a
+// language runtime allocates on its first call is then in the image.
+const entryWarmup = "phat_warmup"
+
+// Run runs a call. The error is an *Error, or the context's.
+func (p *Program) Run(ctx context.Context, c *Call) (Result, error) {
+	inst, err := p.pool.Get(ctx)
+	if err != nil {
+		return Result{}, &Error{Kind: ErrHost, Detail: err.Error()}
+	}
+	r := &run{host: c.Host, input: c.Input, query: c.Entry == EntryQuery, clock: max(firstClock, c.Host.Time()*1e6)}
+	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas)
+	if perr := p.pool.Put(ctx, inst); perr != nil && err == nil {
+		err = &Error{Kind: ErrHost, Detail: perr.Error()}
+	}
+	if err != nil {
+		return Result{GasUsed: used}, r.classify(err)
+	}
+	if r.failed != nil {
+		return Result{GasUsed: used}, r.failed
+	}
+	return Result{r.output, used}, nil
+}
+
+// classify turns what ended a call into an *Error.
+func (r *run) classify(err error) error {
+	var own *Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.Is(err, image.ErrOutOfGas):
+		return &Error{Kind: ErrOutOfGas, Detail: "raise the gas limit, or do less in one call"}
+	case errors.Is(err, image.ErrCallDepth):
+		return &Error{Kind: ErrDepth, Detail: "recursion is too deep"}
+	case len(r.stderr) > 0:
+		return &Error{Kind: ErrTrap, Detail: string(r.stderr)}
+	}
+	return &Error{Kind: ErrTrap, Detail: firstLine(err.Error())}
+}
+
+func firstLine(s string) string {
+	for i := range len(s) {
+		if s[i] == '\n' {
+			return s[:i]
+		}
+	}
+	return s
+}

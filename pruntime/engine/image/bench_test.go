@@ -1,0 +1,306 @@
+package image_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/phala-go/phala/pruntime/engine/image"
+	"github.com/phala-go/phala/wasmprep"
+	"github.com/phala-go/phala/wasmprep/wasmtest"
+	"github.com/phala-go/phala/wasmprep/wasmtest/corpushost"
+)
+
+const gas = 1 << 40
+
+// bench is the Go contract, compiled once for all benchmarks of a run.
+type bench struct {
+	ctx  context.Context
+	rt   wazero.Runtime
+	code *image.Code
+	img  *image.Image
+	raw  []byte
+}
+
+func corpus(b testing.TB, name string) []byte {
+	for _, m := range wasmtest.Corpus() {
+		if m.Name == name {
+			return m.Code
+		}
+	}
+	b.Fatalf("no corpus module %s", name)
+	return nil
+}
+
+// newBench initialises a contract, warms it up and takes its image.
+func newBench(b testing.TB, name string, warmUp []string, mode image.Mode) *bench {
+	b.Helper()
+	s := &bench{ctx: corpushost.With(context.Background(), &wasmtest.Host{}), raw: corpus(b, name)}
+	s.rt = wazero.NewRuntimeWithConfig(s.ctx, wazero.NewRuntimeConfigCompiler())
+	b.Cleanup(func() { s.rt.Close(s.ctx) })
+	if err := image.InstantiateGas(s.ctx, s.rt); err != nil {
+		b.Fatal(err)
+	}
+	if err := corpushost.Instantiate(s.ctx, s.rt); err != nil {
+		b.Fatal(err)
+	}
+	m, err := wasmprep.Prepare(s.raw, corpushost.Rules())
+	if err != nil {
+		b.Fatal(err)
+	}
+	if s.code, err = image.Compile(s.ctx, s.rt, m); err != nil {
+		b.Fatal(err)
+	}
+	inst, err := image.New(s.ctx, s.code)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, call := range warmUp {
+		if _, _, err := inst.Call(s.ctx, call, gas); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if s.img, err = image.Capture(inst, mode); err != nil {
+		b.Fatal(err)
+	}
+	inst.Close(s.ctx)
+	b.Cleanup(func() { s.img.Close() })
+	return s
+}
+
+var goWarmUp = []string{"_initialize", "transfer", "transfer", "transfer", "transfer", "transfer"}
+
+// BenchmarkCleanCall is one JSON call of the Go contract (decode, two reads
+// and two writes of the store, SHA-256, two Sprintf, encode) from clean state:
+// take an instance, call, restore.
+func BenchmarkCleanCall(b *testing.B) {
+	for _, mode := range []struct {
+		name string
+		mode image.Mode
+	}{{"dirty", image.Auto}, {"portable", image.Portable}} {
+		b.Run(mode.name, func(b *testing.B) {
+			s := newBench(b, "go", goWarmUp, mode.mode)
+			pool := image.NewPool(s.img, 1)
+			defer pool.Close(s.ctx)
+			var used uint64
+			times := make([]float64, 0, b.N)
+			b.ResetTimer()
+			for b.Loop() {
+				begin := time.Now()
+				inst, err := pool.Get(s.ctx)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, used, err = inst.Call(s.ctx, "transfer", gas); err != nil {
+					b.Fatal(err)
+				}
+				if err := pool.Put(s.ctx, inst); err != nil {
+					b.Fatal(err)
+				}
+				times = append(times, float64(time.Since(begin).Nanoseconds())/1e3)
+			}
+			b.ReportMetric(median(times), "call_clean_us")
+			b.ReportMetric(float64(used), "gas/op")
+		})
+	}
+}
+
+func median(xs []float64) float64 {
+	ys := append([]float64(nil), xs...)
+	if len(ys) == 0 {
+		return math.NaN()
+	}
+	slices.Sort(ys)
+	return ys[len(ys)/2]
+}
+
+// BenchmarkEmptyCall is a call that does nothing, metered, without restore.
+func BenchmarkEmptyCall(b *testing.B) {
+	s := newBench(b, "c", nil, image.Auto)
+	inst, err := s.img.Instantiate(s.ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, _, err := inst.Call(s.ctx, "divide", gas, 6, 3); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkHostCall is guest to host and back, metered.
+func BenchmarkHostCall(b *testing.B) {
+	s := newBench(b, "go", goWarmUp[:1], image.Auto)
+	inst, err := s.img.Instantiate(s.ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const calls = 10000
+	n := 0
+	for b.Loop() {
+		if _, _, err := inst.Call(s.ctx, "hostcalls", gas, calls); err != nil {
+			b.Fatal(err)
+		}
+		n += calls
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "hostcall_ns")
+}
+
+// BenchmarkGasOverhead compares the kernels with and without metering,
+// alternating, by their best times.
+func BenchmarkGasOverhead(b *testing.B) {
+	kernels := []struct {
+		module, name string
+		args         []uint64
+		integer      bool
+	}{
+		{"go", "hash", []uint64{256}, true}, {"go", "sorting", []uint64{100000}, true}, {"go", "modexp", []uint64{1024}, true},
+		{"c", "sha", []uint64{4096}, true}, {"c", "sort", []uint64{100000}, true},
+		{"go", "garbage", []uint64{4}, false}, {"go", "transfer", nil, false}, {"go", "mandel", []uint64{100, 100}, false},
+	}
+	sets := map[string]*bench{"go": newBench(b, "go", goWarmUp, image.Auto), "c": newBench(b, "c", nil, image.Auto)}
+	plain := map[string]api.Module{}
+	metered := map[string]*image.Instance{}
+	for name, s := range sets {
+		c, err := s.rt.CompileModule(s.ctx, s.raw)
+		if err != nil {
+			b.Fatal(err)
+		}
+		cfg := wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize")
+		if plain[name], err = s.rt.InstantiateModule(s.ctx, c, cfg); err != nil {
+			b.Fatal(err)
+		}
+		if metered[name], err = s.img.Instantiate(s.ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var report []string
+	var logs, worst float64
+	for b.Loop() {
+		report, logs, worst = nil, 0, 0
+		integers := 0
+		for _, k := range kernels {
+			s := sets[k.module]
+			fn := plain[k.module].ExportedFunction(k.name)
+			best := [2]time.Duration{math.MaxInt64, math.MaxInt64}
+			for range 25 {
+				begin := time.Now()
+				if _, err := fn.Call(s.ctx, k.args...); err != nil {
+					b.Fatal(err)
+				}
+				best[0] = min(best[0], time.Since(begin))
+				begin = time.Now()
+				if _, _, err := metered[k.module].Call(s.ctx, k.name, gas, k.args...); err != nil {
+					b.Fatal(err)
+				}
+				best[1] = min(best[1], time.Since(begin))
+			}
+			ratio := float64(best[1]) / float64(best[0])
+			report = append(report, fmt.Sprintf("%s.%s %v -> %v (%+.1f %%)", k.module, k.name, best[0], best[1], 100*(ratio-1)))
+			if k.integer {
+				integers++
+				logs += math.Log(ratio)
+				worst = max(worst, 100*(ratio-1))
+			}
+		}
+		logs /= float64(integers)
+	}
+	b.Log("\n" + strings.Join(report, "\n"))
+	b.ReportMetric(100*(math.Exp(logs)-1), "gas_overhead_pct")
+	b.ReportMetric(worst, "gas_overhead_worst_pct")
+}
+
+// BenchmarkCompile is wazero's compilation of the prepared Go contract.
+func BenchmarkCompile(b *testing.B) {
+	s := newBench(b, "go", goWarmUp[:1], image.Auto)
+	for b.Loop() {
+		rt := wazero.NewRuntimeWithConfig(s.ctx, wazero.NewRuntimeConfigCompiler())
+		if _, err := rt.CompileModule(s.ctx, s.code.Module.Code); err != nil {
+			b.Fatal(err)
+		}
+		rt.Close(s.ctx)
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "compile_s")
+}
+
+// BenchmarkInstance makes an instance from the image and calls it once; it
+// reports the memory that each of 32 such instances adds, shared pages counted
+// once.
+func BenchmarkInstance(b *testing.B) {
+	s := newBench(b, "go", goWarmUp, image.Auto)
+	use := func() *image.Instance {
+		inst, err := s.img.Instantiate(s.ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := inst.Call(s.ctx, "transfer", gas); err != nil {
+			b.Fatal(err)
+		}
+		return inst
+	}
+	for b.Loop() {
+		use().Close(s.ctx)
+	}
+	const n = 32
+	before := resident(b)
+	var held []*image.Instance
+	for range n {
+		held = append(held, use())
+	}
+	b.ReportMetric(float64(resident(b)-before)/n/(1<<20), "instance_mb")
+	for _, inst := range held {
+		inst.Close(s.ctx)
+	}
+}
+
+// resident returns the process's share of memory in bytes, pages that several
+// mappings share counted once; 0 where it is not known.
+func resident(b *testing.B) int {
+	debug.FreeOSMemory() // what the collector merely has not returned yet
+	rollup, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(rollup), "Pss:")
+	var kib int
+	if _, err := fmt.Sscan(after, &kib); err != nil {
+		b.Fatal(err)
+	}
+	return kib << 10
+}
+
+// BenchmarkParallelCalls is BenchmarkCleanCall on all cores at once.
+func BenchmarkParallelCalls(b *testing.B) {
+	s := newBench(b, "go", goWarmUp, image.Auto)
+	pool := image.NewPool(s.img, 16)
+	defer pool.Close(s.ctx)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		ctx := corpushost.With(context.Background(), &wasmtest.Host{})
+		for pb.Next() {
+			inst, err := pool.Get(ctx)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if _, _, err := inst.Call(ctx, "transfer", gas); err != nil {
+				b.Error(err)
+				return
+			}
+			if err := pool.Put(ctx, inst); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "queries/s")
+}

@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/phala-go/phala/pruntime/engine/image"
+	"github.com/phala-go/phala/wasmprep"
+)
+
+// Limits of the host functions.
+const (
+	MaxKey    = 1 << 10
+	MaxValue  = 256 << 10
+	MaxOutput = 512 << 10
+	maxStderr = 2 << 10
+	maxRandom = 1 << 10
+)
+
+// Gas of the host functions: a fixed part and one for each byte moved. One unit is
+// about one simple instruction; a storage access is a tree walk and, for a write,
+// hashes up to the root.
+const (
+	gasCall   = 300
+	gasByte   = 1
+	gasRead   = 5_000
+	gasWrite  = 25_000
+	gasRandom = 5_000
+)
+
+// A run is the state of one call inside the host functions.
+type run struct {
+	host   Host
+	input  []byte
+	output []byte
+	staged []byte // the value or key that a read found
+	query  bool
+	failed *Error
+	stderr []byte
+	clock  uint64 // virtual, nanoseconds: the block's time, moved on by sleeping
+}
+
+type runKey struct{}
+
+func withCall(ctx context.Context, r *run) context.Context {
+	return context.WithValue(ctx, runKey{}, r)
+}
+
+func of(ctx context.Context) *run { return ctx.Value(runKey{}).(*run) }
+
+// view returns a piece of the guest's memory, or ends the call.
+func view(m api.Module, ptr, n uint32) []byte {
+	b, ok := m.Memory().Read(ptr, n)
+	if !ok {
+		panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("host function given %d bytes at %d, outside memory", n, ptr)})
+	}
+	return b
+}
+
+func key(m api.Module, ptr, n uint32) []byte {
+	if n > MaxKey {
+		panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("storage key of %d bytes, at most %d", n, MaxKey)})
+	}
+	return bytes.Clone(view(m, ptr, n))
+}
+
+type function struct {
+	name    string
+	params  []api.ValueType
+	results []api.ValueType
+	f       func(ctx context.Context, m api.Module, r *run, s []uint64)
+}
+
+const (
+	i32 = api.ValueTypeI32
+	i64 = api.ValueTypeI64
+)
+
+func types(t ...api.ValueType) []api.ValueType { return t }
+
+// phat is the contract ABI, module "phat"; docs/abi.md is its manual.
+var phat = []function{
+	{"input_len", nil, types(i32), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall)
+		s[0] = uint64(len(r.input))
+	}},
+	{"input_read", types(i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall+gasByte*uint64(len(r.input)))
+		copy(view(m, uint32(s[0]), uint32(len(r.input))), r.input)
+	}},
+	{"output", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		n := uint32(s[1])
+		if n > MaxOutput {
+			panic(&Error{Kind: ErrOutput, Detail: fmt.Sprintf("%d bytes, at most %d", n, MaxOutput)})
+		}
+		image.Charge(ctx, gasCall+gasByte*uint64(n))
+		r.output = bytes.Clone(view(m, uint32(s[0]), n))
+	}},
+	{"fail", types(i32, i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		n := min(uint32(s[2]), 4096)
+		image.Charge(ctx, gasCall+gasByte*uint64(n))
+		r.failed = &Error{Kind: ErrContract, Code: uint32(s[0]), Detail: string(view(m, uint32(s[1]), n))}
+	}},
+	{"kv_get", types(i32, i32), types(i64), func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasRead+gasByte*uint64(uint32(s[1])))
+		v, ok := r.host.Get(key(m, uint32(s[0]), uint32(s[1])))
+		r.stage(ctx, v, ok, s)
+	}},
+	{"kv_next", types(i32, i32, i32, i32), types(i64), func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasRead+gasByte*(uint64(uint32(s[1]))+uint64(uint32(s[3]))))
+		k, _, ok := r.host.Next(key(m, uint32(s[0]), uint32(s[1])), key(m, uint32(s[2]), uint32(s[3])))
+		r.stage(ctx, k, ok, s)
+	}},
+	{"staged_read", types(i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall+gasByte*uint64(len(r.staged)))
+		copy(view(m, uint32(s[0]), uint32(len(r.staged))), r.staged)
+	}},
+	{"kv_put", types(i32, i32, i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		n := uint32(s[3])
+		if n > MaxValue {
+			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("storage value of %d bytes, at most %d", n, MaxValue)})
+		}
+		image.Charge(ctx, gasWrite+gasByte*(uint64(uint32(s[1]))+2*uint64(n)))
+		if err := r.host.Put(key(m, uint32(s[0]), uint32(s[1])), bytes.Clone(view(m, uint32(s[2]), n))); err != nil {
+			panic(&Error{Kind: ErrHost, Detail: err.Error()})
+		}
+	}},
+	{"kv_delete", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasWrite+gasByte*uint64(uint32(s[1])))
+		if err := r.host.Delete(key(m, uint32(s[0]), uint32(s[1]))); err != nil {
+			panic(&Error{Kind: ErrHost, Detail: err.Error()})
+		}
+	}},
+	{"caller", types(i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall)
+		c := r.host.Caller()
+		copy(view(m, uint32(s[0]), uint32(len(c))), c)
+		s[0] = uint64(len(c))
+	}},
+	{"self", types(i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall)
+		id := r.host.Self()
+		copy(view(m, uint32(s[0]), 32), id[:])
+	}},
+	{"height", nil, types(i64), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall)
+		s[0] = r.host.Height()
+	}},
+	{"time", nil, types(i64), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall)
+		s[0] = r.host.Time()
+	}},
+	{"is_query", nil, types(i32), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall)
+		s[0] = 0
+		if r.query {
+			s[0] = 1
+		}
+	}},
+	{"random", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		n := uint32(s[1])
+		if n > maxRandom {
+			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("%d random bytes, at most %d at once", n, maxRandom)})
+		}
+		image.Charge(ctx, gasRandom+gasByte*uint64(n))
+		if _, err := io.ReadFull(r.host.Random(), view(m, uint32(s[0]), n)); err != nil {
+			panic(&Error{Kind: ErrHost, Detail: err.Error()})
+		}
+	}},
+	{"log", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		n := min(uint32(s[1]), 4096)
+		image.Charge(ctx, gasCall+gasByte*uint64(n))
+		r.host.Log(bytes.Clone(view(m, uint32(s[0]), n)))
+	}},
+}
+
+// stage keeps what a read found and returns its length, -1 for nothing.
+func (r *run) stage(ctx context.Context, v []byte, ok bool, s []uint64) {
+	if !ok {
+		r.staged = nil
+		s[0] = ^uint64(0)
+		return
+	}
+	image.Charge(ctx, gasByte*uint64(len(v)))
+	r.staged = v
+	s[0] = uint64(len(v))
+}
+
+// imports lists every function that a module may import.
+func imports() map[wasmprep.ImportKey]wasmprep.FuncType {
+	vals := func(ts []api.ValueType) (out []wasmprep.ValType) {
+		for _, t := range ts {
+			out = append(out, wasmprep.ValType(t))
+		}
+		return out
+	}
+	m := map[wasmprep.ImportKey]wasmprep.FuncType{}
+	for module, fs := range map[string][]function{"phat": phat, "wasi_snapshot_preview1": wasi} {
+		for _, f := range fs {
+			m[wasmprep.ImportKey{Module: module, Name: f.name}] = wasmprep.FuncType{Params: vals(f.params), Results: vals(f.results)}
+		}
+	}
+	return m
+}
+
+func instantiatePhat(ctx context.Context, rt wazero.Runtime) error {
+	return build(ctx, rt, "phat", phat)
+}
+
+func build(ctx context.Context, rt wazero.Runtime, module string, fs []function) error {
+	b := rt.NewHostModuleBuilder(module)
+	for _, f := range fs {
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, s []uint64) {
+			f.f(ctx, m, of(ctx), s)
+		}), f.params, f.results).Export(f.name)
+	}
+	_, err := b.Instantiate(ctx)
+	return err
+}
+
+// blank serves an instance that initialises: no state, no keys, no identity. Its
+// randomness is public, and so is whatever a language runtime seeds from it.
+type blank struct{}
+
+func (blank) Get([]byte) ([]byte, bool)               { return nil, false }
+func (blank) Put(_, _ []byte) error                   { return errBlank }
+func (blank) Delete([]byte) error                     { return errBlank }
+func (blank) Next(_, _ []byte) (k, v []byte, ok bool) { return nil, nil, false }
+func (blank) Caller() []byte                          { return nil }
+func (blank) Self() [32]byte                          { return [32]byte{} }
+func (blank) Height() uint64                          { return 0 }
+func (blank) Time() uint64                            { return 0 }
+func (blank) Random() io.Reader                       { return zeros{} }
+func (blank) Log([]byte)                              {}
+
+var errBlank = fmt.Errorf("a contract may not write while it initialises")
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }

@@ -1,0 +1,260 @@
+// Package gatekeeper is what a pruntime in the gatekeeper role does: it holds a share
+// of the master key and releases cluster keys to workers that earned them. It never
+// runs contracts.
+//
+// The master key is the secret of a distributed PRF (package crypto/dprf); every key
+// below it is the PRF of a label. One gatekeeper is the sharing 1 of 1: the first one
+// makes the key, publishes its public key, and the chain decides that it counts.
+//
+// A gatekeeper follows the topic gatekeeper, which carries every registration with its
+// evidence. It verifies the evidence itself, with the roots that are compiled into it
+// or fixed by its network, so that validators alone cannot admit a fake worker to keys.
+// It releases the keys of a cluster to a worker that has a seat there, to the worker's
+// current session key, and to no other.
+package gatekeeper
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/phala-go/phala/crypto/commkey"
+	"github.com/phala-go/phala/crypto/dprf"
+	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/proto/wire"
+	"github.com/phala-go/phala/pruntime/cluster"
+)
+
+// MaxSessionAge is how many blocks a session may be behind the block that announces
+// it: a frozen or forked enclave does not get keys.
+const MaxSessionAge = 600
+
+// A Judge verifies a registration's evidence at a time: it returns an error unless
+// the evidence is valid and its report data is the one given.
+type Judge func(evidence []byte, reportData [64]byte, at time.Time) error
+
+// worker is what a gatekeeper knows of one.
+type worker struct {
+	session [32]byte
+	expires uint64
+	seats   map[proto.ClusterID]uint64 // cluster to epoch
+}
+
+// A seat whose keys are to be released.
+type seat struct {
+	worker  proto.WorkerID
+	cluster proto.ClusterID
+}
+
+// A Gatekeeper reacts to messages. It is not safe for concurrent use.
+type Gatekeeper struct {
+	chain   string
+	self    proto.WorkerID
+	judge   Judge
+	rng     io.Reader
+	share   *dprf.Share
+	master  [32]byte // decided by the chain; zero until then
+	workers map[proto.WorkerID]*worker
+	refused map[proto.WorkerID]error
+	due     map[seat]bool
+	send    func(proto.Entry)
+}
+
+// New returns a gatekeeper that sends its entries with send. share is nil on a
+// gatekeeper that has none yet.
+func New(chain string, self proto.WorkerID, share *dprf.Share, judge Judge, rng io.Reader, send func(proto.Entry)) *Gatekeeper {
+	return &Gatekeeper{chain: chain, self: self, judge: judge, rng: rng, share: share, send: send,
+		workers: map[proto.WorkerID]*worker{}, refused: map[proto.WorkerID]error{}, due: map[seat]bool{}}
+}
+
+// Master is the master public key that the chain decided on; zero before.
+func (g *Gatekeeper) Master() [32]byte { return g.master }
+
+// Active reports whether this gatekeeper's share belongs to the network's master key.
+func (g *Gatekeeper) Active() bool {
+	return g.share != nil && g.master != [32]byte{} && [32]byte(g.share.Public()) == g.master
+}
+
+// Share returns the share to seal, nil when there is none.
+func (g *Gatekeeper) Share() *dprf.Share { return g.share }
+
+// Refused says why a worker gets no keys although the chain admitted it.
+func (g *Gatekeeper) Refused(w proto.WorkerID) error { return g.refused[w] }
+
+// Failure classes. Test with errors.Is.
+var (
+	ErrLaunched = errors.New("gatekeeper: the network has a master key already")
+	ErrNoShare  = errors.New("gatekeeper: no share of a master key")
+)
+
+// Adopt gives the gatekeeper the share of a master key that it made. The caller has
+// sealed it: a share that is lost after it was published is a lost network.
+func (g *Gatekeeper) Adopt(share *dprf.Share) { g.share = share }
+
+// Launch publishes the master key of a network that has none.
+func (g *Gatekeeper) Launch() error {
+	if g.master != [32]byte{} {
+		return ErrLaunched
+	}
+	if g.share == nil {
+		return ErrNoShare
+	}
+	g.send(proto.PublishMasterKey{Public: g.share.Public()})
+	return nil
+}
+
+// Handle processes a message of the topic gatekeeper, sent at the given height and
+// time. It never fails: a message that cannot be used costs its worker the keys.
+func (g *Gatekeeper) Handle(e proto.Event, height uint64, at time.Time) {
+	switch e := e.(type) {
+	case proto.WorkerRegistered:
+		g.registered(&e, at)
+	case proto.SessionStarted:
+		if w := g.workers[e.Worker]; w != nil {
+			if e.Height > height || height-e.Height > MaxSessionAge {
+				g.refused[e.Worker] = fmt.Errorf("gatekeeper: session names block %d at height %d", e.Height, height)
+				return
+			}
+			w.session = e.Key
+			g.markAll(e.Worker, w)
+		}
+	case proto.Seated:
+		if w := g.workers[e.Worker]; w != nil {
+			w.seats[e.Cluster] = e.Epoch
+			g.due[seat{e.Worker, e.Cluster}] = true
+		}
+	case proto.Unseated:
+		if w := g.workers[e.Worker]; w != nil {
+			delete(w.seats, e.Cluster)
+			delete(g.due, seat{e.Worker, e.Cluster})
+		}
+	case proto.EpochStarted:
+		for id, w := range g.workers {
+			if _, ok := w.seats[e.Cluster]; ok {
+				w.seats[e.Cluster] = e.Epoch
+				g.due[seat{id, e.Cluster}] = true
+			}
+		}
+	case proto.MasterKeySet:
+		g.master = e.Public
+		for id, w := range g.workers {
+			g.markAll(id, w)
+		}
+	}
+}
+
+func (g *Gatekeeper) markAll(id proto.WorkerID, w *worker) {
+	for c := range w.seats {
+		g.due[seat{id, c}] = true
+	}
+}
+
+// Flush releases what became due since the last call. It is called after a whole
+// batch, so that one that replays the past releases keys to the sessions of today
+// only.
+func (g *Gatekeeper) Flush(height uint64) error {
+	if !g.Active() {
+		return nil
+	}
+	due := slices.SortedFunc(maps.Keys(g.due), func(a, b seat) int {
+		return cmp.Or(bytes.Compare(a.worker[:], b.worker[:]), cmp.Compare(a.cluster, b.cluster))
+	})
+	for _, s := range due {
+		delete(g.due, s)
+		if w := g.workers[s.worker]; w != nil {
+			if err := g.release(s.worker, w, s.cluster, height); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// registered judges a registration.
+func (g *Gatekeeper) registered(e *proto.WorkerRegistered, at time.Time) {
+	reg, err := proto.ParseRegistration(e.Registration)
+	if err != nil {
+		return // the chain does not admit these; nobody gets a key by one
+	}
+	if err := g.judge(e.Evidence, reg.ReportData(), at); err != nil {
+		delete(g.workers, reg.Worker)
+		g.refused[reg.Worker] = err
+		return
+	}
+	delete(g.refused, reg.Worker)
+	w := g.workers[reg.Worker]
+	if w == nil {
+		w = &worker{seats: map[proto.ClusterID]uint64{}}
+		g.workers[reg.Worker] = w
+	}
+	w.session, w.expires = reg.Session, e.Expires
+	g.markAll(reg.Worker, w)
+}
+
+// release seals this gatekeeper's partial evaluations for a cluster to a worker's
+// session.
+func (g *Gatekeeper) release(id proto.WorkerID, w *worker, c proto.ClusterID, height uint64) error {
+	if height >= w.expires {
+		g.refused[id] = fmt.Errorf("gatekeeper: attestation ended at height %d", w.expires)
+		return nil
+	}
+	epoch := w.seats[c]
+	var shares []proto.KeyShare
+	for _, label := range []string{cluster.LabelStable(c), cluster.LabelTraffic(c, epoch)} {
+		p, proof, err := g.share.Evaluate(g.rng, label)
+		if err != nil {
+			return err
+		}
+		shares = append(shares, proto.KeyShare{Label: label, Partial: p, Proof: proof})
+	}
+	fresh, err := commkey.Generate(g.rng)
+	if err != nil {
+		return err
+	}
+	sealed, err := envelope.Seal(g.rng, proto.ReleaseContext(g.chain, id, c, epoch), fresh, w.session, proto.MarshalKeyShares(shares))
+	if err != nil {
+		return err
+	}
+	g.send(proto.ReleaseKeys{Worker: id, Cluster: c, Epoch: epoch, Session: w.session, Sealed: sealed})
+	return nil
+}
+
+// Marshal encodes what the gatekeeper knows, without its share.
+func (g *Gatekeeper) Marshal() []byte {
+	w := new(wire.Writer).Fixed(g.master[:]).Count(len(g.workers))
+	ids := slices.SortedFunc(maps.Keys(g.workers), func(a, b proto.WorkerID) int { return bytes.Compare(a[:], b[:]) })
+	for _, id := range ids {
+		k := g.workers[id]
+		w.Fixed(id[:]).Fixed(k.session[:]).U64(k.expires).Count(len(k.seats))
+		for _, c := range slices.Sorted(maps.Keys(k.seats)) {
+			w.U32(uint32(c)).U64(k.seats[c])
+		}
+	}
+	return w.Bytes()
+}
+
+// Restore decodes what Marshal returned. Nothing is due afterwards: workers that
+// restarted meanwhile announce their sessions themselves.
+func (g *Gatekeeper) Restore(b []byte) error {
+	r := wire.NewReader(b)
+	master, workers := r.Array32(), map[proto.WorkerID]*worker{}
+	for range r.Count(1<<20, 76) {
+		id := proto.WorkerID(r.Array32())
+		k := &worker{session: r.Array32(), expires: r.U64(), seats: map[proto.ClusterID]uint64{}}
+		for range r.Count(proto.MaxSeats, 12) {
+			k.seats[proto.ClusterID(r.U32())] = r.U64()
+		}
+		workers[id] = k
+	}
+	if err := r.Close(); err != nil {
+		return fmt.Errorf("gatekeeper: state: %w", err)
+	}
+	g.master, g.workers = master, workers
+	return nil
+}

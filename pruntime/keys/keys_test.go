@@ -1,0 +1,72 @@
+package keys
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func open(t *testing.T, dir string, key byte, context string) *Store {
+	t.Helper()
+	s, err := Open(dir, [32]byte{key}, []byte(context), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSealedFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, 1, "net")
+	secret := []byte("identity key")
+	if err := s.Put("identity", secret); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Get("identity")
+	if err != nil || !bytes.Equal(got, secret) {
+		t.Fatal(got, err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "identity"))
+	if err != nil || bytes.Contains(raw, secret) {
+		t.Fatal("the secret is in the file", err)
+	}
+	if _, err := s.Get("other"); !errors.Is(err, ErrNone) {
+		t.Errorf("missing: got %v", err)
+	}
+	if _, err := open(t, dir, 2, "net").Get("identity"); !errors.Is(err, ErrSealed) {
+		t.Errorf("another enclave: got %v", err)
+	}
+	if _, err := open(t, dir, 1, "other net").Get("identity"); !errors.Is(err, ErrSealed) {
+		t.Errorf("another network: got %v", err)
+	}
+	write := func(name string, b []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("renamed", raw)
+	if _, err := s.Get("renamed"); !errors.Is(err, ErrSealed) {
+		t.Errorf("renamed: got %v", err)
+	}
+	for n := range raw {
+		write("cut", raw[:n])
+		if _, err := s.Get("cut"); !errors.Is(err, ErrSealed) {
+			t.Fatalf("cut to %d bytes: got %v", n, err)
+		}
+		edited := bytes.Clone(raw)
+		edited[n] ^= 1
+		write("identity", edited)
+		if _, err := s.Get("identity"); !errors.Is(err, ErrSealed) {
+			t.Fatalf("byte %d edited: got %v", n, err)
+		}
+	}
+	if err := errors.Join(s.Delete("identity"), s.Delete("identity")); err != nil {
+		t.Error(err)
+	}
+	if names, err := s.List(""); err != nil || len(names) != 2 {
+		t.Error(names, err)
+	}
+}

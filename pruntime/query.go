@@ -1,0 +1,192 @@
+package pruntime
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/proto"
+)
+
+// ErrBusy: too many queries at once.
+var ErrBusy = errors.New("pruntime: too many queries at once: ask again, or another worker")
+
+// Query opens a sealed query, runs it on the last committed state and seals the
+// answer. Many run at once, and none of them holds up the inbox.
+func (r *Runtime) Query(ctx context.Context, env []byte) ([]byte, error) {
+	select {
+	case r.admit <- struct{}{}:
+		defer func() { <-r.admit }()
+	default:
+		return nil, ErrBusy
+	}
+	qctx := proto.QueryContext(r.cfg.Chain)
+	r.mu.Lock()
+	if err := r.serving(); err != nil {
+		r.mu.Unlock()
+		return nil, err
+	}
+	replica, height := r.seat.replica, r.state.Height()
+	a := proto.Answer{Height: height, Hash: proto.Hash(r.state.Client().TrustedHash()), Cluster: r.seat.cluster}
+	at := uint64(r.state.Client().Trusted().Time.UnixMilli())
+	keys := r.sessions.keys
+	r.mu.Unlock()
+
+	var plain []byte
+	var err error
+	for i := len(keys) - 1; i >= 0; i-- {
+		key := keys[i]
+		p, reply, oerr := envelope.Open(qctx, key, env)
+		if oerr != nil {
+			err = oerr
+			continue
+		}
+		plain = p
+		snap := replica.Snapshot()
+		a.Seq, a.StateRoot = snap.Cursor().Seq, snap.Root()
+		r.answer(ctx, plain, key.Public(), &a, func(q *proto.Query) (proto.Status, []byte, uint64, string, error) {
+			return replica.Query(ctx, snap, q, height, at)
+		})
+		return envelope.SealReply(rand.Reader, qctx, key, reply, a.Marshal())
+	}
+	return nil, fmt.Errorf("%w: sealed to a session that has ended? look up the worker's key again: %w", ErrNotServing, err)
+}
+
+// answer decodes, authorises and runs a query. Every failure is in the answer, sealed
+// like a result.
+func (r *Runtime) answer(ctx context.Context, plain []byte, session [32]byte, a *proto.Answer, run func(*proto.Query) (proto.Status, []byte, uint64, string, error)) {
+	q, err := proto.ParseQuery(plain)
+	if err != nil {
+		a.Status, a.Error = proto.StatusMalformed, err.Error()
+		return
+	}
+	a.Nonce = q.Nonce
+	if len(q.From) > 0 {
+		account, err := identity.VerifyScheme(identity.Scheme(q.Scheme), q.PublicKey, q.SignedBytes(r.cfg.Chain, session), q.Signature)
+		if err != nil || !bytes.Equal(account, q.From) {
+			a.Status, a.Error = proto.StatusBadSignature, "not signed by the account that it names, for this chain and worker"
+			return
+		}
+	}
+	if q.MinHeight > a.Height {
+		a.Status, a.Error = proto.StatusTooOld, fmt.Sprintf("state of height %d, at least %d was asked for: ask again", a.Height, q.MinHeight)
+		return
+	}
+	var detail string
+	a.Status, a.Return, a.GasUsed, detail, err = run(q)
+	if err != nil {
+		a.Status, detail = proto.StatusNotServing, "the worker failed; ask another"
+		r.cfg.Log.Error("query", "error", err)
+	}
+	a.Error = detail[:min(len(detail), proto.MaxError)]
+}
+
+// serving reports why the enclave may not answer now. The caller holds the lock.
+func (r *Runtime) serving() error {
+	if err := r.ready(); err != nil {
+		return err
+	}
+	switch {
+	case !r.admitted:
+		return fmt.Errorf("%w: the chain has not admitted this worker", ErrNotServing)
+	case r.seat == nil:
+		return fmt.Errorf("%w: no seat in a cluster", ErrNotServing)
+	case r.seat.replica == nil:
+		return fmt.Errorf("%w: waiting for the cluster's keys", ErrNotServing)
+	case !r.sessions.live():
+		return fmt.Errorf("%w: waiting for the chain to take the session key", ErrNotServing)
+	case !r.lease.valid(r.cfg.Now(), r.cfg.Lease):
+		return fmt.Errorf("%w: no challenge came back through the chain within %s: is the relayer running and the node in sync?", ErrNotServing, r.cfg.Lease)
+	}
+	return nil
+}
+
+// A Status is what a runtime says about itself. It holds no secret.
+type Status struct {
+	Worker        proto.WorkerID    `json:"worker"`
+	Role          string            `json:"role"`
+	Chain         string            `json:"chain"`
+	TEE           string            `json:"tee"`
+	Simulated     bool              `json:"simulated"`
+	TrustRoot     TrustRootStatus   `json:"trust_root"`
+	TrustedHeight int64             `json:"trusted_height"` // newest verified header; 0 before the trust root's
+	Height        uint64            `json:"height"`         // messages are delivered up to here
+	Topics        map[string]uint64 `json:"topics"`         // sequence of the last delivered message
+	Admitted      bool              `json:"admitted"`
+	Session       proto.Hash        `json:"session"`
+	SessionLive   bool              `json:"session_live"`
+	Serving       bool              `json:"serving"`
+	Why           string            `json:"why,omitempty"` // why it is not serving
+	Cluster       proto.ClusterID   `json:"cluster,omitempty"`
+	StateRoot     *proto.Hash       `json:"state_root,omitempty"`
+	Seq           uint64            `json:"seq,omitempty"` // last processed message of the cluster
+	Waiting       int               `json:"waiting"`       // delivered, not processed
+	WantCodes     []proto.Hash      `json:"want_codes,omitempty"`
+	Outbox        OutboxStatus      `json:"outbox"`
+	Gatekeeper    *GatekeeperStatus `json:"gatekeeper,omitempty"`
+	Fatal         string            `json:"fatal,omitempty"`
+}
+
+// TrustRootStatus is the trust root.
+type TrustRootStatus struct {
+	Height int64      `json:"height"`
+	Hash   proto.Hash `json:"hash"`
+}
+
+// OutboxStatus is the outbox's position.
+type OutboxStatus struct {
+	Base  uint64 `json:"base"` // 0: the chain's position has not been proven yet
+	Count int    `json:"count"`
+}
+
+// GatekeeperStatus is what a gatekeeper says.
+type GatekeeperStatus struct {
+	Active bool       `json:"active"`
+	Master proto.Hash `json:"master"`
+}
+
+// Status reports.
+func (r *Runtime) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := Status{Worker: r.self, Role: r.cfg.Role.String(), Chain: r.cfg.Chain, TEE: r.tee.TEE().String(), Simulated: r.tee.Simulated(),
+		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Admitted: r.admitted,
+		Session: proto.Hash(r.sessions.current().Public()), SessionLive: r.sessions.live(), Outbox: OutboxStatus{r.outbox.base, len(r.outbox.queue)}}
+	if r.state != nil {
+		s.TrustedHeight, s.Height = r.state.Client().Trusted().Height, r.state.Height()
+		for _, t := range r.state.Topics() {
+			c, _ := r.state.Cursor(t)
+			s.Topics[t] = c.Seq
+		}
+	}
+	if r.codes != nil {
+		s.WantCodes = r.codes.wants()
+	}
+	if r.seat != nil {
+		s.Cluster, s.Waiting = r.seat.cluster, len(r.seat.pending)
+		if r.seat.replica != nil {
+			snap := r.seat.replica.Snapshot()
+			root := snap.Root()
+			s.StateRoot, s.Seq = &root, snap.Cursor().Seq
+		}
+	}
+	if r.gk != nil {
+		s.Gatekeeper = &GatekeeperStatus{r.gk.Active(), r.gk.Master()}
+		s.Serving = r.gk.Active() && r.fatal == nil
+		if !s.Serving {
+			s.Why = "the master key is not decided yet, or is another one"
+		}
+	} else if err := r.serving(); err != nil {
+		s.Why = err.Error()
+	} else {
+		s.Serving = true
+	}
+	if r.fatal != nil {
+		s.Fatal = r.fatal.Error()
+	}
+	return s
+}

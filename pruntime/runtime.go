@@ -1,0 +1,437 @@
+package pruntime
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/producer"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/crypto/transcript"
+	"github.com/phala-go/phala/lightclient/comet"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/proto/wire"
+	"github.com/phala-go/phala/pruntime/engine"
+	"github.com/phala-go/phala/pruntime/gatekeeper"
+	"github.com/phala-go/phala/pruntime/inbox"
+	"github.com/phala-go/phala/pruntime/keys"
+)
+
+// Config is fixed for a runtime's life; what an identity was made with may not change
+// afterwards.
+type Config struct {
+	DataDir   string
+	Chain     string
+	Root      TrustRoot
+	Role      proto.Role
+	Operator  []byte   // account that registers this enclave
+	Endpoints []string // where clients reach the public API
+	// Roots of attestation: gatekeepers verify other enclaves with them.
+	Roots attest.Roots
+	// TrustingPeriod and MaxClockDrift are the light client's.
+	TrustingPeriod time.Duration
+	MaxClockDrift  time.Duration
+	// Lease is how long, from the sending of a challenge that came back through the
+	// chain, the enclave may answer.
+	Lease time.Duration
+	// SessionInterval is how long a session EcdhKey is used.
+	SessionInterval time.Duration
+	// CheckpointInterval is how often the state is sealed to disk.
+	CheckpointInterval time.Duration
+	Log                *slog.Logger
+	// Now is the host's clock. It is trusted for nothing but being stricter.
+	Now func() time.Time
+}
+
+// DefaultConfig has the periods of a public network with six-second blocks.
+func DefaultConfig() Config {
+	return Config{TrustingPeriod: 14 * 24 * time.Hour, MaxClockDrift: 10 * time.Second, Lease: 5 * time.Minute,
+		SessionInterval: 24 * time.Hour, CheckpointInterval: 30 * time.Second, Log: slog.Default(), Now: time.Now}
+}
+
+// A TrustRoot names the header from which the light client starts.
+type TrustRoot struct {
+	Height int64
+	Hash   proto.Hash
+}
+
+// Failure classes. Test with errors.Is; Code gives their stable codes.
+var (
+	ErrTrustRoot  = errors.New("pruntime: header is not the trust root")
+	ErrNotReady   = errors.New("pruntime: not ready")
+	ErrIdentity   = errors.New("pruntime: the sealed identity is of another network, trust root, role or operator")
+	ErrNotServing = errors.New("pruntime: not serving")
+	ErrProof      = errors.New("pruntime: outbox position is not proven")
+	ErrCode       = errors.New("pruntime: code refused")
+	ErrRole       = errors.New("pruntime: not in this role")
+	ErrFatal      = errors.New("pruntime: stopped for good")
+)
+
+// A Runtime is one enclave. Its methods are safe for concurrent use.
+type Runtime struct {
+	cfg   Config
+	tee   producer.Producer
+	store *keys.Store
+	eng   *engine.Engine
+	codes *codes
+	id    *identity.KeyPair
+	self  proto.WorkerID
+	root  proto.Hash // trust root's hash, in the registration
+
+	mu       sync.Mutex
+	state    *inbox.State // nil until the trust header came
+	outbox   outbox
+	sessions sessions
+	lease    lease
+	seat     *seat // worker's place in a cluster
+	gk       *gatekeeper.Gatekeeper
+	admitted bool // the chain admitted this identity, seen in the inbox
+	saved    time.Time
+	fatal    error
+	admit    chan struct{} // bounds concurrent queries
+}
+
+// Open starts a runtime: it opens or makes the identity and continues from the newest
+// checkpoint that is good.
+func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, error) {
+	seal, err := tee.SealingKey(ctx, []byte("phala/pruntime/v1"))
+	if err != nil {
+		return nil, fmt.Errorf("pruntime: sealing key: %w", err)
+	}
+	bind := transcript.Bytes("phala/pruntime/files", []byte(cfg.Chain), transcript.U64(uint64(cfg.Root.Height)), cfg.Root.Hash[:], []byte{byte(cfg.Role)})
+	store, err := keys.Open(cfg.DataDir, seal, bind, rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	r := &Runtime{cfg: cfg, tee: tee, store: store, admit: make(chan struct{}, 64), saved: cfg.Now()}
+	if err := r.openIdentity(); err != nil {
+		return nil, err
+	}
+	r.outbox = outbox{chain: cfg.Chain, self: r.self, key: r.id}
+	if err := r.sessions.start(cfg.Now()); err != nil {
+		return nil, err
+	}
+	if cfg.Role == proto.RoleGatekeeper {
+		if err := r.openGatekeeper(); err != nil {
+			return nil, err
+		}
+	} else {
+		if r.codes, err = openCodes(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.restore()
+}
+
+// Close seals a checkpoint and frees everything.
+func (r *Runtime) Close(ctx context.Context) error {
+	r.mu.Lock()
+	err := r.checkpoint()
+	r.mu.Unlock()
+	if r.codes != nil {
+		err = errors.Join(err, r.codes.close(ctx))
+	}
+	return err
+}
+
+const fileIdentity = "identity"
+
+// openIdentity reads the sealed identity or makes one. It belongs to one chain, trust
+// root, role and operator for ever.
+func (r *Runtime) openIdentity() error {
+	describe := func(secret []byte) []byte {
+		return new(wire.Writer).Blob(secret).String(r.cfg.Chain).U64(uint64(r.cfg.Root.Height)).Fixed(r.cfg.Root.Hash[:]).
+			U8(uint8(r.cfg.Role)).Blob(r.cfg.Operator).Bytes()
+	}
+	b, err := r.store.Get(fileIdentity)
+	switch {
+	case errors.Is(err, keys.ErrNone):
+		k, _, err := identity.Generate(rand.Reader)
+		if err != nil {
+			return err
+		}
+		r.id = k
+		if err := r.store.Put(fileIdentity, describe(k.Secret())); err != nil {
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("%w (was this folder made on another machine, by another build, or for another network? %s)", err, r.cfg.DataDir)
+	default:
+		rd := wire.NewReader(b)
+		secret := rd.Blob(64)
+		if rd.Err() != nil {
+			return rd.Err()
+		}
+		if string(describe(secret)) != string(b) {
+			return fmt.Errorf("%w: use another data folder, or the flags that it was made with", ErrIdentity)
+		}
+		if r.id, err = identity.FromSecret(secret); err != nil {
+			return err
+		}
+	}
+	r.self, r.root = proto.WorkerID(r.id.Public()), r.cfg.Root.Hash
+	return nil
+}
+
+// Self returns the identity.
+func (r *Runtime) Self() proto.WorkerID { return r.self }
+
+func (r *Runtime) newClient(h comet.Header) *comet.Client {
+	return comet.NewClient(comet.Params{ChainID: r.cfg.Chain, TrustingPeriod: r.cfg.TrustingPeriod, MaxClockDrift: r.cfg.MaxClockDrift}, h, rand.Reader)
+}
+
+// topics that this role follows from the beginning.
+func (r *Runtime) follow(s *inbox.State) error {
+	names := []string{proto.TopicSystem}
+	if r.cfg.Role == proto.RoleGatekeeper {
+		names = append(names, proto.TopicGatekeeper)
+	}
+	for _, n := range names {
+		if err := s.Follow(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TrustHeader gives the runtime the header that the trust root names.
+func (r *Runtime) TrustHeader(b []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != nil {
+		return nil
+	}
+	h, err := comet.ParseHeader(b)
+	if err != nil {
+		return err
+	}
+	if h.Height != r.cfg.Root.Height || proto.Hash(h.Hash()) != r.cfg.Root.Hash || h.ChainID != r.cfg.Chain {
+		return fmt.Errorf("%w: got %d %x of %q, want %d %s of %q", ErrTrustRoot, h.Height, h.Hash(), h.ChainID, r.cfg.Root.Height, r.cfg.Root.Hash, r.cfg.Chain)
+	}
+	s := inbox.New(r.cfg.Chain, r.newClient(*h))
+	if err := r.follow(s); err != nil {
+		return err
+	}
+	r.state = s
+	return nil
+}
+
+// ready reports why the runtime cannot work now.
+func (r *Runtime) ready() error {
+	if r.fatal != nil {
+		return r.fatal
+	}
+	if r.state == nil {
+		return fmt.Errorf("%w: the header of the trust root is needed", ErrNotReady)
+	}
+	return nil
+}
+
+// halt stops the runtime for good: it met something that it must not skip.
+func (r *Runtime) halt(err error) error {
+	r.fatal = fmt.Errorf("%w: %w", ErrFatal, err)
+	r.cfg.Log.Error("stopped for good", "error", err)
+	return r.fatal
+}
+
+// Advance applies what a relayer brings.
+func (r *Runtime) Advance(b []byte) error {
+	a, err := inbox.ParseAdvance(b)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ready(); err != nil {
+		return err
+	}
+	if err := r.checkCodes(a); err != nil {
+		return err
+	}
+	// The worker's own topic exists from its registration on. A relayer says when; if
+	// it says so too early, there is no proof to give and nothing happens.
+	own, added := proto.TopicWorker(r.self), false
+	if _, ok := r.state.Cursor(own); !ok {
+		for _, t := range a.Topics {
+			if t.Topic == own {
+				if err := r.state.Follow(own); err != nil {
+					return err
+				}
+				added = true
+			}
+		}
+	}
+	batch, err := r.state.Apply(a, r.cfg.Now())
+	if err != nil {
+		if added {
+			r.state.Unfollow(own)
+		}
+		if errors.Is(err, comet.ErrConflict) || errors.Is(err, inbox.ErrUnknown) {
+			return r.halt(err)
+		}
+		return err
+	}
+	for i := range batch.Items {
+		if err := r.handle(&batch.Items[i]); err != nil {
+			return r.halt(err)
+		}
+	}
+	if r.gk != nil {
+		if err := r.gk.Flush(batch.Height); err != nil {
+			return err
+		}
+	}
+	if err := r.runCluster(); err != nil {
+		return err
+	}
+	r.tick()
+	if r.cfg.Now().Sub(r.saved) > r.cfg.CheckpointInterval {
+		return r.checkpoint()
+	}
+	return nil
+}
+
+// handle takes one item of a batch.
+func (r *Runtime) handle(it *inbox.Item) error {
+	if it.Message == nil {
+		return nil // rules: clusters adopt them by their own topic
+	}
+	switch it.Message.Topic {
+	case proto.TopicSystem:
+		return nil
+	case proto.TopicGatekeeper:
+		r.gk.Handle(it.Event, it.Height, time.UnixMilli(int64(it.Time)))
+		return nil
+	case proto.TopicWorker(r.self):
+		return r.handleOwn(it)
+	}
+	if r.seat == nil || it.Message.Topic != proto.TopicCluster(r.seat.cluster) {
+		return fmt.Errorf("message of topic %s", it.Message.Topic)
+	}
+	if e, ok := it.Event.(proto.CodeAnnounced); ok {
+		r.codes.want(e.Code)
+	}
+	r.seat.pending = append(r.seat.pending, *it)
+	return nil
+}
+
+// handleOwn takes a message of this enclave's own topic.
+func (r *Runtime) handleOwn(it *inbox.Item) error {
+	switch e := it.Event.(type) {
+	case proto.WorkerRegistered:
+		reg, err := proto.ParseRegistration(e.Registration)
+		if err != nil {
+			return err
+		}
+		r.admitted = true
+		r.sessions.seen(reg.Session)
+		if r.gk != nil && !r.gk.Active() && r.gk.Master() == [32]byte{} {
+			return r.launch()
+		}
+	case proto.SessionStarted:
+		r.sessions.seen(e.Key)
+	case proto.ChallengeEchoed:
+		r.lease.echoed(e.Nonce)
+	case proto.Seated:
+		if r.seat == nil {
+			r.seat = newSeat(e.Cluster)
+			return r.state.Follow(proto.TopicCluster(e.Cluster))
+		}
+	case proto.Unseated:
+		if r.seat != nil && r.seat.cluster == e.Cluster {
+			r.state.Unfollow(proto.TopicCluster(e.Cluster))
+			r.seat = nil
+		}
+	case proto.KeysReleased:
+		return r.keysReleased(&e)
+	}
+	return nil
+}
+
+// tick starts what is due: sessions and challenges. Before the chain admitted this
+// enclave, its session is part of its registration.
+func (r *Runtime) tick() {
+	now := r.cfg.Now()
+	h := r.state.Client().Trusted()
+	if !r.admitted {
+		return
+	}
+	if key, due := r.sessions.announce(now, r.cfg.SessionInterval); due {
+		r.outbox.push(proto.StartSession{Key: key, Height: uint64(h.Height), Hash: proto.Hash(r.state.Client().TrustedHash())})
+	}
+	if nonce, due := r.lease.challenge(now, r.cfg.Lease); due {
+		r.outbox.push(proto.Challenge{Nonce: nonce})
+	}
+}
+
+// Register returns what the operator submits to register this enclave: registration,
+// its signature and the evidence that binds it.
+func (r *Runtime) Register(ctx context.Context) (reg, signature, evidence []byte, err error) {
+	r.mu.Lock()
+	if err := r.ready(); err != nil {
+		r.mu.Unlock()
+		return nil, nil, nil, err
+	}
+	c := r.state.Client()
+	m := proto.Registration{Chain: r.cfg.Chain, TrustRoot: r.root, Worker: r.self, Session: r.sessions.current().Public(), Operator: r.cfg.Operator,
+		Role: r.cfg.Role, Height: uint64(c.Trusted().Height), Hash: proto.Hash(c.TrustedHash()), Endpoints: r.cfg.Endpoints}
+	r.mu.Unlock()
+	ev, err := r.tee.Evidence(ctx, m.ReportData())
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("pruntime: evidence: %w", err)
+	}
+	sig, err := r.id.Sign(rand.Reader, m.SignedBytes())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return m.Marshal(), sig[:], ev.Marshal(), nil
+}
+
+// Outbox returns at most limit signed entries from the first one that the chain does
+// not have, and that entry's sequence. It is empty until the chain's position was
+// proven.
+func (r *Runtime) Outbox(limit int) (first uint64, entries []SignedEntry, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ready(); err != nil {
+		return 0, nil, err
+	}
+	return r.outbox.entries(limit)
+}
+
+// Acknowledge tells the runtime which entry the chain expects next, with the proof
+// under the trusted header. Entries before it are dropped.
+func (r *Runtime) Acknowledge(next uint64, proof comet.StoreProof) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ready(); err != nil {
+		return err
+	}
+	h := r.state.Client().Trusted()
+	if err := comet.VerifyExistence(h.AppHash, proto.StoreMQ, proto.KeyOutbox(r.self), transcript.U64(next), proof); err != nil {
+		return fmt.Errorf("%w: next %d at header %d: %w", ErrProof, next, h.Height, err)
+	}
+	r.outbox.acknowledge(next)
+	return nil
+}
+
+// judge verifies another enclave's evidence for the gatekeeper.
+func (r *Runtime) judge(evidence []byte, reportData [64]byte, at time.Time) error {
+	ev, err := attest.Parse(evidence)
+	if err != nil {
+		return err
+	}
+	v, err := attest.Verify(ev, r.cfg.Roots, at)
+	if err != nil {
+		return err
+	}
+	if v.ReportData != reportData {
+		return errors.New("pruntime: evidence binds another registration")
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package pruntime
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/phala-go/phala/crypto/commkey"
+	"github.com/phala-go/phala/crypto/dprf"
+	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/cluster"
+	"github.com/phala-go/phala/pruntime/gatekeeper"
+	"github.com/phala-go/phala/pruntime/inbox"
+	"github.com/phala-go/phala/pruntime/keys"
+)
+
+// A seat is a worker's place in a cluster.
+type seat struct {
+	cluster proto.ClusterID
+	replica *cluster.Cluster // nil until the keys came
+	pending []inbox.Item     // delivered, not yet processed
+	sealed  []byte           // state from a checkpoint, until the keys came
+}
+
+func newSeat(c proto.ClusterID) *seat { return &seat{cluster: c} }
+
+// keysReleased takes a gatekeeper's release. A release that is not for the current
+// session is an old one: the gatekeeper sends another when it sees the session.
+func (r *Runtime) keysReleased(e *proto.KeysReleased) error {
+	entry, err := proto.ParseEntry(e.Release)
+	if err != nil {
+		return err
+	}
+	rel, ok := entry.(proto.ReleaseKeys)
+	if !ok || rel.Worker != r.self || r.seat == nil || rel.Cluster != r.seat.cluster {
+		return nil
+	}
+	key := r.sessions.find(rel.Session)
+	if key == nil {
+		return nil
+	}
+	plain, _, err := envelope.Open(proto.ReleaseContext(r.cfg.Chain, r.self, rel.Cluster, rel.Epoch), key, rel.Sealed)
+	if err != nil {
+		r.cfg.Log.Warn("key release does not open", "gatekeeper", e.Gatekeeper, "error", err)
+		return nil
+	}
+	shares, err := proto.ParseKeyShares(plain)
+	if err != nil {
+		r.cfg.Log.Warn("key release is malformed", "gatekeeper", e.Gatekeeper, "error", err)
+		return nil
+	}
+	secrets := map[string][32]byte{}
+	for _, s := range shares {
+		if err := dprf.Verify(dprf.Point(e.Master), s.Label, s.Partial, s.Proof); err != nil {
+			r.cfg.Log.Warn("key share does not verify", "gatekeeper", e.Gatekeeper, "error", err)
+			return nil
+		}
+		if secrets[s.Label], err = dprf.Combine(s.Label, []dprf.Partial{{Index: 1, Point: s.Partial}}); err != nil {
+			return err
+		}
+	}
+	stable, ok1 := secrets[cluster.LabelStable(rel.Cluster)]
+	traffic, ok2 := secrets[cluster.LabelTraffic(rel.Cluster, rel.Epoch)]
+	if !ok1 || !ok2 {
+		r.cfg.Log.Warn("key release lacks a label", "gatekeeper", e.Gatekeeper)
+		return nil
+	}
+	epochKey, blind, err := cluster.EpochKey(traffic)
+	if err != nil {
+		return err
+	}
+	if r.seat.replica == nil {
+		k := cluster.Keys{Stable: stable, Epochs: map[uint64]*commkey.SecretKey{}, Blind: map[uint64][32]byte{}}
+		replica := cluster.New(r.cfg.Chain, rel.Cluster, k, r.codes, rand.Reader)
+		if r.seat.sealed != nil {
+			if err := replica.Restore(r.seat.sealed); err != nil {
+				return err
+			}
+			r.seat.sealed = nil
+			for _, h := range replica.Snapshot().Codes() {
+				r.codes.want(h)
+			}
+		}
+		r.seat.replica = replica
+	}
+	r.seat.replica.AddEpoch(rel.Epoch, epochKey, blind)
+	r.outbox.push(proto.PublishEpochKey{Cluster: rel.Cluster, Epoch: rel.Epoch, Public: epochKey.Public()})
+	r.cfg.Log.Info("cluster keys received", "cluster", rel.Cluster, "epoch", rel.Epoch, "gatekeeper", e.Gatekeeper)
+	return nil
+}
+
+// checkCodes refuses an advance whose constructors need codes that are not here yet,
+// before anything changes.
+func (r *Runtime) checkCodes(a *inbox.Advance) error {
+	if r.codes == nil {
+		return nil
+	}
+	for _, m := range a.Messages {
+		e, err := proto.ParseEvent(m.Payload)
+		if err != nil {
+			continue // Apply says what is wrong
+		}
+		if in, ok := e.(proto.Instantiated); ok && !r.codes.settled(in.Code) {
+			r.codes.want(in.Code)
+			return fmt.Errorf("%w: %s", cluster.ErrNeedCode, in.Code)
+		}
+	}
+	return nil
+}
+
+// runCluster processes what has been delivered, height by height, and puts receipts
+// and outputs into the outbox.
+func (r *Runtime) runCluster() error {
+	s := r.seat
+	if s == nil || s.replica == nil {
+		return nil
+	}
+	for len(s.pending) > 0 {
+		n := 1
+		for n < len(s.pending) && s.pending[n].Height == s.pending[0].Height {
+			n++
+		}
+		res, err := s.replica.Apply(context.Background(), s.pending[:n])
+		if errors.Is(err, cluster.ErrNeedCode) {
+			return nil // goes on when the code is prepared
+		}
+		if err != nil {
+			return r.halt(err)
+		}
+		s.pending = s.pending[n:]
+		r.outbox.push(res.Receipt)
+		if len(res.Outputs) > 0 {
+			r.outbox.push(proto.PostOutputs{Cluster: s.cluster, Outputs: res.Outputs})
+		}
+	}
+	return nil
+}
+
+// prepared is called when a code has been prepared or refused.
+func (r *Runtime) prepared(code proto.Hash, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seat == nil {
+		return
+	}
+	if err != nil {
+		reason := err.Error()
+		r.outbox.push(proto.CodeRefused{Cluster: r.seat.cluster, Code: code, Reason: reason[:min(len(reason), 512)]})
+	} else {
+		r.outbox.push(proto.CodePrepared{Cluster: r.seat.cluster, Code: code})
+	}
+	if err := r.runCluster(); err != nil {
+		r.cfg.Log.Error("cluster", "error", err)
+	}
+}
+
+// PutCode takes a code's module from the relayer.
+func (r *Runtime) PutCode(hash proto.Hash, module []byte) error {
+	if r.codes == nil {
+		return fmt.Errorf("%w: a gatekeeper runs no contracts", ErrRole)
+	}
+	return r.codes.put(hash, module)
+}
+
+const fileShare = "master-share"
+
+// openGatekeeper opens the sealed share, if there is one.
+func (r *Runtime) openGatekeeper() error {
+	var share *dprf.Share
+	b, err := r.store.Get(fileShare)
+	switch {
+	case errors.Is(err, keys.ErrNone):
+	case err != nil:
+		return err
+	default:
+		if share, err = dprf.NewShare(b); err != nil {
+			return err
+		}
+	}
+	r.gk = gatekeeper.New(r.cfg.Chain, r.self, share, r.judge, rand.Reader, func(e proto.Entry) { r.outbox.push(e) })
+	return nil
+}
+
+// launch makes the network's master key and seals the share before it is published.
+func (r *Runtime) launch() error {
+	if r.gk.Share() == nil {
+		share, err := dprf.Generate(rand.Reader)
+		if err != nil {
+			return err
+		}
+		if err := r.store.Put(fileShare, share.Bytes()); err != nil {
+			return err
+		}
+		r.gk.Adopt(share)
+	}
+	return r.gk.Launch()
+}

@@ -1,0 +1,106 @@
+package pruntime
+
+import (
+	"crypto/rand"
+	"time"
+
+	"github.com/phala-go/phala/crypto/commkey"
+)
+
+// sessions holds the EcdhKeys that clients and gatekeepers seal to. A key is made at
+// each start and each interval, announced on the chain, and used until the chain has
+// the next one. No key is ever written to disk.
+type sessions struct {
+	keys      []*commkey.SecretKey // newest last; at most two
+	made      time.Time
+	onChain   [32]byte
+	announced bool // the newest key was pushed, or is part of a registration
+}
+
+func (s *sessions) start(now time.Time) error {
+	k, err := commkey.Generate(rand.Reader)
+	if err != nil {
+		return err
+	}
+	s.keys = append(s.keys, k)
+	if len(s.keys) > 2 {
+		s.keys = s.keys[1:]
+	}
+	s.made, s.announced = now, false
+	return nil
+}
+
+func (s *sessions) current() *commkey.SecretKey { return s.keys[len(s.keys)-1] }
+
+// seen notes which key the chain has. Once it has the newest, older ones are erased.
+func (s *sessions) seen(key [32]byte) {
+	s.onChain = key
+	if [32]byte(s.current().Public()) == key {
+		s.keys = s.keys[len(s.keys)-1:]
+		s.announced = true
+	}
+}
+
+// live reports whether the chain has one of the keys.
+func (s *sessions) live() bool { return s.find(s.onChain) != nil }
+
+func (s *sessions) find(pub [32]byte) *commkey.SecretKey {
+	for _, k := range s.keys {
+		if [32]byte(k.Public()) == pub {
+			return k
+		}
+	}
+	return nil
+}
+
+// announce returns the key to announce, once, and makes a new one when the interval
+// is over.
+func (s *sessions) announce(now time.Time, interval time.Duration) (key [32]byte, due bool) {
+	if s.announced && now.Sub(s.made) > interval {
+		if err := s.start(now); err != nil {
+			return key, false // tried again at the next message
+		}
+	}
+	if s.announced {
+		return key, false
+	}
+	s.announced = true
+	return s.current().Public(), true
+}
+
+// lease says whether the enclave may answer: a challenge that it sent came back
+// through the chain recently. The time counts from the sending, on the host's clock:
+// a frozen enclave wakes up with its lease over, if the clock went on; where the host
+// controls the clock, the trust tier says so.
+type lease struct {
+	nonce   [32]byte
+	sent    time.Time
+	pending bool
+	since   time.Time // sending time of the newest challenge that came back
+}
+
+// challenge returns a nonce to send when a third of the lease is over, and again when
+// an answer does not come.
+func (l *lease) challenge(now time.Time, length time.Duration) (nonce [32]byte, due bool) {
+	if l.pending && now.Sub(l.sent) < length/3 {
+		return nonce, false
+	}
+	if !l.pending && !l.since.IsZero() && now.Sub(l.since) < length/3 {
+		return nonce, false
+	}
+	if _, err := rand.Read(l.nonce[:]); err != nil {
+		return nonce, false
+	}
+	l.sent, l.pending = now, true
+	return l.nonce, true
+}
+
+func (l *lease) echoed(nonce [32]byte) {
+	if l.pending && nonce == l.nonce {
+		l.since, l.pending = l.sent, false
+	}
+}
+
+func (l *lease) valid(now time.Time, length time.Duration) bool {
+	return !l.since.IsZero() && now.Sub(l.since) < length
+}
