@@ -1,12 +1,68 @@
-# make devnet   the whole network on this machine
+# make devnet   build and run the whole network on this machine
+# make smoke    the same unattended: fresh devnet, a call, a query, one JSON line
 # make check    the lean module's tests, at most two minutes
 # make test     everything that CI runs
-export CGO_ENABLED ?= 0
+# make bench    measure; prints a table and writes bench.json
+#
+# Only Go, make and git are needed. What needs gcc or Node besides runs where they are
+# and is reported as skipped where they are not.
+SHELL := bash
 GO ?= go
+# One set of flags for builds and tests, so that nothing is compiled twice.
+export GOFLAGS := -trimpath -buildvcs=false
+export CGO_ENABLED := 0
+LDFLAGS := -s -w
 
-.PHONY: check test
+.PHONY: build devnet smoke check test test-node test-oracles test-cgo fuzz tcb bench clean
+
+build:
+	@mkdir -p bin
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/phala ./cmd/pherry ./cmd/pruntime ./cmd/tee-simulator
+	cd node && $(GO) build -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/phala-node
+	bin/phala build examples/hello -o bin/hello.wasm
+	bin/phala build examples/guessnumber -o bin/guessnumber.wasm
+
+devnet: build
+	@bin/phala devnet $(ARGS)
+
+smoke: build
+	@bin/phala devnet --smoke
+
 check:
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test: check
+test: check test-node test-oracles test-cgo smoke
+	@echo "all tests passed"
+
+test-node:
+	cd node && $(GO) vet ./... && $(GO) test ./...
+
+# Other implementations as judges, each in a module of its own.
+test-oracles:
+	cd test/oracle && $(GO) test ./...
+	cd test/attest-oracle && $(GO) test ./...
+
+# wasmtime needs a C compiler.
+test-cgo:
+	@if command -v gcc >/dev/null; then cd test/wasmtime && CGO_ENABLED=1 $(GO) test ./...; \
+	else echo "skipped: test/wasmtime needs gcc"; fi
+
+# Every fuzz target for a short, fixed time. The seeds run with the ordinary tests.
+FUZZTIME ?= 5s
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$pkg || exit 1; \
+	  done; \
+	done
+
+# What the enclave's binary is made of, in lines.
+tcb:
+	$(GO) run ./internal/tcb
+
+bench: build
+	$(GO) run ./internal/bench
+
+clean:
+	rm -rf bin .devnet bench.json
