@@ -140,7 +140,13 @@ func (c *Client) walk(ctx context.Context, height int64, depth int) error {
 
 // read reads a value that the newest verified state proves.
 func read[T any](ctx context.Context, c *Client, store string, key []byte, parse func([]byte) (*T, error)) (*T, error) {
-	h, err := c.Sync(ctx)
+	var h *comet.Header
+	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
+		var err error
+		h, err = c.Sync(ctx)
+		// A node proves states from height 2 on, so a young chain is waited for.
+		return err == nil && h.Height >= 3, err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -34,11 +35,12 @@ type codes struct {
 	wg     sync.WaitGroup
 	turn   chan struct{} // one compilation at a time
 
-	mu       sync.RWMutex
-	wanted   map[proto.Hash]bool
-	programs map[proto.Hash]*engine.Program
-	busy     map[proto.Hash]bool
-	failed   map[proto.Hash]error
+	mu        sync.RWMutex
+	wanted    map[proto.Hash]bool
+	programs  map[proto.Hash]*engine.Program
+	busy      map[proto.Hash]bool
+	announced map[proto.Hash]bool // the cluster asked for them
+	failed    map[proto.Hash]error
 }
 
 func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
@@ -47,7 +49,7 @@ func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
 		return nil, fmt.Errorf("pruntime: %w", err)
 	}
 	c := &codes{dir: dir, native: nativeCache{store: r.store}, done: r.prepared, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
-		wanted: map[proto.Hash]bool{}, programs: map[proto.Hash]*engine.Program{}, busy: map[proto.Hash]bool{}, failed: map[proto.Hash]error{}}
+		wanted: map[proto.Hash]bool{}, programs: map[proto.Hash]*engine.Program{}, busy: map[proto.Hash]bool{}, announced: map[proto.Hash]bool{}, failed: map[proto.Hash]error{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	cache, err := c.native.open()
 	if err != nil {
@@ -80,7 +82,12 @@ func (c *codes) path(h proto.Hash) string { return filepath.Join(c.dir, h.String
 func (c *codes) want(h proto.Hash) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.programs[h] != nil || c.busy[h] {
+	c.announced[h] = true
+	if c.programs[h] != nil {
+		go c.done(h, nil) // prepared before it was announced
+		return
+	}
+	if c.busy[h] {
 		return
 	}
 	if b, err := os.ReadFile(c.path(h)); err == nil && sha256.Sum256(b) == h {
@@ -100,6 +107,15 @@ func (c *codes) wants() []proto.Hash {
 	}
 	slices.SortFunc(out, func(a, b proto.Hash) int { return bytes.Compare(a[:], b[:]) })
 	return out
+}
+
+// ahead prepares a module that nobody asked for yet.
+func (c *codes) ahead(module []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h := proto.Hash(sha256.Sum256(module)); c.programs[h] == nil && !c.busy[h] {
+		c.prepare(h, module)
+	}
 }
 
 // put takes a module that was asked for.
@@ -133,7 +149,9 @@ func (c *codes) prepare(h proto.Hash, module []byte) {
 		if c.ctx.Err() != nil {
 			return
 		}
+		debug.FreeOSMemory() // compiling leaves a hundred megabytes of garbage
 		c.mu.Lock()
+		announced := c.announced[h]
 		delete(c.busy, h)
 		if err != nil {
 			c.failed[h] = err
@@ -149,7 +167,9 @@ func (c *codes) prepare(h proto.Hash, module []byte) {
 		} else {
 			c.log("code refused", "code", h, "error", err)
 		}
-		c.done(h, err)
+		if announced {
+			c.done(h, err)
+		}
 	}()
 }
 

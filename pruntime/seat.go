@@ -164,6 +164,16 @@ func (r *Runtime) PutCode(hash proto.Hash, module []byte) error {
 	return r.codes.put(hash, module)
 }
 
+// Prepare compiles a module ahead of its announcement: an operator who knows what will
+// be deployed saves the cluster the wait.
+func (r *Runtime) Prepare(module []byte) error {
+	if r.codes == nil {
+		return fmt.Errorf("%w: a gatekeeper runs no contracts", ErrRole)
+	}
+	r.codes.ahead(module)
+	return nil
+}
+
 const fileShare = "master-share"
 
 // openGatekeeper opens the sealed share, if there is one.

@@ -72,17 +72,21 @@ func run() error {
 	defer stop()
 	n := rpc.New(*node)
 	var chain string
+	waiting := false
 	for {
 		st, err := n.Status(ctx)
 		if err == nil {
 			chain = st.Chain
 			break
 		}
-		log.Info("waiting for the node", "error", err)
+		if !waiting {
+			log.Info("waiting for the node", "error", err)
+			waiting = true
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(time.Second):
+		case <-time.After(*interval):
 		}
 	}
 	sender := &tx.Sender{Node: n, Chain: chain, Key: key}

@@ -64,6 +64,7 @@ func run() error {
 	f.DurationVar(&cfg.MaxClockDrift, "max-clock-drift", cfg.MaxClockDrift, "how far a header may be ahead of the clock")
 	f.DurationVar(&cfg.CheckpointInterval, "checkpoint-interval", cfg.CheckpointInterval, "how often the state is sealed to disk")
 	f.DurationVar(&cfg.SessionInterval, "session-interval", cfg.SessionInterval, "how long a session key is used")
+	prepare := f.String("prepare", "", "modules (.wasm files, comma-separated) to compile ahead of their deployment")
 	level := f.String("log-level", "info", "debug, info, warn or error")
 	if err := f.Parse(os.Args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -137,6 +138,15 @@ func run() error {
 	rt, err := pruntime.Open(ctx, cfg, p)
 	if err != nil {
 		return err
+	}
+	for _, file := range strings.FieldsFunc(*prepare, func(c rune) bool { return c == ',' }) {
+		module, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("--prepare: %w", err)
+		}
+		if err := rt.Prepare(module); err != nil {
+			return err
+		}
 	}
 	self := rt.Self()
 	cfg.Log.Info("pruntime", "worker", hex.EncodeToString(self[:]), "role", *role, "public", *public, "private", *private)

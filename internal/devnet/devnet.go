@@ -324,10 +324,14 @@ func (n *Net) startRuntime(i int) error {
 		role = "gatekeeper"
 	}
 	public := fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Public[i])
-	return n.spawn(n.names[i], "http://"+public, nil, "pruntime", "--data", n.path(n.names[i]), "--chain", n.state.Chain,
+	var prepare []string
+	if i > 0 && n.opt.Hello != "" && !n.state.Ready {
+		prepare = []string{"--prepare", n.opt.Hello}
+	}
+	return n.spawn(n.names[i], "http://"+public, nil, "pruntime", append(prepare, "--data", n.path(n.names[i]), "--chain", n.state.Chain,
 		"--trust-root", fmt.Sprintf("%d:%s", n.state.RootHeight, n.state.Root), "--role", role, "--operator", account(operatorAccount),
 		"--endpoints", "http://"+public, "--public", public, "--private", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Private[i]),
-		"--tee", fmt.Sprintf("simulator:127.0.0.1:%d", n.state.Ports.TEE[i]), "--simulated-roots", n.path("tee", "roots.bin"))
+		"--tee", fmt.Sprintf("simulator:127.0.0.1:%d", n.state.Ports.TEE[i]), "--simulated-roots", n.path("tee", "roots.bin"))...)
 }
 
 func (n *Net) startPherry() error {
@@ -443,6 +447,17 @@ func (n *Net) createCluster(ctx context.Context) error {
 	if err := n.save(); err != nil {
 		return err
 	}
+	if n.opt.Hello != "" {
+		// The code goes up while the gatekeeper releases the cluster's keys.
+		module, err := os.ReadFile(n.opt.Hello)
+		if err != nil {
+			return fmt.Errorf("devnet: %w: run make build", err)
+		}
+		if _, err := n.Client.Upload(ctx, module, nil); err != nil {
+			return fmt.Errorf("devnet: upload hello: %w", err)
+		}
+		n.say("hello's code uploaded")
+	}
 	err = n.wait(ctx, "the cluster's keys", 2*time.Minute, func() (bool, error) {
 		c, err := n.Client.Cluster(ctx, n.state.Cluster)
 		return err == nil && c.EpochKey != [32]byte{} && len(c.Seats) == n.opt.Workers, err
@@ -459,9 +474,7 @@ func (n *Net) deployHello(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("devnet: %w: run make build", err)
 	}
-	d, err := n.Client.Deploy(ctx, n.state.Cluster, module, []byte("hello"), "Hello, confidential world!", func(done, total int) {
-		n.say("hello: chunk %d of %d uploaded", done, total)
-	})
+	d, err := n.Client.Deploy(ctx, n.state.Cluster, module, []byte("hello"), "Hello, confidential world!", nil)
 	if err != nil {
 		return fmt.Errorf("devnet: deploy hello: %w", err)
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
 
 	"github.com/phala-go/phala/pruntime/engine/image"
 	"github.com/phala-go/phala/wasmprep"
@@ -159,7 +161,7 @@ func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
 			return nil, &Error{Kind: ErrModule, Detail: fmt.Sprintf("it does not export %q", entry)}
 		}
 	}
-	code, err := image.Compile(ctx, e.rt, m)
+	code, err := image.Compile(experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), e.rt, m)
 	if err != nil {
 		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
 	}
