@@ -124,6 +124,45 @@ func (c *Client) Push(ctx context.Context, to proto.ContractID, input []byte, o 
 	return p, p.ordered(res)
 }
 
+// PushMany pushes n commands to one contract without waiting for each, and returns the
+// number of the cluster's message that the last of them became.
+func (c *Client) PushMany(ctx context.Context, to proto.ContractID, n int, input func(i int) ([]byte, error)) (uint64, error) {
+	if c.key == nil {
+		return 0, ErrNoKey
+	}
+	ct, err := c.Contract(ctx, to)
+	if err != nil {
+		return 0, err
+	}
+	cl, err := c.Cluster(ctx, ct.Cluster)
+	if err != nil {
+		return 0, err
+	}
+	tier, _ := proto.TierFor(DefaultGas)
+	var last string
+	for i := range n {
+		in, err := input(i)
+		if err != nil {
+			return 0, err
+		}
+		p, err := c.seal(ctx, cl, proto.CommandContext(c.net.Chain, cl.ID, cl.Epoch, tier, 0), to, in, DefaultGas, CallOptions{})
+		if err != nil {
+			return 0, err
+		}
+		msg := tx.PushCommand(c.Account(), uint32(cl.ID), cl.Epoch, tier, 0, p.Envelope)
+		if last, err = c.tx.Broadcast(ctx, gasPush+gasByte*uint64(len(p.Envelope)), false, msg); err != nil {
+			return 0, fmt.Errorf("command %d of %d: %w", i+1, n, err)
+		}
+	}
+	res, err := c.tx.Wait(ctx, last)
+	if err != nil {
+		return 0, err
+	}
+	p := new(Pending)
+	err = p.ordered(res)
+	return p.Seq, err
+}
+
 // ordered reads from the transaction where the chain put the command.
 func (p *Pending) ordered(res *rpc.TxResult) error {
 	p.Tx = res.Hash
@@ -142,7 +181,7 @@ func (c *Client) seal(ctx context.Context, cl *proto.Cluster, env envelope.Conte
 	if cl.EpochKey == [32]byte{} {
 		return nil, fmt.Errorf("%w: cluster %s has no key yet", ErrNotReady, cl.ID)
 	}
-	h, err := c.Sync(ctx)
+	h, err := c.height(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +189,7 @@ func (c *Client) seal(ctx context.Context, cl *proto.Cluster, env envelope.Conte
 	if expiry == 0 {
 		expiry = DefaultExpiry
 	}
-	inv := &proto.Invocation{From: c.Account(), To: to, Input: input, Nonce: o.Nonce, GasLimit: gas, Expiry: uint64(h.Height) + expiry, After: o.After,
+	inv := &proto.Invocation{From: c.Account(), To: to, Input: input, Nonce: o.Nonce, GasLimit: gas, Expiry: h + expiry, After: o.After,
 		Scheme: uint8(identity.SchemeSr25519), PublicKey: c.Account()}
 	if inv.Nonce == [16]byte{} {
 		if _, err := rand.Read(inv.Nonce[:]); err != nil {
@@ -172,6 +211,24 @@ func (c *Client) seal(ctx context.Context, cl *proto.Cluster, env envelope.Conte
 	}
 	env.Purpose += "-output"
 	return &Pending{Receipt: Receipt{Contract: to, Cluster: cl.ID, Nonce: inv.Nonce, Envelope: sealed}, fresh: fresh, epoch: cl, ctx: env}, nil
+}
+
+// height is the verified height that expiries count from: at most a second old, so that
+// many commands in a row do not each ask for it.
+func (c *Client) height(ctx context.Context) (uint64, error) {
+	c.mu.Lock()
+	if c.light != nil {
+		if h := c.light.Trusted(); time.Since(h.Time) < time.Second {
+			defer c.mu.Unlock()
+			return uint64(h.Height), nil
+		}
+	}
+	c.mu.Unlock()
+	h, err := c.Sync(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(h.Height), nil
 }
 
 // Wait waits for a command's final receipt, opens the answer and checks that it is in

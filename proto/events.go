@@ -140,8 +140,10 @@ func (e EpochStarted) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).U64(e.Epoch)
 }
 func (e ChallengeEchoed) encode(w *wire.Writer) { w.Fixed(e.Nonce[:]) }
-func (e KeysReleased) encode(w *wire.Writer)    { w.Fixed(e.Gatekeeper[:]).Fixed(e.Master[:]).Blob(e.Release) }
-func (e CodeAnnounced) encode(w *wire.Writer)   { w.Fixed(e.Code[:]).U32(e.Size) }
+func (e KeysReleased) encode(w *wire.Writer) {
+	w.Fixed(e.Gatekeeper[:]).Fixed(e.Master[:]).Blob(e.Release)
+}
+func (e CodeAnnounced) encode(w *wire.Writer) { w.Fixed(e.Code[:]).U32(e.Size) }
 func (e Instantiated) encode(w *wire.Writer) {
 	w.Fixed(e.Contract[:]).Blob(e.Deployer).Fixed(e.Code[:])
 	e.Command.encode(w)

@@ -301,6 +301,9 @@ func ParseCode(b []byte) (*Code, error) {
 		return out
 	}
 	c.Prepared, c.Refused = votes(), votes()
+	if r.Err() == nil && len(c.Have) != len(c.Manifest.Chunks) {
+		r.Fail(fmt.Errorf("%w: %d flags for %d chunks", wire.ErrNotCanonical, len(c.Have), len(c.Manifest.Chunks)))
+	}
 	if err := r.Close(); err != nil {
 		return nil, fmt.Errorf("proto: code: %w", err)
 	}

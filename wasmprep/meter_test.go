@@ -92,10 +92,22 @@ func longArm() (b []byte) {
 // endless are guests that never stop by themselves.
 func endless() map[string][]byte {
 	return map[string][]byte{
-		"tight loop":        build(func(b *wasmtest.Builder) { b.Func("f", nil, nil, nil, 0x03, 0x40, 0x0c, 0, 0x0b) }),
-		"loop by br_if":     build(func(b *wasmtest.Builder) { b.Func("f", nil, nil, nil, 0x03, 0x40, 0x41, 1, 0x0d, 0, 0x0b) }),
-		"loop by br_table":  build(func(b *wasmtest.Builder) { b.Func("f", nil, nil, nil, 0x03, 0x40, 0x41, 1, 0x0e, 1, 0, 0, 0x0b) }),
-		"loop inside block": build(func(b *wasmtest.Builder) { b.Func("f", nil, nil, nil, 0x03, 0x40, 0x02, 0x40, 0x0c, 1, 0x0b, 0x0b) }),
+		"tight loop":                    build(func(b *wasmtest.Builder) { b.Func("f", nil, nil, nil, 0x03, 0x40, 0x0c, 0, 0x0b) }),
+		"loop by br_if":                 build(func(b *wasmtest.Builder) { b.Func("f", nil, nil, nil, 0x03, 0x40, 0x41, 1, 0x0d, 0, 0x0b) }),
+		"loop by br_table":              build(func(b *wasmtest.Builder) { b.Func("f", nil, nil, nil, 0x03, 0x40, 0x41, 1, 0x0e, 1, 0, 0, 0x0b) }),
+		"loop inside block":             build(func(b *wasmtest.Builder) { b.Func("f", nil, nil, nil, 0x03, 0x40, 0x02, 0x40, 0x0c, 1, 0x0b, 0x0b) }),
+		"outer loop from an inner head": build(func(b *wasmtest.Builder) { b.Func("f", nil, nil, nil, 0x03, 0x40, 0x03, 0x40, 0x0c, 1, 0x0b, 0x0b) }),
+		"around a loop that runs once": build(func(b *wasmtest.Builder) {
+			b.Func("f", nil, nil, nil, 0x03, 0x40, 0x03, 0x40, 0x01, 0x0b, 0x0c, 0, 0x0b)
+		}),
+		"dispatcher": build(func(b *wasmtest.Builder) {
+			// Three nested loops, each of which branches to the next outer one.
+			b.Func("f", nil, nil, nil, 0x03, 0x40, 0x03, 0x40, 0x03, 0x40, 0x41, 0, 0x0e, 2, 1, 2, 1, 0x0b, 0x0b, 0x0b)
+		}),
+		"loop with a parameter": build(func(b *wasmtest.Builder) {
+			t := b.Type([]byte{wasmtest.I32}, []byte{wasmtest.I32})
+			b.Func("f", nil, nil, nil, 0x41, 1, 0x03, t2b(t), 0x0c, 0, 0x0b, 0x1a)
+		}),
 		"growing in a loop": build(func(b *wasmtest.Builder) {
 			b.Memory(1, 100)
 			b.Func("f", nil, nil, nil, 0x03, 0x40, 0x41, 1, 0x40, 0, 0x1a, 0x0c, 0, 0x0b)
@@ -120,6 +132,8 @@ func endless() map[string][]byte {
 		}),
 	}
 }
+
+func t2b(i uint32) []byte { return wasmtest.S64(int64(i)) }
 
 // TestEndlessGuests: each ends with exactly the limit used, soon, and other
 // goroutines and the garbage collector run meanwhile.

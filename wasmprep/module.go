@@ -55,5 +55,6 @@ type Stats struct {
 	MostNesting  int
 	MostLabels   int // in one br_table
 	MostFrame    int64
-	Guarded      int // functions that count their depth
+	CompileWork  int64 // estimate, about microseconds
+	Guarded      int   // functions that count their depth
 }

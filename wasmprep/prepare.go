@@ -196,6 +196,10 @@ func (e *emitter) codeSection(st *Stats) error {
 			return w.err
 		}
 		var charges int
+		if st.CompileWork += w.compileWork(); st.CompileWork > m.rules.Limits.CompileWork {
+			w.fail(ErrLimit, body.from, "the functions so far are too much work to compile")
+			return w.err
+		}
 		fs[i] = w.summary()
 		parts[i], charges = e.function(w, body)
 		if len(e.mid) > m.rules.Limits.OutputBytes {

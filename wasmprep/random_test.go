@@ -101,9 +101,9 @@ func entropy(r *rand.Rand) []byte {
 }
 
 func TestRandomModules(t *testing.T) {
-	n, seed := 150, uint64(20261120)
+	n, seed := 300, uint64(20261120)
 	if os.Getenv("PHALA_LONG") == "1" {
-		n = 20000
+		n = 5000
 	}
 	t.Logf("seed %d, %d modules", seed, n)
 	r := rand.New(rand.NewPCG(seed, 1))

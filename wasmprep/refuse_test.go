@@ -126,10 +126,12 @@ func TestRefusals(t *testing.T) {
 			b.RawFunc(b.Type(nil, nil))
 			b.RawBody(cat(1, wasmtest.U32(0xffffffff), i32, 0x0b))
 		}), v1, wasmprep.ErrLimit, ""},
-		{"locals times blocks", build(func(b *wasmtest.Builder) {
+		{"compile bomb of locals and blocks", build(func(b *wasmtest.Builder) {
 			b.RawFunc(b.Type(nil, nil))
-			b.RawBody(cat(1, wasmtest.U32(4000), i32, []byte(strings.Repeat("\x02\x40\x0b", 2000)), 0x0b))
+			b.RawBody(cat(1, wasmtest.U32(4000), i32, []byte(strings.Repeat("\x02\x40\x0b", 8000)), 0x0b))
 		}), v1, wasmprep.ErrLimit, ""},
+		{"compile bomb of branches", body([]byte(strings.Repeat("\x02\x40\x41\x00\x0d\x00\x0b", 100000))), v1, wasmprep.ErrLimit, ""},
+		{"compile bomb of floats", body([]byte(strings.Repeat("\x43\x00\x00\x00\x00\x91\xbc\x1a", 100000))), v1, wasmprep.ErrLimit, ""},
 		{"too many functions", build(func(b *wasmtest.Builder) {
 			for range 10 {
 				b.Func("", nil, nil, nil)

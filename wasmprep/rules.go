@@ -80,9 +80,9 @@ type Limits struct {
 	Operands      int // height of a function's operand stack
 	Nesting       int // nested blocks in a function
 	BrTableLabels int // per br_table
-	// LocalBlocks bounds, per function, (locals+1) x (blocks+1): the work of
-	// the compilers' SSA construction.
-	LocalBlocks int
+	// CompileWork bounds the estimated work of compiling the module, in units
+	// of about a microsecond; see walker.compileWork.
+	CompileWork int64
 	// MemoryPages bounds the memory (64 KiB pages): a larger minimum is
 	// refused, a larger maximum is lowered to it.
 	MemoryPages uint32
@@ -129,7 +129,7 @@ func RulesV1() Rules {
 			Globals: 1024, Exports: 1024, NameBytes: 512, DataSegments: 65536,
 			Elements: 131072, TableEntries: 131072,
 			BodyBytes: 1 << 20, Locals: 4096, Operands: 4096, Nesting: 16384, BrTableLabels: 16384,
-			LocalBlocks: 4 << 20, MemoryPages: 1024, CallDepth: 1 << 21,
+			CompileWork: 30_000_000, MemoryPages: 1024, CallDepth: 1 << 21,
 		},
 		Costs: costsV1(),
 	}

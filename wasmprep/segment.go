@@ -21,12 +21,15 @@ type segment struct {
 	cost   uint64
 	parent int // the segment that dominates this one
 	kind   segKind
-	stays  bool   // a loop's head that charges for itself
+	edges  int    // a loop's head: its last back edge, plus one
 	folded uint64 // part of cost that came from arms
 }
 
-// backEdge is a branch from one segment to the loop whose head is another.
-type backEdge struct{ from, to int }
+// backEdge is a branch from a segment to a loop.
+type backEdge struct {
+	from int
+	next int // the loop's back edge before this one, plus one
+}
 
 // settle moves charges between a function's segments.
 //
@@ -40,18 +43,14 @@ type backEdge struct{ from, to int }
 // its arms does not exceed its own cost by more than FoldSlack.
 func (w *walker) settle() {
 	c := &w.m.rules.Costs
-	for _, e := range w.backEdges {
-		if l := &w.segs[e.to]; l.cost > c.RotateMax || e.from == e.to {
-			l.stays = true
-		}
-	}
-	for _, e := range w.backEdges {
-		if l := &w.segs[e.to]; !l.stays {
-			w.segs[e.from].cost += l.cost
-		}
-	}
+	// Inner loops have higher indices than those around them. Going down, a
+	// head's cost is complete when its turn comes, and what it hands to
+	// segments that have had theirs stays with them.
 	for i := len(w.segs) - 1; i > 0; i-- {
-		if s := &w.segs[i]; s.kind == segLoop && !s.stays && s.cost <= c.RotateMax {
+		if s := &w.segs[i]; s.kind == segLoop && s.cost <= c.RotateMax && !w.selfLoop(i) {
+			for e := s.edges; e != 0; e = w.backEdges[e-1].next {
+				w.segs[w.backEdges[e-1].from].cost += s.cost
+			}
 			w.segs[s.parent].cost += s.cost
 			s.cost = 0
 		}
@@ -64,6 +63,17 @@ func (w *walker) settle() {
 			s.cost = 0
 		}
 	}
+}
+
+// selfLoop tells whether the loop with head i is branched to from its head:
+// then moving the charge would only move it around.
+func (w *walker) selfLoop(i int) bool {
+	for e := w.segs[i].edges; e != 0; e = w.backEdges[e-1].next {
+		if w.backEdges[e-1].from == i {
+			return true
+		}
+	}
+	return false
 }
 
 // entryCost is the charge at the function's entry.

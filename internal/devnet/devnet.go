@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -407,6 +408,17 @@ func (n *Net) run(ctx context.Context) error {
 	}
 	n.Client = client.Open(n.state.Network, key)
 	for i := range n.names {
+		// An enclave asks its TEE for the sealing key when it starts.
+		err := n.wait(ctx, "the simulated TEE", 10*time.Second, func() (bool, error) {
+			conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.TEE[i]))
+			if err == nil {
+				conn.Close()
+			}
+			return err == nil, err
+		})
+		if err != nil {
+			return err
+		}
 		if err := n.startRuntime(i); err != nil {
 			return err
 		}

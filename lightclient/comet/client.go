@@ -67,8 +67,13 @@ func Verify(p *Params, trusted *Header, trustedNext *ValidatorSet, b *LightBlock
 	return t.check(rng)
 }
 
-// Halt stops the client with evidence that a clone of it found.
-func (c *Client) Halt(evidence *Conflict) { c.conflict = evidence }
+// Halt stops the client for good, with evidence that a clone of it found. The first
+// evidence stays.
+func (c *Client) Halt(evidence *Conflict) {
+	if c.conflict == nil {
+		c.conflict = evidence
+	}
+}
 
 // A Conflict is the evidence of two valid headers for one height: a third of the
 // validators or more broke the protocol.

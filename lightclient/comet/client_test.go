@@ -183,6 +183,78 @@ func TestBadSets(t *testing.T) {
 	}
 }
 
+// TestVerifyAlone: rules that a Client keeps by itself hold for the function too.
+func TestVerifyAlone(t *testing.T) {
+	w := newWorld()
+	p := params(w.Chain)
+	trusted := w.Header(5)
+	for _, c := range []struct {
+		name  string
+		next  *comet.ValidatorSet
+		block *comet.LightBlock
+		want  error
+	}{
+		{"skip with the announced set", w.a.Validators(), w.Light(15), nil},
+		{"skip with another set", w.b.Validators(), w.Light(15), comet.ErrNeedNextSet},
+		{"skip without a set", nil, w.Light(15), comet.ErrNeedNextSet},
+		{"the trusted height again, later", nil, w.edited(5, func(h *comet.Header) { h.Time = h.Time.Add(time.Second) }), comet.ErrNotLater},
+		{"an earlier height, later", nil, w.edited(4, func(h *comet.Header) { h.Time = h.Time.Add(time.Minute) }), comet.ErrNotLater},
+	} {
+		if err := comet.Verify(&p, &trusted, c.next, c.block, w.Header(40).Time.Add(time.Hour/2), blinding()); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+	}
+}
+
+// TestThresholds: more than 2/3 of the power has to sign, exactly 2/3 is not enough.
+func TestThresholds(t *testing.T) {
+	for _, c := range []struct {
+		powers []int64
+		sign   int
+		want   error
+	}{
+		{[]int64{10}, 1, nil},
+		{[]int64{10}, 0, comet.ErrTooFewSigned},
+		{[]int64{10, 10, 10}, 2, comet.ErrTooFewSigned},
+		{[]int64{10, 10, 10}, 3, nil},
+		{[]int64{10, 10, 10, 10, 10}, 3, comet.ErrTooFewSigned},
+		{[]int64{10, 10, 10, 10, 10}, 4, nil},
+		{[]int64{21, 10}, 1, nil},
+		{[]int64{20, 10}, 1, comet.ErrTooFewSigned},
+		{[]int64{1 << 59, 1 << 58, 1<<58 - 1}, 2, nil},
+		{[]int64{1 << 59, 1 << 58, 1<<58 - 1}, 1, comet.ErrTooFewSigned},
+	} {
+		chain := comettest.New(comettest.Config{Validators: comettest.NewSetOf("t", c.powers...)})
+		chain.Run(2)
+		if err := clientAt(chain, 1).Advance(chain.Block(2).Signed(comettest.FirstN(c.sign)), chain.Time()); !errors.Is(err, c.want) {
+			t.Errorf("%d of %v sign: got %v, want %v", c.sign, c.powers, err, c.want)
+		}
+	}
+}
+
+// TestOneTraitorCountedTwice: one of four validators helps a forger. Its signature is
+// in the commit twice, the second time behind the ones that the forger's own set needs,
+// where nobody looks at addresses. It must not count as half of the trusted power.
+func TestOneTraitorCountedTwice(t *testing.T) {
+	w := newWorld()
+	traitor := w.a.Signers()[0]
+	own := comettest.SetOf(append(comettest.NewSetOf("forger", 1000, 1, 1).Signers(), comettest.Signer{Key: traitor.Key, Power: 2}))
+	h := w.Header(9)
+	h.ValidatorsHash = own.Hash()
+	b := comettest.Sign(h, own, comettest.Signing{})
+	client := clientAt(w.Chain, 5)
+	if err := client.Advance(w.Light(6), w.Time()); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Advance(b, w.Time()); !errors.Is(err, comet.ErrNotTrusted) {
+		t.Fatalf("counted once: %v", err)
+	}
+	b.Commit.Signatures[2] = b.Commit.Signatures[1]
+	if err := client.Advance(b, w.Time()); !errors.Is(err, comet.ErrMalformed) || client.Trusted().Height != 6 {
+		t.Fatalf("counted twice: %v", err)
+	}
+}
+
 func flags(f ...uint8) comettest.Signing {
 	return comettest.Signing{Flag: func(i int) uint8 { return f[i] }}
 }
@@ -360,7 +432,13 @@ func TestConflictMemory(t *testing.T) {
 	if err := client.Advance(fork.Light(12), c.Time()); !errors.Is(err, comet.ErrNotLater) {
 		t.Errorf("129 back: %v", err)
 	}
+	c.Run(145)
 	clone := client.Clone()
+	for h := int64(141); h <= 145; h++ { // a clone that goes on forgets for itself alone
+		if err := clone.Advance(c.Light(h), c.Time()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := client.Advance(fork.Light(13), c.Time()); !errors.Is(err, comet.ErrConflict) {
 		t.Errorf("128 back: %v", err)
 	}
@@ -368,7 +446,7 @@ func TestConflictMemory(t *testing.T) {
 		t.Error("a conflict of one client reached its clone")
 	}
 	clone.Halt(client.Conflict())
-	if err := clone.Advance(c.Light(140), c.Time()); !errors.Is(err, comet.ErrHalted) {
+	if err := clone.Advance(c.Light(145), c.Time()); !errors.Is(err, comet.ErrHalted) {
 		t.Errorf("halted clone: %v", err)
 	}
 }

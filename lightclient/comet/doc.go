@@ -22,8 +22,20 @@
 // Signatures are ed25519 under ZIP-215 rules, as on the chain itself: accepting
 // more or less than the chain does would let a validator split them.
 //
-// A [Client] keeps a trusted header and walks. Two valid headers for one height are
-// a [Conflict]: the client halts and hands the evidence out.
+// The verdict is CometBFT's own for every block that a full node can have made. It is
+// stricter for five kinds that none makes: a set with more than [MaxValidators], with
+// the same validator twice or with one without power, a commit whose block id names no
+// parts, and a header that announces no next validators.
+//
+// A [Client] keeps a trusted header and walks. To skip beyond the announced set it must
+// have seen that set: the header after the trusted one brings it. Where a relayer
+// hands over the last header of each validator set, one header per set is enough,
+// because that header announces the next set.
+//
+// Two valid headers for one height are a [Conflict]: the client halts and hands the
+// evidence out. It notices them at the newest 128 heights that it verified. The second
+// header is valid when the validators of the first signed it, or when it has a set of
+// its own and more than 1/3 of the first one's validators are behind it.
 //
 // # State
 //

@@ -2,6 +2,7 @@ package comet_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -62,15 +63,21 @@ func TestProofTable(t *testing.T) {
 		{"a step less", false, func(k *claim) { k.p.IAVL.Path = k.p.IAVL.Path[1:] }},
 		{"no steps", false, func(k *claim) { k.p.IAVL.Path = nil }},
 		{"a step more", false, func(k *claim) { k.p.Store.Path = append(k.p.Store.Path, k.p.Store.Path[0]) }},
-		{"129 steps", false, func(k *claim) {
-			for len(k.p.IAVL.Path) < 129 {
-				k.p.IAVL.Path = append(k.p.IAVL.Path, k.p.IAVL.Path[0])
-			}
-		}},
+		{"128 steps, with their own app hash", true, func(k *claim) { steps(k.p, 128); rebase(k.p, &k.appHash) }},
+		{"129 steps, with their own app hash", false, func(k *claim) { steps(k.p, 129); rebase(k.p, &k.appHash) }},
+		{"the proof says another key", false, func(k *claim) { k.p.IAVL.Key = proto.KeyTopic("cluster/8") }},
+		{"the proof says another value", false, func(k *claim) { k.p.IAVL.Value = make([]byte, 40) }},
+		{"the proof says another store", false, func(k *claim) { k.p.Store.Key = []byte("bank") }},
+		{"the proof says another root", false, func(k *claim) { k.p.Store.Value = make([]byte, 32) }},
 		{"a longer proof than allowed", false, func(k *claim) { k.p.IAVL.Value = make([]byte, comet.MaxProof) }},
 		{"leaf of an inner node's form", false, func(k *claim) { k.p.IAVL.LeafPrefix = []byte{2, 4, 2} }},
 		{"leaf with a longer prefix", false, func(k *claim) { k.p.IAVL.LeafPrefix = append(k.p.IAVL.LeafPrefix, 0) }},
-		{"leaf with a shorter prefix", false, func(k *claim) { k.p.IAVL.LeafPrefix = []byte{0, 2} }},
+		{"leaf with a longer prefix, with its own app hash", false, func(k *claim) {
+			k.p.IAVL.LeafPrefix = append(k.p.IAVL.LeafPrefix, 0)
+			rebase(k.p, &k.appHash)
+		}},
+		{"leaf with a shorter prefix, with its own app hash", false, func(k *claim) { k.p.IAVL.LeafPrefix = []byte{0, 2}; rebase(k.p, &k.appHash) }},
+		{"leaf of height 1, with its own app hash", false, func(k *claim) { k.p.IAVL.LeafPrefix = []byte{2, 2, 2}; rebase(k.p, &k.appHash) }},
 		{"leaf without prefix", false, func(k *claim) { k.p.IAVL.LeafPrefix = nil }},
 		{"store leaf with a longer prefix", false, func(k *claim) { k.p.Store.LeafPrefix = []byte{0, 0}; k.appHash = root(k.p.Store) }},
 		{"step of a leaf's form", false, func(k *claim) { k.p.Store.Path[0].Prefix[0] = 0; k.appHash = root(k.p.Store) }},
@@ -134,6 +141,15 @@ func clone(p comettest.Proof) comettest.Proof {
 }
 
 func root(e *comettest.Existence) []byte { h := e.Root(); return h[:] }
+
+// steps makes the IAVL proof one of a tree of the given depth.
+func steps(p comettest.Proof, n int) {
+	p.IAVL.Path = nil
+	for i := range n {
+		prefix := binary.AppendVarint(nil, int64(i+1))
+		p.IAVL.Path = append(p.IAVL.Path, comettest.Op{Prefix: append(prefix, 4, 2, 32), Suffix: make([]byte, 33)})
+	}
+}
 
 // rebase makes the store proof and the app hash fit an edited IAVL proof, as a forger
 // who could choose the app hash would.

@@ -112,7 +112,11 @@ func TestRelayerDropsMessages(t *testing.T) {
 		for k, i := range at {
 			a := sc.copyOf()
 			a.Messages = slices.Delete(a.Messages, i, i+1)
-			sc.refused(fmt.Sprintf("message %d of %d", k+1, len(at)), a, sc.now, inbox.ErrOrder, inbox.ErrFold)
+			want := inbox.ErrOrder // the next one does not continue
+			if k == len(at)-1 {
+				want = inbox.ErrFold
+			}
+			sc.refused(fmt.Sprintf("message %d of %d", k+1, len(at)), a, sc.now, want)
 		}
 		a := sc.copyOf()
 		a.Messages = slices.DeleteFunc(a.Messages, func(m *proto.Message) bool { return m.Topic == topic })
@@ -470,4 +474,76 @@ func TestNodeServesAnotherChain(t *testing.T) {
 	a := honest(other, sc.s, 8)
 	sc.refused("from the beginning", a, sc.now, comet.ErrValidators)
 	sc.recovers()
+}
+
+// TestChainBreaksItsRules: what validators commit to a topic has heights that cannot
+// be. The heads fold, so only the enclave's own rules stand against it.
+func TestChainBreaksItsRules(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		heights []uint64 // of the messages that block 8 commits
+		join    bool     // at block 6, instead of following
+		want    error
+	}{
+		{"as they should be", []uint64{8, 8}, false, nil},
+		{"as they should be, joined", []uint64{8, 8}, true, nil},
+		{"of the blocks since the last advance", []uint64{7, 8}, false, nil},
+		{"going back", []uint64{8, 7}, false, inbox.ErrOrder},
+		{"from the last advance's block", []uint64{6, 8}, false, inbox.ErrHeight},
+		{"from the block at which it joined", []uint64{6, 8}, true, inbox.ErrHeight},
+		{"long gone", []uint64{1}, false, inbox.ErrHeight},
+		{"not yet there", []uint64{9}, false, inbox.ErrHeight},
+	} {
+		ch := comettest.New(comettest.Config{})
+		ch.CreateTopic(system)
+		ch.Run(7)
+		cur := proto.CreatedCursor(ch.ChainID(), system)
+		var msgs []*proto.Message
+		for i, h := range c.heights {
+			m := &proto.Message{Topic: system, Seq: uint64(i + 1), Height: h, Payload: proto.MarshalEvent(note(1))}
+			msgs, cur = append(msgs, m), cur.Fold(m)
+		}
+		ch.Put(proto.StoreMQ, proto.KeyTopic(system), cur.Marshal())
+		ch.Run(9)
+		s := stateAt(t, ch, 1)
+		if c.join {
+			at, p := ch.Cursor(6, system)
+			if err := errors.Join(s.SyncHeaders(ch.LightRange(2, 7), ch.Time()), s.Join([]inbox.Proven{{Topic: system, Cursor: at, Proof: p}})); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			s = stateAt(t, ch, 1, system)
+			apply(t, s, honest(ch, s, 6), ch.Time())
+		}
+		a := honest(ch, s, 8)
+		a.Messages = msgs
+		before := s.Marshal()
+		_, err := s.Apply(a, ch.Time())
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+		if err != nil && !bytes.Equal(s.Marshal(), before) {
+			t.Errorf("%s: the refused advance changed the state", c.name)
+		}
+	}
+}
+
+// TestRefusedAdvanceKeepsPendingRules: an advance that announces changes and is then
+// refused leaves the announced ones as they were.
+func TestRefusedAdvanceKeepsPendingRules(t *testing.T) {
+	c := quiet()
+	for i := range uint32(3) {
+		c.Send(system, "gov", rules(i+1, 100+uint64(i)))
+	}
+	c.Next() // 2
+	c.Send(system, "gov", rules(9, 50))
+	c.Next() // 3
+	c.SendRaw(cluster1, "x", []byte{200})
+	c.Run(6)
+	s := stateAt(t, c, 1, all...)
+	apply(t, s, honest(c, s, 2), c.Time())
+	before := s.Marshal()
+	if _, err := s.Apply(honest(c, s, 5), c.Time()); !errors.Is(err, inbox.ErrUnknown) || !bytes.Equal(s.Marshal(), before) {
+		t.Fatal(err)
+	}
 }

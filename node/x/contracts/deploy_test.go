@@ -65,7 +65,7 @@ func TestUpload(t *testing.T) {
 	if !bytes.Equal(all, bytes.Join(chunks, nil)) {
 		t.Fatal("other chunks are served")
 	}
-	if !e.burnt().Equal(math.NewInt(int64(len(all)) * 1000)) || !e.held().IsZero() {
+	if !e.burnt().Equal(math.NewInt(int64(len(all))*1000)) || !e.held().IsZero() {
 		t.Fatalf("burnt %s, held %s", e.burnt(), e.held())
 	}
 	if _, err := e.k.Chunk(e.Context(), &types.QueryChunkRequest{CodeHash: m.Code[:31]}); !errors.Is(err, ErrMalformed) {

@@ -94,6 +94,13 @@ func decidedKey(c proto.ClusterID, code proto.Hash) []byte {
 	return append(append(append([]byte(nil), decidedPrefix...), c.Bytes()...), code[:]...)
 }
 
+// votedPrefix lists the clusters with votes that may have made a receipt final.
+var votedPrefix = []byte("f/")
+
+func votedKey(c proto.ClusterID) []byte {
+	return append(append([]byte(nil), votedPrefix...), c.Bytes()...)
+}
+
 // Params returns the parameters.
 func (k *Keeper) Params(ctx context.Context) (Params, error) {
 	var p Params
@@ -183,10 +190,10 @@ func (k *Keeper) CreateCluster(c context.Context, m *types.MsgCreateCluster) (*t
 		s.Set(keyCount, id.Bytes()), set(ctx, k, proto.KeyCluster(id), cl), k.mq.CreateTopic(ctx, proto.TopicCluster(id)))
 }
 
-// EndBlock starts or refuses contracts that waited for their code and fills free
-// seats.
+// EndBlock makes receipts final, starts or refuses contracts that waited for their
+// code and fills free seats.
 func (k *Keeper) EndBlock(ctx sdk.Context) error {
-	return errors.Join(k.startDecided(ctx), k.fillSeats(ctx))
+	return errors.Join(k.finaliseVoted(ctx), k.startDecided(ctx), k.fillSeats(ctx))
 }
 
 // fillSeats gives free seats to serving workers that have none, in order of cluster
@@ -479,6 +486,7 @@ func (k *Keeper) start(ctx sdk.Context, ct *proto.Contract) error {
 	if err != nil {
 		return err
 	}
+	ct.Command.Envelope = nil // it is in the topic now
 	return errors.Join(set(ctx, k, proto.KeyCommand(ct.Cluster, ct.Seq), rec), set(ctx, k, proto.KeyContract(ct.ID), ct),
 		k.store.OpenKVStore(ctx).Delete(pendingKey(ct.ID)))
 }

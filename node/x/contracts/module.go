@@ -56,7 +56,7 @@ func (m Module) RegisterServices(r grpc.ServiceRegistrar) error {
 	return nil
 }
 
-// EndBlock starts contracts and fills free seats.
+// EndBlock makes receipts final, starts contracts and fills free seats.
 func (m Module) EndBlock(ctx context.Context) error { return m.K.EndBlock(sdk.UnwrapSDKContext(ctx)) }
 
 // Genesis is the module's state.
@@ -106,7 +106,7 @@ func (m Module) ExportGenesis(ctx sdk.Context, _ codec.JSONCodec) json.RawMessag
 		panic(err)
 	}
 	s := m.K.store.OpenKVStore(ctx)
-	state, err := kv.Export(s, "c/", "count", "d/", "e/", "k/", "q/", "r/", "v/", "z/")
+	state, err := kv.Export(s, "c/", "count", "d/", "e/", "f/", "k/", "q/", "r/", "v/", "z/")
 	if err != nil {
 		panic(err)
 	}

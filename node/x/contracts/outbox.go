@@ -215,7 +215,7 @@ func (k *Keeper) refuse(ctx sdk.Context, ct *proto.Contract) error {
 	if err != nil {
 		return err
 	}
-	ct.Phase = proto.ContractRefused
+	ct.Phase, ct.Command.Envelope = proto.ContractRefused, nil
 	if err := k.pay(ctx, rec.Payer, math.NewIntFromUint64(rec.Escrow)); err != nil {
 		return err
 	}
@@ -229,7 +229,8 @@ func (k *Keeper) pay(ctx sdk.Context, to []byte, amount math.Int) error {
 	return k.bank.SendCoinsFromModuleToAccount(ctx, ModuleName, to, sdk.NewCoins(sdk.NewCoin(Denom, amount)))
 }
 
-// receipt counts a seat's receipt and finalises what a majority agrees on, in order.
+// receipt counts a seat's receipt; EndBlock makes final what a majority agrees on, in
+// order.
 func (k *Keeper) receipt(ctx sdk.Context, c *proto.Cluster, from mq.From, r proto.Receipt) error {
 	// A late word about a final receipt still counts as evidence for or against the
 	// seat; one for messages that do not exist yet is refused.
@@ -276,7 +277,7 @@ func (k *Keeper) receipt(ctx sdk.Context, c *proto.Cluster, from mq.From, r prot
 			ctx.EventManager().EmitEvent(receiptEvent("receipt_disputed", c.ID, r.FromSeq, sdk.NewAttribute("worker", v.Worker.String()), sdk.NewAttribute("digest", v.Digest.String())))
 		}
 	}
-	return k.finalise(ctx, c)
+	return k.store.OpenKVStore(ctx).Set(votedKey(c.ID), []byte{1})
 }
 
 func receiptEvent(kind string, c proto.ClusterID, from uint64, more ...sdk.Attribute) sdk.Event {
@@ -293,43 +294,84 @@ func diverged(ctx sdk.Context, c proto.ClusterID, rec *proto.ReceiptRecord, vote
 	}
 }
 
-// finalise makes receipts final from the first one that is not, as far as a
-// majority agrees.
-func (k *Keeper) finalise(ctx sdk.Context, c *proto.Cluster) error {
-	for {
-		key := proto.KeyReceipt(c.ID, c.FinalSeq+1)
-		rec, err := get(ctx, k, key, proto.ParseReceiptRecord)
-		if err != nil || rec == nil {
-			return err
-		}
-		agreed := -1
-		var digest proto.Hash
-		for i := range rec.Receipts {
-			d, n := proto.Hash(sha256.Sum256(proto.MarshalEntry(rec.Receipts[i]))), 0
-			for _, v := range rec.Votes {
-				if v.Digest == d && c.HasSeat(v.Worker) {
-					n++
+// settlesPerBlock is how many messages a block settles, or one receipt's if it has
+// more.
+const settlesPerBlock = 8192
+
+// finaliseVoted makes receipts final in the clusters whose seats spoke. It is work of
+// the end of the block and not of the vote that completes a majority: it is as large
+// as the number of commands, which paid for it when they were pushed, and a worker's
+// word must not become too expensive to submit.
+func (k *Keeper) finaliseVoted(ctx sdk.Context) error {
+	s := k.store.OpenKVStore(ctx)
+	var voted []proto.ClusterID
+	err := kv.Each(s, votedPrefix, func(key, _ []byte) (bool, error) {
+		voted = append(voted, proto.ClusterID(binary.BigEndian.Uint32(key)))
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	budget := settlesPerBlock
+	for _, id := range voted {
+		for more := true; more && budget > 0; {
+			c, err := k.Cluster(ctx, id)
+			if err != nil {
+				return err
+			}
+			cached, write := ctx.CacheContext()
+			settled, err := k.finalise(cached, c)
+			if err != nil {
+				// One cluster that cannot settle must not stop the chain; its next vote tries again.
+				ctx.EventManager().EmitEvent(receiptEvent("settlement_failed", id, c.FinalSeq+1, sdk.NewAttribute("reason", err.Error())))
+			} else {
+				write()
+			}
+			budget -= settled
+			more = settled > 0 && err == nil
+			if !more {
+				if err := s.Delete(votedKey(id)); err != nil {
+					return err
 				}
 			}
-			if n >= c.Majority() {
-				agreed, digest = i, d
+		}
+	}
+	return nil
+}
+
+// finalise makes the first receipt that is not final so if a majority agrees on it,
+// and returns the number of messages that it settled.
+func (k *Keeper) finalise(ctx sdk.Context, c *proto.Cluster) (int, error) {
+	key := proto.KeyReceipt(c.ID, c.FinalSeq+1)
+	rec, err := get(ctx, k, key, proto.ParseReceiptRecord)
+	if err != nil || rec == nil {
+		return 0, err
+	}
+	agreed := -1
+	var digest proto.Hash
+	for i := range rec.Receipts {
+		d, n := proto.Hash(sha256.Sum256(proto.MarshalEntry(rec.Receipts[i]))), 0
+		for _, v := range rec.Votes {
+			if v.Digest == d && c.HasSeat(v.Worker) {
+				n++
 			}
 		}
-		if agreed < 0 {
-			return nil
+		if n >= c.Majority() {
+			agreed, digest = i, d
 		}
-		rec.Final, rec.Agreed = true, uint32(agreed)
-		r := &rec.Receipts[agreed]
-		if err := k.settle(ctx, c, r, rec, digest); err != nil {
-			return err
-		}
-		c.FinalSeq, c.FinalHead, c.FinalRoot = r.ToSeq, r.Head, r.StateRoot
-		if err := errors.Join(set(ctx, k, key, rec), set(ctx, k, proto.KeyCluster(c.ID), c)); err != nil {
-			return err
-		}
-		ctx.EventManager().EmitEvent(receiptEvent("receipt_final", c.ID, r.FromSeq, sdk.NewAttribute("to_seq", fmt.Sprint(r.ToSeq))))
-		diverged(ctx, c.ID, rec, rec.Votes)
 	}
+	if agreed < 0 {
+		return 0, nil
+	}
+	rec.Final, rec.Agreed = true, uint32(agreed)
+	r := &rec.Receipts[agreed]
+	if err := k.settle(ctx, c, r, rec, digest); err != nil {
+		return 0, err
+	}
+	c.FinalSeq, c.FinalHead, c.FinalRoot = r.ToSeq, r.Head, r.StateRoot
+	ctx.EventManager().EmitEvent(receiptEvent("receipt_final", c.ID, r.FromSeq, sdk.NewAttribute("to_seq", fmt.Sprint(r.ToSeq))))
+	diverged(ctx, c.ID, rec, rec.Votes)
+	return len(r.Items), errors.Join(set(ctx, k, key, rec), set(ctx, k, proto.KeyCluster(c.ID), c))
 }
 
 // settle pays the operators of the seats that agreed and returns the rest of each

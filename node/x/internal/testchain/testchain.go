@@ -134,8 +134,8 @@ func (c *Chain) Must(f func(sdk.Context) error) sdk.Events {
 	return events
 }
 
-// Finish ends and commits the block.
-func (c *Chain) Finish() {
+// Finish ends and commits the block; it returns the events of its end.
+func (c *Chain) Finish() sdk.Events {
 	c.t.Helper()
 	for _, f := range c.End {
 		if err := f(c.block); err != nil {
@@ -149,7 +149,9 @@ func (c *Chain) Finish() {
 	}
 	c.block.MultiStore().(storetypes.CacheMultiStore).Write()
 	c.MS.Commit()
+	events := c.block.EventManager().Events()
 	c.block = c.newContext()
+	return events
 }
 
 // Abandon forgets the block that executes, as a crash before the commit does.
@@ -158,7 +160,8 @@ func (c *Chain) Abandon() {
 	c.block = c.newContext()
 }
 
-// Block runs each function as a transaction of one block; all must be accepted.
+// Block runs each function as a transaction of one block; all must be accepted. It
+// returns the events of the transactions and of the block's end.
 func (c *Chain) Block(txs ...func(sdk.Context) error) sdk.Events {
 	c.t.Helper()
 	var all sdk.Events
@@ -166,8 +169,7 @@ func (c *Chain) Block(txs ...func(sdk.Context) error) sdk.Events {
 	for _, f := range txs {
 		all = append(all, c.Must(f)...)
 	}
-	c.Finish()
-	return all
+	return append(all, c.Finish()...)
 }
 
 // Dump reads a whole store, for comparing states.

@@ -1,0 +1,132 @@
+// bench measures and writes bench.json: a list of {name, value, unit, target, limit}.
+// target is what the project wants, limit what physics or arithmetic allows on this
+// machine: no implementation of the same protocol can do better. Run it with make bench.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A Figure is one measured number.
+type Figure struct {
+	Name   string   `json:"name"`
+	Value  float64  `json:"value"`
+	Unit   string   `json:"unit"`
+	Target *float64 `json:"target"`
+	Limit  *float64 `json:"limit"`
+	Note   string   `json:"note,omitempty"` // what the limit is
+}
+
+// A suite is a set of Go benchmarks that report their figures by name.
+type suite struct {
+	dir, pkg, pattern string
+	cgo               bool
+}
+
+var suites = []suite{
+	{".", "./npos", "^BenchmarkPhragmen(297|600|Peak|100k)$", false},
+	{".", "./lightclient/grandpa/...", "Grandpa|Trie|Checkpoint", false},
+	{".", "./attest/dcap", ".", false},
+	{".", "./attest/snp", ".", false},
+	{".", "./pruntime/inbox", "Fold|Sync", false},
+	{".", "./pruntime/engine/image", "Clean|HostCall", false},
+	{"test/oracle", ".", "Header", false},
+}
+
+// targets and limits that are numbers of their own.
+var targets = map[string]float64{"phragmen_297_ms": 250, "phragmen_600_ms": 500, "phragmen_peak_mb": 200, "grandpa_600_ms": 10, "grandpa_199_ms": 5, "trie_proof_us": 50,
+	"sync_1m_blocks_s": 4, "tdx_verify_us": 1500, "sgx_verify_us": 1400, "ready_s": 3, "ready_resumed_s": 1.5, "rss_mb": 400, "call_clean_us": 60}
+
+func main() {
+	quick := flag.Bool("quick", false, "leave out the Go benchmarks: measure the devnet only")
+	out := flag.String("o", "bench.json", "file")
+	flag.Parse()
+	var figures []Figure
+	if !*quick {
+		for _, s := range suites {
+			fs, err := s.run()
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "bench: %s %s: %v\n", s.dir, s.pkg, err)
+				os.Exit(1)
+			}
+			figures = append(figures, fs...)
+		}
+	}
+	fs, err := stack(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	figures = append(figures, fs...)
+	limits(figures)
+	print(figures)
+	b, err := json.MarshalIndent(figures, "", " ")
+	if err == nil {
+		err = os.WriteFile(*out, append(b, '\n'), 0o644)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+var metric = regexp.MustCompile(`([0-9.e+-]+) ([a-zA-Z_][a-zA-Z_0-9]*_(?:ms|us|ns|s|mb|pct))\b`)
+
+func (s suite) run() ([]Figure, error) {
+	fmt.Fprintf(os.Stderr, "measuring %s\n", s.pkg)
+	cmd := exec.Command("go", "test", "-run", "^$", "-bench", s.pattern, "-benchtime", "3x", "-cpu", "1", s.pkg)
+	cmd.Dir, cmd.Stderr = s.dir, os.Stderr
+	b, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, b)
+	}
+	var out []Figure
+	seen := map[string]bool{}
+	for _, m := range metric.FindAllStringSubmatch(string(b), -1) {
+		v, err := strconv.ParseFloat(m[1], 64)
+		if err != nil || seen[m[2]] {
+			continue
+		}
+		seen[m[2]] = true
+		out = append(out, figure(m[2], v))
+	}
+	return out, nil
+}
+
+// figure names a number; its unit is the last part of the name.
+func figure(name string, v float64) Figure {
+	parts := strings.Split(name, "_")
+	unit := parts[len(parts)-1]
+	for _, p := range parts {
+		switch p {
+		case "us", "ms", "ns", "qps":
+			unit = p
+		}
+	}
+	f := Figure{Name: name, Value: v, Unit: unit}
+	if t, ok := targets[name]; ok {
+		f.Target = &t
+	}
+	return f
+}
+
+func print(figures []Figure) {
+	fmt.Printf("%-28s %12s %-6s %10s %12s  %s\n", "name", "value", "unit", "target", "limit", "the limit is")
+	show := func(p *float64) string {
+		if p == nil {
+			return "-"
+		}
+		return strconv.FormatFloat(*p, 'g', 4, 64)
+	}
+	for _, f := range figures {
+		fmt.Printf("%-28s %12.4g %-6s %10s %12s  %s\n", f.Name, f.Value, f.Unit, show(f.Target), show(f.Limit), f.Note)
+	}
+}

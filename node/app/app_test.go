@@ -1,0 +1,782 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cosmossdk.io/log/v2"
+	"cosmossdk.io/math"
+	abci "github.com/cometbft/cometbft/abci/types"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+	dbm "github.com/cosmos/cosmos-db"
+
+	"github.com/cosmos/cosmos-sdk/baseapp"
+	clienttx "github.com/cosmos/cosmos-sdk/client/tx"
+	"github.com/cosmos/cosmos-sdk/crypto/keys/secp256k1"
+	cryptotypes "github.com/cosmos/cosmos-sdk/crypto/types"
+	"github.com/cosmos/cosmos-sdk/store/v2/snapshots"
+	snapshottypes "github.com/cosmos/cosmos-sdk/store/v2/snapshots/types"
+	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+	simtestutil "github.com/cosmos/cosmos-sdk/testutil/sims"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/tx/signing"
+	authsigning "github.com/cosmos/cosmos-sdk/x/auth/signing"
+	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
+	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/client/tx"
+	"github.com/phala-go/phala/crypto/commkey"
+	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/node/crypto/sr25519"
+	"github.com/phala-go/phala/node/x/contracts"
+	contractstypes "github.com/phala-go/phala/node/x/contracts/types"
+	mqtypes "github.com/phala-go/phala/node/x/mq/types"
+	"github.com/phala-go/phala/node/x/registry"
+	phala "github.com/phala-go/phala/proto"
+)
+
+const chainID = "phala-test-1"
+
+var (
+	genesisTime = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	software    = []byte{1, 2, 3}
+)
+
+func seed(n int) []byte { s := sha256.Sum256(fmt.Appendf(nil, "seed %d", n)); return s[:] }
+
+func pair(n int) *identity.KeyPair {
+	k, err := identity.FromSeed(seed(n))
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+func account(n int) sdk.AccAddress { p := pair(n).Public(); return p[:] }
+
+// Account 1 operates workers and relays, 2 pays for commands; the secp256k1 account is
+// a wallet's.
+var wallet = &secp256k1.PrivKey{Key: seed(50)}
+
+// network writes a network of one validator, as "phala-node init-network" does, and
+// returns its genesis and the simulated vendor.
+func network(t *testing.T) (*genutiltypes.AppGenesis, *simulator.Store) {
+	t.Helper()
+	Configure()
+	vendor, err := simulator.Open(t.TempDir(), genesisTime, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := vendor.Network.Roots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := simulator.Measurement(attest.TDX, software)
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := registry.DefaultParams()
+	params.Measurements = []registry.AllowedMeasurement{{Digest: digest}}
+	home := filepath.Join(t.TempDir(), "validator")
+	spec := &NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Roots: hex.EncodeToString(roots), Registry: params,
+		Validators: []ValidatorSpec{{Home: home, Seed: hex.EncodeToString(seed(100)), RPC: "tcp://127.0.0.1:1", P2P: "tcp://127.0.0.1:2"}},
+		Accounts:   []AccountSpec{{account(1).String(), 1000}, {account(2).String(), 1000}, {sdk.AccAddress(wallet.PubKey().Address()).String(), 1000}}}
+	if err := InitNetwork(spec); err != nil {
+		t.Fatal(err)
+	}
+	genesis, err := genutiltypes.AppGenesisFromFile(filepath.Join(home, "config", "genesis.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return genesis, vendor
+}
+
+// A node is an application driven as CometBFT drives it.
+type node struct {
+	*App
+	t      *testing.T
+	height int64
+	votes  []abci.VoteInfo
+}
+
+func blockHash(h int64) []byte    { s := sha256.Sum256(fmt.Appendf(nil, "block %d", h)); return s[:] }
+func blockTime(h int64) time.Time { return genesisTime.Add(time.Duration(h) * time.Second) }
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	store, err := snapshots.NewStore(dbm.NewMemDB(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(log.NewNopLogger(), dbm.NewMemDB(), "", simtestutil.EmptyAppOptions{}, baseapp.SetChainID(chainID), baseapp.SetMinGasPrices("0.001ppha"),
+		baseapp.SetSnapshot(store, snapshottypes.SnapshotOptions{Interval: 0, KeepRecent: 2}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &node{App: a, t: t}
+}
+
+// start begins a chain from a state.
+func start(t *testing.T, state json.RawMessage, consensus *cmtproto.ConsensusParams, initial int64) *node {
+	t.Helper()
+	n := newNode(t)
+	res, err := n.InitChain(&abci.RequestInitChain{ChainId: chainID, Time: genesisTime, InitialHeight: initial, ConsensusParams: consensus, AppStateBytes: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.height = initial - 1
+	for _, v := range res.Validators {
+		h := sha256.Sum256(v.PubKey.GetEd25519())
+		n.votes = append(n.votes, abci.VoteInfo{Validator: abci.Validator{Address: h[:20], Power: v.Power}, BlockIdFlag: cmtproto.BlockIDFlagCommit})
+	}
+	return n
+}
+
+func genesisNode(t *testing.T, g *genutiltypes.AppGenesis) *node {
+	t.Helper()
+	params := g.Consensus.Params.ToProto()
+	return start(t, g.AppState, &params, g.InitialHeight)
+}
+
+// block executes and commits a block.
+func (n *node) block(txs ...[]byte) []*abci.ExecTxResult {
+	n.t.Helper()
+	res := n.execute(n.height+1, txs...)
+	n.commit()
+	n.height++
+	return res.TxResults
+}
+
+func (n *node) execute(h int64, txs ...[]byte) *abci.ResponseFinalizeBlock {
+	n.t.Helper()
+	last := abci.CommitInfo{Votes: n.votes}
+	if h == 1 {
+		last = abci.CommitInfo{}
+	}
+	res, err := n.FinalizeBlock(&abci.RequestFinalizeBlock{Height: h, Time: blockTime(h), Hash: blockHash(h), Txs: txs, ProposerAddress: n.votes[0].Validator.Address, DecidedLastCommit: last})
+	if err != nil {
+		n.t.Fatalf("block %d: %v", h, err)
+	}
+	return res
+}
+
+func (n *node) commit() {
+	n.t.Helper()
+	if _, err := n.Commit(); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// must is block for transactions that are accepted; each is checked first as the
+// mempool does.
+func (n *node) must(txs ...[]byte) []*abci.ExecTxResult {
+	n.t.Helper()
+	for i, b := range txs {
+		if res := n.check(b); res.Code != 0 {
+			n.t.Fatalf("transaction %d does not enter the mempool: %s %d: %s", i, res.Codespace, res.Code, res.Log)
+		}
+	}
+	out := n.block(txs...)
+	for i, r := range out {
+		if r.Code != 0 {
+			n.t.Fatalf("height %d, transaction %d: %s %d: %s", n.height, i, r.Codespace, r.Code, r.Log)
+		}
+	}
+	return out
+}
+
+func (n *node) check(b []byte) *abci.ResponseCheckTx {
+	n.t.Helper()
+	res, err := n.CheckTx(&abci.RequestCheckTx{Tx: b, Type: abci.CheckTxType_New})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return res
+}
+
+func (n *node) hash() []byte { return n.CommitMultiStore().LastCommitID().Hash }
+
+func (n *node) context() sdk.Context {
+	return n.NewContextLegacy(true, cmtproto.Header{Height: n.height, ChainID: chainID, Time: blockTime(n.height)})
+}
+
+func (n *node) numbers(who sdk.AccAddress) (number, sequence uint64) {
+	n.t.Helper()
+	acc := n.Account.GetAccount(n.context(), who)
+	if acc == nil {
+		n.t.Fatalf("no account %s", who)
+	}
+	return acc.GetAccountNumber(), acc.GetSequence()
+}
+
+// signed is a transaction of sr25519 account k, made by the client's own encoder.
+// skip leaves room for transactions of the same account before it.
+func (n *node) signed(k, skip int, fee uint64, msgs ...tx.Msg) []byte {
+	n.t.Helper()
+	number, sequence := n.numbers(account(k))
+	b, err := tx.Sign(rand.New(rand.NewSource(1)), tx.Signer{Key: pair(k), Chain: chainID, Number: number, Sequence: sequence + uint64(skip)}, 20_000_000, fee, msgs...)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return b
+}
+
+// built is a transaction made by the SDK, as wallets make it.
+func (n *node) built(key cryptotypes.PrivKey, chain string, fee int64, msgs ...sdk.Msg) []byte {
+	n.t.Helper()
+	who := sdk.AccAddress(key.PubKey().Address())
+	number, sequence := n.numbers(who)
+	b := n.TxConfig.NewTxBuilder()
+	if err := b.SetMsgs(msgs...); err != nil {
+		n.t.Fatal(err)
+	}
+	b.SetGasLimit(200_000)
+	b.SetFeeAmount(sdk.NewCoins(sdk.NewInt64Coin(contracts.Denom, fee)))
+	mode := signing.SignMode_SIGN_MODE_DIRECT
+	if err := b.SetSignatures(signing.SignatureV2{PubKey: key.PubKey(), Data: &signing.SingleSignatureData{SignMode: mode}, Sequence: sequence}); err != nil {
+		n.t.Fatal(err)
+	}
+	sig, err := clienttx.SignWithPrivKey(context.Background(), mode, authsigning.SignerData{Address: who.String(), ChainID: chain, AccountNumber: number, Sequence: sequence, PubKey: key.PubKey()}, b, key, n.TxConfig, sequence)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := b.SetSignatures(sig); err != nil {
+		n.t.Fatal(err)
+	}
+	out, err := n.TxConfig.TxEncoder()(b.GetTx())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return out
+}
+
+func (n *node) balance(who sdk.AccAddress) math.Int {
+	return n.Bank.GetBalance(n.context(), who, contracts.Denom).Amount
+}
+
+func coins(amount int64) sdk.Coins { return sdk.NewCoins(sdk.NewInt64Coin(contracts.Denom, amount)) }
+
+func session(n int) *commkey.SecretKey {
+	k, err := commkey.FromSeed(sha256.Sum256(fmt.Appendf(nil, "session %d", n)))
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+// register is the registration of worker k, which operator 1 sends.
+func (n *node) register(vendor *simulator.Store, k int) tx.Msg {
+	n.t.Helper()
+	m, err := vendor.Machine(fmt.Sprint("machine-", k), genesisTime)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	reg := phala.Registration{Chain: chainID, TrustRoot: phala.Hash(blockHash(1)), Worker: phala.WorkerID(pair(k).Public()), Session: session(k).Public(), Operator: account(1),
+		Role: phala.RoleWorker, Height: uint64(n.height), Hash: phala.Hash(blockHash(n.height)), Endpoints: []string{"http://127.0.0.1:8000"}}
+	ev, err := m.Evidence(attest.TDX, software, reg.ReportData())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if ev.Collateral, err = vendor.Collateral(attest.TDX, genesisTime); err != nil {
+		n.t.Fatal(err)
+	}
+	sig, err := pair(k).Sign(rand.New(rand.NewSource(1)), reg.SignedBytes())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return tx.RegisterWorker(account(1), reg.Marshal(), sig[:], ev.Marshal())
+}
+
+// outbox is a run of worker k's outbox from first on, which account 1 relays.
+func (n *node) outbox(k int, first uint64, entries ...phala.Entry) tx.Msg {
+	n.t.Helper()
+	w := phala.WorkerID(pair(k).Public())
+	var run []tx.Entry
+	for i, e := range entries {
+		p := phala.MarshalEntry(e)
+		sig, err := pair(k).Sign(rand.New(rand.NewSource(1)), phala.EntrySignedBytes(chainID, w, first+uint64(i), p))
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		run = append(run, tx.Entry{Payload: p, Signature: sig[:]})
+	}
+	return tx.SubmitOutbox(account(1), w, first, run)
+}
+
+func (n *node) messages(topic string) [][]byte {
+	n.t.Helper()
+	q := &mqtypes.QueryMessagesRequest{Topic: topic, FromSeq: 1, Limit: 1000}
+	b, err := q.Marshal()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	res, err := n.Query(context.Background(), &abci.RequestQuery{Path: "/phala.mq.v1.Query/Messages", Data: b})
+	if err != nil || res.Code != 0 {
+		n.t.Fatalf("query: %v %s", err, res.Log)
+	}
+	var out mqtypes.QueryMessagesResponse
+	if err := out.Unmarshal(res.Value); err != nil {
+		n.t.Fatal(err)
+	}
+	return out.Messages
+}
+
+func (n *node) chunk(code phala.Hash, i uint32) []byte {
+	r, err := n.Contracts.Chunk(n.context(), &contractstypes.QueryChunkRequest{CodeHash: code[:], Index: i})
+	if err != nil {
+		return nil
+	}
+	return r.Chunk
+}
+
+func (n *node) cluster() *phala.Cluster {
+	n.t.Helper()
+	c, err := n.Contracts.Cluster(n.context(), 1)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return c
+}
+
+const fee = 20_000 // for 20,000,000 gas
+
+var (
+	wasm     = []byte("a module; the chain does not look into it")
+	manifest = func() *phala.CodeManifest {
+		return &phala.CodeManifest{Code: sha256.Sum256(wasm), Size: uint32(len(wasm)), Packed: uint32(len(wasm)), Chunks: []phala.Hash{sha256.Sum256(wasm)}}
+	}()
+)
+
+// populated is a chain on which everything happened once: payments with both kinds of
+// keys, two workers in a cluster, a code, a contract, a final receipt, one command that
+// waits and one that one seat answered.
+func populated(t *testing.T) *node {
+	t.Helper()
+	g, vendor := network(t)
+	n := genesisNode(t, g)
+	n.block()
+	n.block()
+	n.must(n.signed(1, 0, fee, tx.CreateCluster(account(1), 2, true)), n.signed(2, 0, fee, tx.UploadCode(account(2), manifest.Marshal(), 0, wasm)))
+	n.must(n.signed(1, 0, fee, n.register(vendor, 11)), n.signed(1, 1, fee, n.register(vendor, 12)))
+	key := phala.PublishEpochKey{Cluster: 1, Epoch: 1, Public: session(99).Public()}
+	n.must(n.signed(1, 0, 0, n.outbox(11, 1, key)), n.signed(1, 1, 0, n.outbox(12, 1, key)))
+	if n.cluster().EpochKey != key.Public {
+		t.Fatal("no epoch key")
+	}
+	env := make([]byte, envelope.Overhead+256)
+	n.must(n.signed(2, 0, fee, tx.Deploy(account(2), 1, manifest.Code, []byte("salt"), 1, 2, 0, env)), n.signed(2, 1, fee, tx.PushCommand(account(2), 1, 1, 0, 0, env)))
+	prepared := phala.CodePrepared{Cluster: 1, Code: manifest.Code}
+	n.must(n.signed(1, 0, 0, n.outbox(11, 2, prepared)), n.signed(1, 1, 0, n.outbox(12, 2, prepared)))
+	// Messages 1 and 2 are of one height: the code's announcement and a command. 3 is the
+	// constructor.
+	first := phala.Receipt{Cluster: 1, FromSeq: 1, ToSeq: 2, StateRoot: phala.Hash{1}, Items: []phala.ReceiptItem{{}, {GasBucket: 20}}}
+	second := phala.Receipt{Cluster: 1, FromSeq: 3, ToSeq: 3, StateRoot: phala.Hash{2}, Items: []phala.ReceiptItem{{GasBucket: 21}}}
+	outputs := phala.PostOutputs{Cluster: 1, Outputs: []phala.SealedOutput{{Seq: 2, Index: 1, Count: 2, Sealed: []byte("sealed")}}}
+	n.must(n.signed(1, 0, 0, n.outbox(11, 3, first, second, outputs)))
+	n.must(n.signed(1, 0, 0, n.outbox(12, 3, first)), n.signed(2, 0, fee, tx.PushCommand(account(2), 1, 1, 1, 0, env)))
+	if c := n.cluster(); c.FinalSeq != 2 || c.FinalRoot != first.StateRoot {
+		t.Fatalf("final to %d", c.FinalSeq)
+	}
+	n.must(n.built(wallet, chainID, 1000, &banktypes.MsgSend{FromAddress: sdk.AccAddress(wallet.PubKey().Address()).String(), ToAddress: account(2).String(), Amount: coins(7)}))
+	return n
+}
+
+// TestTransactions: what accounts of both kinds may send, and what a mempool refuses.
+func TestTransactions(t *testing.T) {
+	g, _ := network(t)
+	n := genesisNode(t, g)
+	n.block()
+	who := sdk.AccAddress(wallet.PubKey().Address())
+	send := func(from, to sdk.AccAddress) sdk.Msg {
+		return &banktypes.MsgSend{FromAddress: from.String(), ToAddress: to.String(), Amount: coins(5)}
+	}
+	sr, err := sr25519.FromSeed(seed(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(account(2)) != 32 || len(who) != 20 {
+		t.Fatal("sizes of addresses")
+	}
+	before := n.balance(account(3))
+	n.must(n.signed(1, 0, fee, tx.Send(account(1), account(3), "5")), n.built(sr, chainID, 1000, send(account(2), account(3))), n.built(wallet, chainID, 1000, send(who, account(3))))
+	if got := n.balance(account(3)).Sub(before); !got.Equal(math.NewInt(15)) {
+		t.Fatalf("received %s", got)
+	}
+	bad := n.built(wallet, chainID, 1000, send(who, account(3)))
+	bad[len(bad)-1] ^= 1
+	cut := n.signed(1, 0, fee, tx.Send(account(1), account(3), "5"))
+	for _, c := range []struct {
+		name string
+		tx   []byte
+		code uint32 // of the SDK
+	}{
+		{"secp256k1 for another chain", n.built(wallet, "other-1", 1000, send(who, account(3))), 4},
+		{"sr25519 for another chain", n.built(sr, "other-1", 1000, send(account(2), account(3))), 4},
+		{"signature edited", bad, 4},
+		{"signed by another account", n.built(wallet, chainID, 1000, send(account(2), account(3))), 8},
+		{"sequence used", n.signed(1, -1, fee, tx.Send(account(1), account(3), "5")), 32},
+		{"no fee", n.signed(1, 0, 0, tx.Send(account(1), account(3), "5")), 13},
+		{"fee too small", n.signed(1, 0, fee-1, tx.Send(account(1), account(3), "5")), 13},
+		{"cut", cut[:len(cut)-1], 2},
+		{"a byte behind it", append(bytes.Clone(cut), 0), 2},
+		{"nothing", nil, 18},
+	} {
+		if res := n.check(c.tx); res.Code != c.code || res.Codespace != "sdk" {
+			t.Errorf("%s: %s %d: %s", c.name, res.Codespace, res.Code, res.Log)
+		}
+	}
+	// Money that is not there: the block takes the fee and nothing else.
+	before = n.balance(account(1))
+	if res := n.block(n.signed(1, 0, fee, tx.Send(account(1), account(3), "9000000000000000"))); res[0].Code != 5 || !before.Sub(n.balance(account(1))).Equal(math.NewInt(fee)) {
+		t.Fatalf("%d %s, paid %s", res[0].Code, res[0].Log, before.Sub(n.balance(account(1))))
+	}
+}
+
+// TestFreeOutbox: a run of new entries pays no fee; everything that is not that is
+// refused before a block, or pays.
+func TestFreeOutbox(t *testing.T) {
+	n := populated(t)
+	challenge := phala.Challenge{Nonce: [32]byte{1}}
+	before := n.balance(account(1))
+	n.must(n.signed(1, 0, 0, n.outbox(11, 6, challenge)))
+	if !n.balance(account(1)).Equal(before) {
+		t.Fatalf("relaying cost %s", before.Sub(n.balance(account(1))))
+	}
+	many := make([]phala.Entry, 65)
+	for i := range many {
+		many[i] = challenge
+	}
+	for _, c := range []struct {
+		name  string
+		tx    []byte
+		space string
+		code  uint32
+	}{
+		{"entries that the chain has", n.signed(1, 0, 0, n.outbox(11, 6, challenge)), "mq", 9},
+		{"entries that the chain has, with a fee", n.signed(1, 0, fee, n.outbox(11, 6, challenge)), "mq", 9},
+		{"a gap", n.signed(1, 0, 0, n.outbox(11, 8, challenge)), "mq", 5},
+		{"of another worker", n.signed(1, 0, 0, func() tx.Msg {
+			w := phala.WorkerID(pair(12).Public())
+			p := phala.MarshalEntry(challenge)
+			sig, _ := pair(11).Sign(rand.New(rand.NewSource(1)), phala.EntrySignedBytes(chainID, w, 4, p))
+			return tx.SubmitOutbox(account(1), w, 4, []tx.Entry{{Payload: p, Signature: sig[:]}})
+		}()), "mq", 6},
+		{"unregistered worker, no fee", n.signed(1, 0, 0, n.outbox(40, 1, challenge)), "sdk", 13},
+		{"above the quota, no fee", n.signed(1, 0, 0, n.outbox(11, 7, many...)), "sdk", 13},
+		{"with a payment in the same transaction", n.signed(1, 0, 0, n.outbox(11, 7, challenge), tx.Send(account(1), account(2), "1")), "sdk", 13},
+	} {
+		if res := n.check(c.tx); res.Code != c.code || res.Codespace != c.space {
+			t.Errorf("%s: %s %d: %s", c.name, res.Codespace, res.Code, res.Log)
+		}
+	}
+	// Two relayers race into one block: one of them carries it, for the other it was
+	// nothing new, and neither pays.
+	n.must(n.signed(2, 0, fee, tx.Send(account(2), account(3), "1000000000"))) // relayer 3 exists
+	before = n.balance(account(3))
+	first := n.signed(1, 0, 0, n.outbox(11, 7, challenge))
+	number, sequence := n.numbers(account(3))
+	w, p := phala.WorkerID(pair(11).Public()), phala.MarshalEntry(challenge)
+	sig, err := pair(11).Sign(rand.New(rand.NewSource(1)), phala.EntrySignedBytes(chainID, w, 7, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := tx.Sign(rand.New(rand.NewSource(1)), tx.Signer{Key: pair(3), Chain: chainID, Number: number, Sequence: sequence}, 20_000_000, 0,
+		tx.SubmitOutbox(account(3), w, 7, []tx.Entry{{Payload: p, Signature: sig[:]}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range [][]byte{first, second} {
+		if res := n.check(b); res.Code != 0 {
+			t.Fatalf("relayer %d: %s", i, res.Log)
+		}
+	}
+	res := n.block(first, second)
+	if res[0].Code != 0 || res[1].Codespace != "mq" || res[1].Code != 9 || !n.balance(account(3)).Equal(before) {
+		t.Fatalf("%d %s; %s %d; relayer paid %s", res[0].Code, res[0].Log, res[1].Codespace, res[1].Code, before.Sub(n.balance(account(3))))
+	}
+	if next, err := n.MQ.NextOutbox(n.context(), w); err != nil || next != 8 {
+		t.Fatalf("the chain expects %d, %v", next, err)
+	}
+}
+
+// TestMoney: escrow leaves the module's account to the last unit.
+func TestMoney(t *testing.T) {
+	n := populated(t)
+	module := n.Account.GetModuleAddress(contracts.ModuleName)
+	p, err := n.Contracts.Params(n.context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The constructor (tier 2) and the last command (tier 1) are not settled.
+	want := math.NewIntFromUint64(2*p.BaseFee + (4+2)*p.GasPrice)
+	if got := n.balance(module); !got.Equal(want) {
+		t.Fatalf("escrow %s, want %s", got, want)
+	}
+	second := phala.Receipt{Cluster: 1, FromSeq: 3, ToSeq: 3, StateRoot: phala.Hash{2}, Items: []phala.ReceiptItem{{GasBucket: 21}}}
+	third := phala.Receipt{Cluster: 1, FromSeq: 4, ToSeq: 4, StateRoot: phala.Hash{3}, Items: []phala.ReceiptItem{{GasBucket: 60}}}
+	payer, operator := n.balance(account(2)), n.balance(account(1))
+	n.must(n.signed(1, 0, 0, n.outbox(11, 6, third)), n.signed(1, 1, 0, n.outbox(12, 4, second, third)))
+	// 2^21-1 gas are two units of price; the command used all of its tier.
+	charged := math.NewIntFromUint64(2*p.BaseFee + (2+2)*p.GasPrice)
+	if !n.balance(module).IsZero() || !n.balance(account(1)).Sub(operator).Equal(charged) || !n.balance(account(2)).Sub(payer).Equal(want.Sub(charged)) {
+		t.Fatalf("escrow %s, operator got %s, payer got %s back", n.balance(module), n.balance(account(1)).Sub(operator), n.balance(account(2)).Sub(payer))
+	}
+	if c := n.cluster(); c.FinalSeq != 4 {
+		t.Fatalf("final to %d", c.FinalSeq)
+	}
+}
+
+// TestSimulationLeavesNothing: neither a simulation nor a transaction that fails puts a
+// body into the side database.
+func TestSimulationLeavesNothing(t *testing.T) {
+	g, _ := network(t)
+	n := genesisNode(t, g)
+	n.block()
+	upload := tx.UploadCode(account(1), manifest.Marshal(), 0, wasm)
+	if _, _, err := n.Simulate(n.signed(1, 0, fee, upload)); err != nil {
+		t.Fatal(err)
+	}
+	n.block()
+	if n.chunk(manifest.Code, 0) != nil {
+		t.Fatal("a simulation wrote a chunk")
+	}
+	// Between the execution of a block and its commit too.
+	h := n.height + 1
+	n.execute(h)
+	if _, _, err := n.Simulate(n.signed(1, 0, fee, upload)); err != nil {
+		t.Fatal(err)
+	}
+	n.commit()
+	n.height = h
+	if n.chunk(manifest.Code, 0) != nil {
+		t.Fatal("a simulation during a block wrote a chunk")
+	}
+	if res := n.block(n.signed(1, 0, fee, upload, tx.Send(account(1), account(2), "9000000000000000"))); res[0].Code != 5 {
+		t.Fatalf("%d %s", res[0].Code, res[0].Log)
+	}
+	if n.chunk(manifest.Code, 0) != nil {
+		t.Fatal("a transaction that failed wrote a chunk")
+	}
+	n.must(n.signed(1, 0, fee, upload))
+	if !bytes.Equal(n.chunk(manifest.Code, 0), wasm) {
+		t.Fatal("the chunk is not served")
+	}
+}
+
+// TestReplay: a node that stops while it commits a block, before or after the bodies
+// reach the disk, and executes the block again has the same app hash and the same
+// bodies as one that did not stop.
+func TestReplay(t *testing.T) {
+	g, _ := network(t)
+	want := genesisNode(t, g)
+	want.block()
+	upload := want.signed(1, 0, fee, tx.UploadCode(account(1), manifest.Marshal(), 0, wasm))
+	want.block(upload)
+	params := g.Consensus.Params.ToProto()
+	for _, c := range []struct {
+		name  string
+		crash func(a *App) error
+	}{
+		{"before the bodies are written", func(*App) error { return nil }},
+		{"after the bodies are written", func(a *App) error { return a.MQ.Bodies().Commit() }},
+	} {
+		db, home := dbm.NewMemDB(), t.TempDir()
+		open := func() *node {
+			a, err := New(log.NewNopLogger(), db, home, simtestutil.EmptyAppOptions{}, baseapp.SetChainID(chainID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &node{App: a, t: t, height: a.LastBlockHeight(), votes: want.votes}
+		}
+		n := open()
+		if _, err := n.InitChain(&abci.RequestInitChain{ChainId: chainID, Time: genesisTime, InitialHeight: 1, ConsensusParams: &params, AppStateBytes: g.AppState}); err != nil {
+			t.Fatal(err)
+		}
+		n.block()
+		n.execute(2, upload)
+		if err := c.crash(n.App); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.bodies.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n = open()
+		if n.height != 1 {
+			t.Fatalf("%s: the node is at %d", c.name, n.height)
+		}
+		n.block(upload)
+		if !bytes.Equal(n.hash(), want.hash()) || !bytes.Equal(n.chunk(manifest.Code, 0), wasm) {
+			t.Errorf("%s: the node differs", c.name)
+		}
+		for range 2 {
+			if err := n.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestExportImport: export, import, export is the same text; two imports have the same
+// app hash, then and after the next blocks; the imported chain works on.
+func TestExportImport(t *testing.T) {
+	n := populated(t)
+	first, err := n.Export(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Height != n.height+1 || len(first.Validators) != 1 {
+		t.Fatalf("height %d, %d validators", first.Height, len(first.Validators))
+	}
+	again, err := n.Export(nil)
+	if err != nil || !bytes.Equal(first.AppState, again.AppState) {
+		t.Fatalf("two exports of one state differ: %v", err)
+	}
+	imported := func() *node {
+		m := start(t, first.AppState, &first.ConsensusParams, first.Height)
+		if len(m.votes) == 0 {
+			m.votes = n.votes
+		}
+		return m
+	}
+	a, b := imported(), imported()
+	for _, m := range []*node{a, b} {
+		// The state as imported, before a block of its own.
+		m.NewContextLegacy(false, cmtproto.Header{}).MultiStore().(storetypes.CacheMultiStore).Write()
+		m.commit()
+		m.height++
+	}
+	if !bytes.Equal(a.hash(), b.hash()) {
+		t.Fatal("two imports have different app hashes")
+	}
+	second, err := a.Export(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(first.AppState, second.AppState) {
+		t.Fatal(difference(first.AppState, second.AppState))
+	}
+	c, d := imported(), imported()
+	for i := range 3 {
+		for _, m := range []*node{c, d} {
+			m.block()
+		}
+		if !bytes.Equal(c.hash(), d.hash()) {
+			t.Fatalf("block %d: two imports have different app hashes", i)
+		}
+	}
+	// What was in flight goes on: the constructor's receipt becomes final.
+	module := c.Account.GetModuleAddress(contracts.ModuleName)
+	held := c.balance(module)
+	receipt := phala.Receipt{Cluster: 1, FromSeq: 3, ToSeq: 3, StateRoot: phala.Hash{2}, Items: []phala.ReceiptItem{{GasBucket: 21}}}
+	c.must(c.signed(1, 0, 0, c.outbox(12, 4, receipt)))
+	if c.cluster().FinalSeq != 3 || !c.balance(module).LT(held) {
+		t.Fatalf("final to %d, held %s of %s", c.cluster().FinalSeq, c.balance(module), held)
+	}
+	env := make([]byte, envelope.Overhead+256)
+	c.must(c.signed(2, 0, fee, tx.PushCommand(account(2), 1, 1, 0, 0, env)))
+	if got := c.messages("cluster/1"); len(got) != 1 {
+		t.Fatalf("%d messages are served", len(got))
+	} else if m, err := phala.ParseMessage(got[0]); err != nil || m.Seq != 5 {
+		t.Fatalf("message %d, %v", m.Seq, err)
+	}
+}
+
+// difference names the first place where two texts differ.
+func difference(a, b []byte) string {
+	x, y := strings.Split(string(a), "\n"), strings.Split(string(b), "\n")
+	for i := range x {
+		if i >= len(y) || x[i] != y[i] {
+			return fmt.Sprintf("exports differ in line %d:\n%s\nand\n%s", i+1, strings.Join(x[max(0, i-8):min(len(x), i+3)], "\n"), strings.Join(y[max(0, i-8):min(len(y), i+3)], "\n"))
+		}
+	}
+	return "one export is longer"
+}
+
+// TestStateSync: a new node restores a snapshot through the protocol, has state and
+// bodies, and goes on with the same app hash. A snapshot with a chunk edited is
+// refused.
+func TestStateSync(t *testing.T) {
+	n := populated(t)
+	snapshot, err := n.SnapshotManager().Create(uint64(n.height))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := n.ListSnapshots(&abci.RequestListSnapshots{})
+	if err != nil || len(list.Snapshots) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	restore := func(edit func(i uint32, chunk []byte)) (*node, abci.ResponseApplySnapshotChunk_Result) {
+		m := newNode(t)
+		m.votes = n.votes
+		offer, err := m.OfferSnapshot(&abci.RequestOfferSnapshot{Snapshot: list.Snapshots[0], AppHash: n.hash()})
+		if err != nil || offer.Result != abci.ResponseOfferSnapshot_ACCEPT {
+			t.Fatalf("%v, %v", offer, err)
+		}
+		for i := range snapshot.Chunks {
+			c, err := n.LoadSnapshotChunk(&abci.RequestLoadSnapshotChunk{Height: snapshot.Height, Format: snapshot.Format, Chunk: i})
+			if err != nil || len(c.Chunk) == 0 {
+				t.Fatal(err)
+			}
+			edit(i, c.Chunk)
+			res, err := m.ApplySnapshotChunk(&abci.RequestApplySnapshotChunk{Index: i, Chunk: c.Chunk})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.Result != abci.ResponseApplySnapshotChunk_ACCEPT {
+				return m, res.Result
+			}
+		}
+		m.height = n.height
+		return m, abci.ResponseApplySnapshotChunk_ACCEPT
+	}
+	if _, res := restore(func(_ uint32, c []byte) { c[len(c)/2] ^= 1 }); res != abci.ResponseApplySnapshotChunk_RETRY {
+		t.Fatalf("an edited chunk: %s", res)
+	}
+	m, res := restore(func(uint32, []byte) {})
+	if res != abci.ResponseApplySnapshotChunk_ACCEPT {
+		t.Fatal(res)
+	}
+	info, err := m.Info(&abci.RequestInfo{})
+	if err != nil || info.LastBlockHeight != n.height || !bytes.Equal(info.LastBlockAppHash, n.hash()) {
+		t.Fatalf("restored to %d, %v", info.LastBlockHeight, err)
+	}
+	for _, topic := range []string{"gatekeeper", "cluster/1", phala.TopicWorker(phala.WorkerID(pair(11).Public()))} {
+		want, got := n.messages(topic), m.messages(topic)
+		if len(want) == 0 || len(got) != len(want) || !bytes.Equal(bytes.Join(got, nil), bytes.Join(want, nil)) {
+			t.Errorf("%s: %d messages of %d", topic, len(got), len(want))
+		}
+	}
+	if !bytes.Equal(m.chunk(manifest.Code, 0), wasm) {
+		t.Error("the code is not there")
+	}
+	if out, err := m.Contracts.Output(m.context(), &contractstypes.QueryOutputRequest{Cluster: 1, Seq: 2}); err != nil || len(out.Outputs) != 1 {
+		t.Errorf("outputs: %v, %v", out, err)
+	}
+	env := make([]byte, envelope.Overhead+256)
+	push := n.signed(2, 0, fee, tx.PushCommand(account(2), 1, 1, 0, 0, env))
+	n.must(push)
+	// The restored node checks transactions for its mempool after its first block.
+	if res := m.block(push); res[0].Code != 0 {
+		t.Fatal(res[0].Log)
+	}
+	if !bytes.Equal(n.hash(), m.hash()) || len(m.messages("cluster/1")) != 5 {
+		t.Fatal("the restored node goes its own way")
+	}
+}
