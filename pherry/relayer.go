@@ -56,6 +56,7 @@ const (
 	gasEntry      = 250_000
 	gasOutboxBase = 200_000
 	gasByte       = 60
+	maxRun        = 32 // entries in one transaction: half of what a block takes without a fee
 	resubmit      = 20 // blocks after which entries that the chain does not have are sent again
 	renewBefore   = 10 // renew a registration in the last tenth of its life
 )
@@ -277,7 +278,7 @@ func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
 	}
 	var entries []tx.Entry
 	gas := uint64(gasOutboxBase)
-	for _, e := range out.Entries[skip:] {
+	for _, e := range out.Entries[skip:min(uint64(len(out.Entries)), skip+maxRun)] {
 		entries = append(entries, tx.Entry(e))
 		gas += gasEntry + gasByte*uint64(len(e.Payload))
 	}

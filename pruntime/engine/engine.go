@@ -129,6 +129,7 @@ func (e *Engine) Close(ctx context.Context) error {
 // A Program is a module ready to run. It is safe for concurrent use.
 type Program struct {
 	hash  [32]byte
+	code  *image.Code
 	img   *image.Image
 	pool  *image.Pool
 	stats wasmprep.Stats
@@ -142,7 +143,7 @@ func (p *Program) ImageHash() [32]byte { return p.img.Hash() }
 
 // Close frees the program.
 func (p *Program) Close(ctx context.Context) error {
-	return errors.Join(p.pool.Close(ctx), p.img.Close())
+	return errors.Join(p.pool.Close(ctx), p.img.Close(), p.code.Compiled.Close(ctx))
 }
 
 // Prepare checks, instruments, compiles and initialises a module. It takes seconds
@@ -152,19 +153,46 @@ func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
 	if err != nil {
 		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
 	}
-	has := map[string]bool{}
+	has, err := checkForm(m)
+	if err != nil {
+		return nil, err
+	}
+	code, err := image.Compile(experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), e.rt, m)
+	if err != nil {
+		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+	}
+	img, err := initialise(ctx, m, code, has)
+	if err != nil {
+		return nil, errors.Join(err, code.Compiled.Close(ctx))
+	}
+	return &Program{sha256.Sum256(module), code, img, image.NewPool(img, 16), m.Stats}, nil
+}
+
+// checkForm checks that a module is a contract, and returns what it exports.
+func checkForm(m *wasmprep.Module) (map[string]bool, error) {
+	has, plain := map[string]bool{}, wasmprep.FuncType{}
 	for _, x := range m.Exports {
 		has[x.Name] = true
+		switch x.Name {
+		case EntryDeploy, EntryCall, EntryQuery, entryInitialise, entryWarmup:
+			if !x.Type.Equal(plain) {
+				return nil, &Error{Kind: ErrModule, Detail: fmt.Sprintf("its export %q has parameters or results", x.Name)}
+			}
+		}
 	}
 	for _, entry := range []string{EntryDeploy, EntryCall, EntryQuery} {
 		if !has[entry] {
 			return nil, &Error{Kind: ErrModule, Detail: fmt.Sprintf("it does not export %q", entry)}
 		}
 	}
-	code, err := image.Compile(experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), e.rt, m)
-	if err != nil {
-		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+	if !m.HasMemory {
+		return nil, &Error{Kind: ErrModule, Detail: "it has no memory"}
 	}
+	return has, nil
+}
+
+// initialise runs what a module runs before its first call, and keeps the image.
+func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has map[string]bool) (*image.Image, error) {
 	inst, err := image.New(ctx, code)
 	if err != nil {
 		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
@@ -184,8 +212,8 @@ func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
 			return nil, err
 		}
 	}
-	if has["_initialize"] {
-		if err := run("_initialize", initGas); err != nil {
+	if has[entryInitialise] {
+		if err := run(entryInitialise, initGas); err != nil {
 			return nil, err
 		}
 	}
@@ -198,12 +226,15 @@ func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
 	if err != nil {
 		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
 	}
-	return &Program{sha256.Sum256(module), img, image.NewPool(img, 16), m.Stats}, nil
+	return img, nil
 }
 
 // firstClock is the clock while a module initialises, nanoseconds: the Go runtime
 // refuses a clock at zero.
 const firstClock = 1e9
+
+// entryInitialise is the start of a WASI reactor.
+const entryInitialise = "_initialize"
 
 // entryWarmup, where a module exports it, runs before the image is taken: what a
 // language runtime allocates on its first call is then in the image.
