@@ -101,9 +101,6 @@ func (c *Client) Query(ctx context.Context, to proto.ContractID, method string, 
 // Ask asks one worker.
 func (c *Client) Ask(ctx context.Context, t Target, to proto.ContractID, input []byte, o QueryOptions) (*proto.Answer, error) {
 	q := &proto.Query{To: to, Input: input, MinHeight: o.MinHeight, GasLimit: o.GasLimit}
-	if q.GasLimit == 0 {
-		q.GasLimit = 1 << 62
-	}
 	if _, err := rand.Read(q.Nonce[:]); err != nil {
 		return nil, err
 	}

@@ -177,35 +177,52 @@ func (r *Relayer) advance(ctx context.Context, st *pruntime.Status, height int64
 			from += uint64(len(bodies))
 		}
 	}
-	return r.bring(ctx, a, st.TrustedHeight, height, 0)
+	out, err := r.Runtime.Advance(ctx, a)
+	if !stepNeeded(err) {
+		return out, err
+	}
+	if err := r.walk(ctx, b, 0); err != nil {
+		return nil, err
+	}
+	return r.Runtime.Advance(ctx, a)
 }
 
-// bring hands an advance over. When the enclave cannot skip that far, it gets a block
-// in between first: bisection.
-func (r *Relayer) bring(ctx context.Context, a *inbox.Advance, trusted, height int64, depth int) (*pruntime.Status, error) {
-	st, err := r.Runtime.Advance(ctx, a)
+// stepNeeded reports whether a header could not be reached at once.
+func stepNeeded(err error) bool {
 	var ae *apiError
-	if err == nil || !errors.As(err, &ae) || depth > 40 {
-		return st, err
+	return errors.As(err, &ae) && (ae.Code == "block_not_trusted" || ae.Code == "block_need_next_set")
+}
+
+// walk brings the enclave to a header by bisection, and returns when it is verified.
+func (r *Relayer) walk(ctx context.Context, b *comet.LightBlock, depth int) error {
+	for {
+		_, err := r.Runtime.Headers(ctx, b)
+		if !stepNeeded(err) {
+			return err
+		}
+		st, serr := r.Runtime.Status(ctx)
+		if serr != nil {
+			return serr
+		}
+		trusted := st.TrustedHeight
+		height := b.Header.Height
+		mid := (trusted + height) / 2
+		var ae *apiError
+		if errors.As(err, &ae) && ae.Code == "block_need_next_set" {
+			// The trusted header's successor brings the set that every skip needs.
+			mid = trusted + 1
+		}
+		if mid <= trusted || mid >= height || depth > 60 {
+			return err
+		}
+		m, merr := r.Node.LightBlock(ctx, mid)
+		if merr != nil {
+			return merr
+		}
+		if err := r.walk(ctx, m, depth+1); err != nil {
+			return err
+		}
 	}
-	if ae.Code != "block_not_trusted" && ae.Code != "block_need_next_set" && ae.Code != "block_validators" {
-		return nil, err
-	}
-	// The set of the trusted header's successor makes every skip from it possible.
-	first := a.Blocks[0].Header.Height
-	mid := trusted + 1
-	if ae.Code == "block_not_trusted" {
-		mid = (trusted + first) / 2
-	}
-	if mid <= trusted || mid >= first {
-		return nil, err
-	}
-	b, berr := r.Node.LightBlock(ctx, mid)
-	if berr != nil {
-		return nil, berr
-	}
-	a.Blocks = append([]*comet.LightBlock{b}, a.Blocks...)
-	return r.bring(ctx, a, trusted, height, depth+1)
 }
 
 // register registers the enclave when the chain does not know it, or when its

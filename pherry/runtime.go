@@ -80,6 +80,11 @@ func (r *Runtime) Advance(ctx context.Context, a *inbox.Advance) (*pruntime.Stat
 	return r.status(ctx, http.MethodPost, "/v1/advance", a.Marshal())
 }
 
+// Headers brings light blocks on the way to one.
+func (r *Runtime) Headers(ctx context.Context, blocks ...*comet.LightBlock) (*pruntime.Status, error) {
+	return r.status(ctx, http.MethodPost, "/v1/headers", (&inbox.Advance{Blocks: blocks}).Marshal())
+}
+
 // Acknowledge brings the chain's outbox position.
 func (r *Runtime) Acknowledge(ctx context.Context, next uint64, p comet.StoreProof) (*pruntime.Status, error) {
 	b, err := json.Marshal(api.Acknowledge{Next: next, IAVL: p.IAVL, Store: p.Store})

@@ -12,8 +12,8 @@ import (
 
 // Limits of sealed messages.
 const (
-	MaxInput  = 512 << 10
-	MaxReturn = 512 << 10
+	MaxInput  = 192 << 10
+	MaxReturn = 192 << 10
 	MaxError  = 4096
 )
 
@@ -198,7 +198,7 @@ type Query struct {
 	Input     []byte
 	Nonce     [16]byte // returned in the answer, which binds it
 	MinHeight uint64   // the answer must come from a state at least this new
-	GasLimit  uint64
+	GasLimit  uint64 // 0: the worker's limit
 	From      []byte // empty: anonymous
 	Scheme    uint8
 	PublicKey []byte
@@ -240,7 +240,7 @@ func QueryContext(chain string) envelope.Context {
 type Answer struct {
 	Nonce     [16]byte
 	Height    uint64 // the worker's verified height
-	Hash      Hash   // header hash at Height
+	Hash      Hash   // hash of the newest header that the worker verified
 	Cluster   ClusterID
 	Seq       uint64 // last message of the cluster in this state
 	StateRoot Hash

@@ -195,9 +195,9 @@ func ParseContract(b []byte) (*Contract, error) {
 
 // Limits of codes. A chunk fits a transaction with room to spare.
 const (
-	MaxCode   = 16 << 20 // bytes of a module
+	MaxCode   = 8 << 20 // bytes of a module, as the Wasm validator's limit
 	ChunkSize = 256 << 10
-	MaxChunks = 64
+	MaxChunks = 34
 )
 
 // A CodeManifest announces a code: a Wasm module, uploaded as gzip in chunks.

@@ -87,7 +87,7 @@ func (c *codes) want(h proto.Hash) {
 		go c.done(h, nil) // prepared before it was announced
 		return
 	}
-	if c.busy[h] {
+	if c.busy[h] || c.failed[h] != nil {
 		return
 	}
 	if b, err := os.ReadFile(c.path(h)); err == nil && sha256.Sum256(b) == h {

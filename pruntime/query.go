@@ -31,6 +31,9 @@ func (r *Runtime) Query(ctx context.Context, env []byte) ([]byte, error) {
 		return nil, err
 	}
 	replica, height := r.seat.replica, r.state.Height()
+	if p := r.seat.pending; len(p) > 0 {
+		height = p[0].Height - 1 // delivered, not processed: the state is of before
+	}
 	a := proto.Answer{Height: height, Hash: proto.Hash(r.state.Client().TrustedHash()), Cluster: r.seat.cluster}
 	at := uint64(r.state.Client().Trusted().Time.UnixMilli())
 	keys := r.sessions.keys

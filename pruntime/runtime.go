@@ -74,14 +74,15 @@ var (
 
 // A Runtime is one enclave. Its methods are safe for concurrent use.
 type Runtime struct {
-	cfg   Config
-	tee   producer.Producer
-	store *keys.Store
-	eng   *engine.Engine
-	codes *codes
-	id    *identity.KeyPair
-	self  proto.WorkerID
-	root  proto.Hash // trust root's hash, in the registration
+	cfg         Config
+	tee         producer.Producer
+	store       *keys.Store
+	eng         *engine.Engine
+	codes       *codes
+	id          *identity.KeyPair
+	self        proto.WorkerID
+	root        proto.Hash // trust root's hash, in the registration
+	measurement [32]byte   // a gatekeeper's own
 
 	mu       sync.Mutex
 	state    *inbox.State // nil until the trust header came
@@ -117,7 +118,7 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, err
 		return nil, err
 	}
 	if cfg.Role == proto.RoleGatekeeper {
-		if err := r.openGatekeeper(); err != nil {
+		if err := errors.Join(r.measure(ctx), r.openGatekeeper()); err != nil {
 			return nil, err
 		}
 	} else {
@@ -361,7 +362,7 @@ func (r *Runtime) tick() {
 	if !r.admitted {
 		return
 	}
-	if key, due := r.sessions.announce(now, r.cfg.SessionInterval); due {
+	if key, due := r.sessions.announce(now, r.cfg.SessionInterval, r.cfg.Lease/3); due {
 		r.outbox.push(proto.StartSession{Key: key, Height: uint64(h.Height), Hash: proto.Hash(r.state.Client().TrustedHash())})
 	}
 	if nonce, due := r.lease.challenge(now, r.cfg.Lease); due {
@@ -404,6 +405,25 @@ func (r *Runtime) Outbox(limit int) (first uint64, entries []SignedEntry, err er
 	return r.outbox.entries(limit)
 }
 
+// SyncHeaders verifies light blocks without delivering anything: steps on the way to a
+// header that cannot be reached at once. What is verified stays.
+func (r *Runtime) SyncHeaders(b []byte) error {
+	a, err := inbox.ParseAdvance(b)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ready(); err != nil {
+		return err
+	}
+	err = r.state.SyncHeaders(a.Blocks, r.cfg.Now())
+	if errors.Is(err, comet.ErrConflict) {
+		return r.halt(err)
+	}
+	return err
+}
+
 // Acknowledge tells the runtime which entry the chain expects next, with the proof
 // under the trusted header. Entries before it are dropped.
 func (r *Runtime) Acknowledge(next uint64, proof comet.StoreProof) error {
@@ -430,8 +450,27 @@ func (r *Runtime) judge(evidence []byte, reportData [64]byte, at time.Time) erro
 	if err != nil {
 		return err
 	}
-	if v.ReportData != reportData {
+	switch {
+	case v.ReportData != reportData:
 		return errors.New("pruntime: evidence binds another registration")
+	case v.Measurement != r.measurement:
+		return fmt.Errorf("pruntime: evidence is of software %x, this gatekeeper releases keys to its own, %x", v.Measurement[:8], r.measurement[:8])
 	}
+	return nil
+}
+
+// measure learns this enclave's own measurement. One binary serves both roles, so a
+// gatekeeper knows the only software that it may give keys to, whatever the chain's
+// allow-list says.
+func (r *Runtime) measure(ctx context.Context) error {
+	ev, err := r.tee.Evidence(ctx, [64]byte{})
+	if err != nil {
+		return fmt.Errorf("pruntime: own evidence: %w", err)
+	}
+	v, err := attest.Verify(ev, r.cfg.Roots, r.cfg.Now())
+	if err != nil {
+		return fmt.Errorf("pruntime: own evidence: %w", err)
+	}
+	r.measurement = v.Measurement
 	return nil
 }

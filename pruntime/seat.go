@@ -131,11 +131,29 @@ func (r *Runtime) runCluster() error {
 		}
 		s.pending = s.pending[n:]
 		r.outbox.push(res.Receipt)
-		if len(res.Outputs) > 0 {
-			r.outbox.push(proto.PostOutputs{Cluster: s.cluster, Outputs: res.Outputs})
+		for _, outputs := range groups(res.Outputs) {
+			r.outbox.push(proto.PostOutputs{Cluster: s.cluster, Outputs: outputs})
 		}
 	}
 	return nil
+}
+
+// maxPost is how many bytes of outputs go into one outbox entry. One output is always
+// smaller than an entry may be, because a contract's answer is bounded.
+const maxPost = 256 << 10
+
+// groups cuts outputs into lists that fit an outbox entry.
+func groups(outputs []proto.SealedOutput) (out [][]proto.SealedOutput) {
+	size := 0
+	for _, o := range outputs {
+		n := len(o.Sealed) + 32*len(o.Proof) + 64
+		if len(out) == 0 || size+n > maxPost {
+			out, size = append(out, nil), 0
+		}
+		out[len(out)-1] = append(out[len(out)-1], o)
+		size += n
+	}
+	return out
 }
 
 // prepared is called when a code has been prepared or refused.

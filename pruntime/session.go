@@ -15,6 +15,7 @@ type sessions struct {
 	made      time.Time
 	onChain   [32]byte
 	announced bool // the newest key was pushed, or is part of a registration
+	pushed    time.Time
 }
 
 func (s *sessions) start(now time.Time) error {
@@ -26,7 +27,7 @@ func (s *sessions) start(now time.Time) error {
 	if len(s.keys) > 2 {
 		s.keys = s.keys[1:]
 	}
-	s.made, s.announced = now, false
+	s.made, s.announced, s.pushed = now, false, time.Time{}
 	return nil
 }
 
@@ -53,18 +54,20 @@ func (s *sessions) find(pub [32]byte) *commkey.SecretKey {
 	return nil
 }
 
-// announce returns the key to announce, once, and makes a new one when the interval
-// is over.
-func (s *sessions) announce(now time.Time, interval time.Duration) (key [32]byte, due bool) {
+// announce returns the key to announce, again after retry when the chain did not take
+// it, and makes a new one when the interval is over.
+func (s *sessions) announce(now time.Time, interval, retry time.Duration) (key [32]byte, due bool) {
 	if s.announced && now.Sub(s.made) > interval {
 		if err := s.start(now); err != nil {
 			return key, false // tried again at the next message
 		}
 	}
-	if s.announced {
+	// The chain refuses a session that names an old block, and a relayer may lose it:
+	// what does not arrive is announced again.
+	if s.announced && (s.onChain == [32]byte(s.current().Public()) || s.pushed.IsZero() || now.Sub(s.pushed) < retry) {
 		return key, false
 	}
-	s.announced = true
+	s.announced, s.pushed = true, now
 	return s.current().Public(), true
 }
 

@@ -7,7 +7,7 @@
 //
 // Lengths are big-endian. A signature over one domain can never be taken for one
 // over another, and moving a byte from one field to the next changes the result.
-// The vectors in testdata/vectors.json are shared with the TypeScript client.
+// The golden bytes in this package's test are for every implementation.
 package transcript
 
 import (

@@ -140,8 +140,17 @@ func NewEncoding() Encoding {
 	return Encoding{registry, cdc, amino, authtx.NewTxConfig(cdc, authtx.DefaultSignModes)}
 }
 
-// New returns the application on db. home holds the side database of bodies.
+// Latest is the newest height that the database has.
+const Latest = -1
+
+// New returns the application on db in its newest state. home holds the side database
+// of bodies.
 func New(logger log.Logger, db dbm.DB, home string, opts servertypes.AppOptions, options ...func(*baseapp.BaseApp)) (*App, error) {
+	return NewAt(Latest, logger, db, home, opts, options...)
+}
+
+// NewAt is New in the state of a height.
+func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servertypes.AppOptions, options ...func(*baseapp.BaseApp)) (*App, error) {
 	Configure()
 	bodies, err := openBodies(home, opts)
 	if err != nil {
@@ -246,7 +255,12 @@ func New(logger log.Logger, db dbm.DB, home string, opts servertypes.AppOptions,
 			return nil, err
 		}
 	}
-	if err := bapp.LoadLatestVersion(); err != nil {
+	if height == Latest {
+		err = bapp.LoadLatestVersion()
+	} else {
+		err = bapp.LoadVersion(height)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("load state: %w", err)
 	}
 	return a, nil
@@ -291,7 +305,8 @@ func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.Resp
 
 // BasicManager returns the modules without their keepers.
 func (a *App) BasicManager() module.BasicManager {
-	return module.NewBasicManagerFromManager(a.modules, nil)
+	return module.NewBasicManagerFromManager(a.modules, map[string]module.AppModuleBasic{
+		genutiltypes.ModuleName: genutil.NewAppModuleBasic(genutiltypes.DefaultMessageValidator)})
 }
 
 // DefaultGenesis returns every module's default genesis, with PHA as the denomination.

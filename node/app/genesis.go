@@ -14,7 +14,9 @@ import (
 	cmttypes "github.com/cometbft/cometbft/types"
 	dbm "github.com/cosmos/cosmos-db"
 
+	"github.com/cosmos/cosmos-sdk/client"
 	"github.com/cosmos/cosmos-sdk/client/tx"
+	"github.com/cosmos/cosmos-sdk/codec"
 	"github.com/cosmos/cosmos-sdk/server/config"
 	simtestutil "github.com/cosmos/cosmos-sdk/testutil/sims"
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -120,9 +122,9 @@ func InitNetwork(s *NetworkSpec) error {
 	genesis[genutiltypes.ModuleName] = a.Codec.MustMarshalJSON(gen)
 	for name, basic := range a.BasicManager() {
 		if b, ok := basic.(interface {
-			ValidateGenesis(json.RawMessage) error
+			ValidateGenesis(codec.JSONCodec, client.TxEncodingConfig, json.RawMessage) error
 		}); ok {
-			if err := b.ValidateGenesis(genesis[name]); err != nil {
+			if err := b.ValidateGenesis(a.Codec, a.TxConfig, genesis[name]); err != nil {
 				return err
 			}
 		}

@@ -12,6 +12,7 @@
 //	GET  /v1/status        the same as /v1/info
 //	POST /v1/trust-header  the header of the trust root (binary)
 //	POST /v1/advance       light blocks, proofs, messages (binary)
+//	POST /v1/headers       light blocks on the way to one (binary, an advance without topics)
 //	GET  /v1/registration  what the operator submits (JSON)
 //	GET  /v1/outbox        signed entries that the chain does not have (JSON)
 //	POST /v1/acknowledge   the chain's next outbox sequence with its proof (JSON)
@@ -75,6 +76,7 @@ var codes = []struct {
 	{inbox.ErrOrder, "order", http.StatusConflict},
 	{inbox.ErrHeight, "height", http.StatusConflict},
 	{inbox.ErrNotLater, "not_later", http.StatusConflict},
+	{inbox.ErrTopicExists, "topics", http.StatusConflict},
 	{inbox.ErrUnknown, "unknown_kind", http.StatusConflict},
 	{comet.ErrMalformed, "block_malformed", http.StatusBadRequest},
 	{comet.ErrWrongChain, "block_wrong_chain", http.StatusConflict},
@@ -208,6 +210,7 @@ func Private(rt *pruntime.Runtime) http.Handler {
 	m.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, rt.Status(), nil) })
 	binary("POST /v1/trust-header", maxSmall, func(_ *http.Request, b []byte) error { return rt.TrustHeader(b) })
 	binary("POST /v1/advance", inbox.MaxAdvance, func(_ *http.Request, b []byte) error { return rt.Advance(b) })
+	binary("POST /v1/headers", inbox.MaxAdvance, func(_ *http.Request, b []byte) error { return rt.SyncHeaders(b) })
 	binary("PUT /v1/code/{hash}", proto.MaxCode, func(r *http.Request, b []byte) error {
 		var h proto.Hash
 		if err := h.UnmarshalText([]byte(r.PathValue("hash"))); err != nil {

@@ -369,7 +369,11 @@ func (c *Cluster) Query(ctx context.Context, s *Snapshot, q *proto.Query, height
 	}
 	h := &host{o: &overlay{s.m}, prefix: storagePrefix(q.To), caller: q.From, self: q.To, height: height, time: time, random: c.rng,
 		log: func(msg []byte) { c.log(q.To, msg) }}
-	res, err := program.Run(ctx, &engine.Call{Entry: engine.EntryQuery, Input: q.Input, Gas: min(q.GasLimit, QueryGas), Host: h})
+	limit := uint64(QueryGas)
+	if q.GasLimit != 0 {
+		limit = min(limit, q.GasLimit)
+	}
+	res, err := program.Run(ctx, &engine.Call{Entry: engine.EntryQuery, Input: q.Input, Gas: limit, Host: h})
 	if err != nil {
 		status, detail, err = statusOf(err)
 		return status, nil, res.GasUsed, detail, err

@@ -17,7 +17,7 @@ import (
 const (
 	MaxKey    = 1 << 10
 	MaxValue  = 256 << 10
-	MaxOutput = 512 << 10
+	MaxOutput = 192 << 10 // sealed, padded and signed it fits one outbox entry
 	maxStderr = 2 << 10
 	maxRandom = 1 << 10
 )

@@ -182,6 +182,9 @@ func (g *Gatekeeper) registered(e *proto.WorkerRegistered, at time.Time) {
 	if err != nil {
 		return // the chain does not admit these; nobody gets a key by one
 	}
+	if reg.Chain != g.chain {
+		return
+	}
 	if err := g.judge(e.Evidence, reg.ReportData(), at); err != nil {
 		delete(g.workers, reg.Worker)
 		g.refused[reg.Worker] = err

@@ -73,16 +73,11 @@ func create(logger log.Logger, db dbm.DB, opts servertypes.AppOptions) servertyp
 }
 
 func export(logger log.Logger, db dbm.DB, height int64, _ bool, _ []string, opts servertypes.AppOptions, modules []string) (servertypes.ExportedApp, error) {
-	a, err := app.New(logger, db, cast.ToString(opts.Get(flags.FlagHome)), opts)
+	a, err := app.NewAt(height, logger, db, cast.ToString(opts.Get(flags.FlagHome)), opts)
 	if err != nil {
 		return servertypes.ExportedApp{}, err
 	}
 	defer a.Close()
-	if height != -1 {
-		if err := a.LoadVersion(height); err != nil {
-			return servertypes.ExportedApp{}, err
-		}
-	}
 	return a.Export(modules)
 }
 
