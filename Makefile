@@ -13,7 +13,7 @@ export GOFLAGS := -trimpath -buildvcs=false
 export CGO_ENABLED := 0
 LDFLAGS := -s -w
 
-.PHONY: build devnet smoke check test test-node test-oracles test-cgo fuzz tcb bench clean
+.PHONY: build devnet smoke check test test-node test-oracles test-cgo test-e2e fuzz tcb bench clean
 
 build:
 	@mkdir -p bin
@@ -32,7 +32,7 @@ check:
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test: check test-node test-oracles test-cgo smoke
+test: check tcb test-node test-oracles test-cgo build test-e2e smoke
 	@echo "all tests passed"
 
 test-node:
@@ -47,6 +47,10 @@ test-oracles:
 test-cgo:
 	@if command -v gcc >/dev/null; then cd test/wasmtime && CGO_ENABLED=1 $(GO) test ./...; \
 	else echo "skipped: test/wasmtime needs gcc"; fi
+
+# The real programs as separate processes: commands, kills, restarts.
+test-e2e: build
+	PHALA_BIN=$(CURDIR)/bin $(GO) test -count=1 ./test/e2e
 
 # Every fuzz target for a short, fixed time. The seeds run with the ordinary tests.
 FUZZTIME ?= 5s

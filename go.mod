@@ -12,3 +12,8 @@ require (
 	golang.org/x/sys v0.44.0
 	google.golang.org/protobuf v1.36.11
 )
+
+require (
+	github.com/rogpeppe/go-internal v1.14.1
+	golang.org/x/tools v0.26.0 // indirect
+)

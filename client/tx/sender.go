@@ -88,7 +88,15 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 			return r.Hash, nil
 		}
 		// Another process sent from this account, or a transaction was dropped.
-		if r.Space == "sdk" && r.Code == 32 && try < 5 {
+		// The node says which sequence it expects, with what waits in its mempool.
+		if r.Space == "sdk" && r.Code == 32 && try < 20 {
+			var want, got uint64
+			if i := strings.Index(r.Log, "expected "); i >= 0 {
+				if n, _ := fmt.Sscanf(r.Log[i:], "expected %d, got %d", &want, &got); n == 2 {
+					s.sequence = want
+					continue
+				}
+			}
 			s.loaded = false
 			continue
 		}

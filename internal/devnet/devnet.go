@@ -520,6 +520,42 @@ func (n *Net) waitServing(ctx context.Context) error {
 	return nil
 }
 
+// Restart ends a component without notice, as a crash does, and starts it again. wait is
+// how long it stays down.
+func (n *Net) Restart(name string, down time.Duration) error {
+	for i, p := range n.procs {
+		if p.Name != name {
+			continue
+		}
+		p.kill()
+		n.procs = append(n.procs[:i], n.procs[i+1:]...)
+		time.Sleep(down)
+		switch {
+		case name == "node":
+			return n.startNode()
+		case name == "pherry":
+			return n.startPherry()
+		}
+		for j, who := range n.names {
+			switch name {
+			case who:
+				return n.startRuntime(j)
+			case "tee-" + who:
+				return n.startTEE(j)
+			}
+		}
+	}
+	return fmt.Errorf("devnet: no component %q", name)
+}
+
+// Names returns the components' names.
+func (n *Net) Names() (out []string) {
+	for _, p := range n.procs {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
 // Watch waits until the context ends, or a component does by itself.
 func (n *Net) Watch(ctx context.Context) error {
 	t := time.NewTicker(200 * time.Millisecond)

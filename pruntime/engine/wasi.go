@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -125,9 +126,10 @@ func fdWrite(ctx context.Context, m api.Module, r *run, s []uint64) {
 	s[0] = errnoSuccess
 }
 
-// pollOneoff answers clock subscriptions at once, after moving the virtual clock to
-// the earliest of them: a guest that sleeps wakes without time passing. The Go
-// collector polls when it restarts the world, so this must not fail.
+// pollOneoff answers at once: with an error for each subscription that is not to a
+// clock, or, where all are, with those that are due at the earliest of their times,
+// after moving the virtual clock there. A guest that sleeps wakes without time passing.
+// The Go collector polls when it restarts the world, so this must not fail.
 func pollOneoff(ctx context.Context, m api.Module, r *run, s []uint64) {
 	in, out, n, nevents := uint32(s[0]), uint32(s[1]), uint32(s[2]), uint32(s[3])
 	if n == 0 || n > 1024 {
@@ -138,24 +140,23 @@ func pollOneoff(ctx context.Context, m api.Module, r *run, s []uint64) {
 	// subscription: userdata u64, tag u8, pad; clock: id u32, pad, timeout u64,
 	// precision u64, flags u16 (1: absolute). 48 bytes. event: userdata u64, error
 	// u16, type u8, pad, 16 bytes. 32 bytes.
-	earliest, found := uint64(0), false
+	from, due, clocks := r.clock, uint64(math.MaxUint64), true
 	deadline := func(sub []byte) uint64 {
 		t := binary.LittleEndian.Uint64(sub[24:])
 		if binary.LittleEndian.Uint16(sub[40:])&1 == 0 {
-			t += r.clock
+			t += min(from, math.MaxUint64-t)
 		}
 		return t
 	}
 	for i := range n {
-		sub := view(m, in+48*i, 48)
-		if sub[8] == 0 {
-			if t := deadline(sub); !found || t < earliest {
-				earliest, found = t, true
-			}
+		if sub := view(m, in+48*i, 48); sub[8] == 0 {
+			due = min(due, deadline(sub))
+		} else {
+			clocks = false
 		}
 	}
-	if found && earliest > r.clock {
-		r.clock = earliest
+	if due = max(due, from); clocks {
+		r.clock = due
 	}
 	events := uint32(0)
 	for i := range n {
@@ -163,12 +164,10 @@ func pollOneoff(ctx context.Context, m api.Module, r *run, s []uint64) {
 		var e [32]byte
 		copy(e[:8], sub[:8])
 		e[10] = sub[8]
-		if sub[8] == 0 {
-			if deadline(sub) > r.clock {
-				continue
-			}
-		} else {
+		if sub[8] != 0 {
 			binary.LittleEndian.PutUint16(e[8:], errnoBadf)
+		} else if deadline(sub) > r.clock {
+			continue
 		}
 		copy(view(m, out+32*events, 32), e[:])
 		events++

@@ -1,0 +1,77 @@
+package enginetest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/phala-go/phala/pruntime/engine"
+	"github.com/phala-go/phala/pruntime/engine/enginetest"
+)
+
+type host struct{ kv map[string]string }
+
+func (h host) Get(k []byte) ([]byte, bool)             { v, ok := h.kv[string(k)]; return []byte(v), ok }
+func (h host) Put(k, v []byte) error                   { h.kv[string(k)] = string(v); return nil }
+func (h host) Delete(k []byte) error                   { delete(h.kv, string(k)); return nil }
+func (h host) Next(_, _ []byte) ([]byte, []byte, bool) { return nil, nil, false }
+func (h host) Caller() []byte                          { return []byte("somebody") }
+func (h host) Self() [32]byte                          { return [32]byte{} }
+func (h host) Height() uint64                          { return 3 }
+func (h host) Time() uint64                            { return 4 }
+func (h host) Random() io.Reader                       { return rand.NewChaCha8([32]byte{}) }
+func (h host) Log([]byte)                              {}
+
+// TestScript: each operation does what the package says.
+func TestScript(t *testing.T) {
+	ctx := context.Background()
+	e, err := engine.New(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(ctx)
+	p, err := e.Prepare(ctx, enginetest.Script("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q, err := e.Prepare(ctx, enginetest.Script("b")); err != nil || q.Hash() == p.Hash() {
+		t.Fatal("another salt is not another code", err)
+	}
+	h := host{map[string]string{}}
+	big := make([]byte, 190<<10)
+	for _, c := range []struct {
+		input, want string
+		kind        engine.Kind
+	}{
+		{"ehello", "hello", ""},
+		{"e", "", ""},
+		{"pkvalue", "", ""},
+		{"gk", "value", ""},
+		{"gz", "", ""},
+		{"n", "\x01", ""},
+		{"n", "\x02", ""},
+		{"gn", "\x02", ""},
+		{"t", "", engine.ErrTrap},
+		{"f", "", engine.ErrContract},
+		{"F", "", engine.ErrContract},
+		{"l", "", engine.ErrOutOfGas},
+		{"d", "", engine.ErrDepth},
+		{"m", "\x80\x00\x00\x00", ""},
+		{"b\x00\xf8\x02\x00", string(big), ""},
+		{"s\x10\x00\x00\x00", "", ""},
+		{"c", "somebody", ""},
+		{"h", "\x03\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00", ""},
+		{"?", "", ""},
+	} {
+		res, err := p.Run(ctx, &engine.Call{Entry: engine.EntryCall, Input: []byte(c.input), Gas: 1 << 26, Host: h})
+		if string(res.Output) != c.want || (c.kind == "") != (err == nil) || (err != nil && !errors.Is(err, c.kind)) {
+			t.Errorf("%.6q answers %.20q, %v", c.input, res.Output, err)
+		}
+	}
+	res, err := p.Run(ctx, &engine.Call{Entry: engine.EntryCall, Input: []byte("r"), Gas: 1 << 26, Host: h})
+	if err != nil || len(res.Output) != 32 {
+		t.Errorf("random: %x, %v", res.Output, err)
+	}
+}

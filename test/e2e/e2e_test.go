@@ -1,0 +1,233 @@
+// Package e2e tests the real programs as separate processes. It needs the folder of the
+// built binaries in PHALA_BIN; make test-e2e sets it.
+package e2e
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/internal/devnet"
+	"github.com/phala-go/phala/proto"
+)
+
+func bin(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("PHALA_BIN")
+	if dir == "" {
+		t.Skip("PHALA_BIN does not name the folder of the built programs: run make test-e2e")
+	}
+	return dir
+}
+
+func start(t *testing.T, workers int) (*devnet.Net, devnet.Options) {
+	t.Helper()
+	b := bin(t)
+	opt := devnet.Options{Dir: filepath.Join(t.TempDir(), "devnet"), Bin: b, Workers: workers, Out: io.Discard, Hello: filepath.Join(b, "hello.wasm")}
+	n, err := devnet.Start(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := filepath.Glob(filepath.Join(opt.Dir, "logs", "*.log"))
+			for _, l := range logs {
+				b, _ := os.ReadFile(l)
+				t.Logf("%s ends with:\n%s", filepath.Base(l), b[max(0, len(b)-1500):])
+			}
+		}
+		n.Stop()
+	})
+	return n, opt
+}
+
+func count(ctx context.Context, t *testing.T, n *devnet.Net) uint64 {
+	t.Helper()
+	a, err := n.Client.Query(ctx, n.State().Contracts["hello"], "Count", nil, client.QueryOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v uint64
+	if err := json.Unmarshal(a.Return, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// until calls f until it succeeds.
+func until(ctx context.Context, t *testing.T, what string, f func() error) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: %v; last: %v", what, ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// TestKillAnyProcess kills processes at seeded moments while commands are on their way:
+// none is lost, none runs twice, and the receipts say so.
+func TestKillAnyProcess(t *testing.T) {
+	n, _ := start(t, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("PHALA_SEED"); s != "" {
+		fmt.Sscan(s, &seed)
+	}
+	t.Logf("PHALA_SEED=%d repeats this", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	hello := n.State().Contracts["hello"]
+	victims := []string{"node", "gatekeeper", "worker-1", "pherry", "tee-worker-1"}
+	done := uint64(0)
+	for round := range 8 {
+		// One command, with a nonce of its own that is the same in every try: whatever
+		// happens to the first, the contract runs it once.
+		var nonce [16]byte
+		binary.BigEndian.PutUint64(nonce[:], uint64(round)+1)
+		victim := victims[rng.IntN(len(victims))]
+		pause := time.Duration(rng.IntN(400)) * time.Millisecond
+		killed := make(chan error, 1)
+		go func() {
+			time.Sleep(pause)
+			killed <- n.Restart(victim, time.Duration(rng.IntN(300))*time.Millisecond)
+		}()
+		until(ctx, t, fmt.Sprintf("round %d, %s killed after %s", round, victim, pause), func() error {
+			try, stop := context.WithTimeout(ctx, 20*time.Second)
+			defer stop()
+			_, err := n.Client.Call(try, hello, "SetGreeting", fmt.Sprintf("round %d", round), client.CallOptions{Nonce: nonce})
+			var ended *client.CallError
+			if errors.As(err, &ended) && ended.Receipt.Status == proto.StatusReplayed.String() {
+				return nil // an earlier try went through, and this one was refused
+			}
+			return err
+		})
+		if err := <-killed; err != nil {
+			t.Fatal(err)
+		}
+		done++
+	}
+	until(ctx, t, "the count after all rounds", func() error {
+		a, err := n.Client.Query(ctx, hello, "Count", nil, client.QueryOptions{})
+		if err != nil {
+			return err
+		}
+		if got := string(a.Return); got != fmt.Sprint(done) {
+			return fmt.Errorf("the contract counted %s changes of %d commands", got, done)
+		}
+		return nil
+	})
+}
+
+// TestSeatsAgree: two workers run the same commands, reach the same state root, and a
+// receipt is final with both signatures.
+func TestSeatsAgree(t *testing.T) {
+	n, _ := start(t, 2)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	hello := n.State().Contracts["hello"]
+	for i := range 5 {
+		r, err := n.Client.Call(ctx, hello, "SetGreeting", fmt.Sprintf("number %d", i), client.CallOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Seats != 2 {
+			t.Fatalf("receipt of message %d is signed by %d seats, want 2", r.Seq, r.Seats)
+		}
+	}
+	targets, err := n.Client.Targets(ctx, hello)
+	if err != nil || len(targets) != 2 {
+		t.Fatal(len(targets), err)
+	}
+	input, err := client.Input("GetGreeting", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := map[proto.Hash]bool{}
+	for _, target := range targets {
+		a, err := n.Client.Ask(ctx, target, hello, input, client.QueryOptions{})
+		if err != nil || string(a.Return) != `"number 4"` {
+			t.Fatalf("worker %s answers %v, %v", target.Worker, a, err)
+		}
+		roots[a.StateRoot] = true
+	}
+	if len(roots) != 1 {
+		t.Errorf("two workers have state roots %v", roots)
+	}
+}
+
+// TestContinue: a stopped devnet goes on where it was; a foreign state is refused with
+// the command that helps; taken ports are avoided.
+func TestContinue(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:26657")
+	if err == nil {
+		defer taken.Close()
+	}
+	n, opt := start(t, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	if n.State().Ports.RPC == 26657 {
+		t.Error("a taken port was used")
+	}
+	if _, err := n.Client.Call(ctx, n.State().Contracts["hello"], "SetGreeting", "kept", client.CallOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.Stop()
+	again, err := devnet.Start(ctx, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := count(ctx, t, again); c != 1 {
+		t.Errorf("after a restart the count is %d", c)
+	}
+	again.Stop()
+	genesis := filepath.Join(opt.Dir, "node", "config", "genesis.json")
+	b, err := os.ReadFile(genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(genesis, append(b, ' '), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := devnet.Start(ctx, opt); !errors.Is(err, devnet.ErrForeign) {
+		t.Errorf("another genesis: got %v, want ErrForeign", err)
+	}
+}
+
+func TestMain(m *testing.M) { os.Exit(m.Run()) }
+
+// TestCommands runs the phala tool against a devnet, by the scripts in testdata.
+func TestCommands(t *testing.T) {
+	n, opt := start(t, 1)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			b, err := filepath.Abs(opt.Bin)
+			e.Setenv("PATH", b+string(os.PathListSeparator)+e.Getenv("PATH"))
+			e.Setenv("BIN", b)
+			e.Setenv("PHALA_DEVNET", opt.Dir)
+			e.Setenv("PHALA_KEYS", filepath.Join(e.WorkDir, "keys"))
+			e.Setenv("HELLO", n.State().Contracts["hello"].String())
+			return err
+		},
+	})
+}
