@@ -227,7 +227,7 @@ func TestUpdateParams(t *testing.T) {
 		{"no rules version", authority, strings.Replace(good, `"rules":2`, `"rules":0`, 1), ErrParams},
 		{"base fee too high", authority, strings.Replace(good, `"5"`, `"1099511627777"`, 1), ErrParams},
 		{"gas price too high", authority, strings.Replace(good, `"6"`, `"1099511627777"`, 1), ErrParams},
-		{"code price too high", authority, strings.Replace(good, `"7"`, `"65537"`, 1), ErrParams},
+		{"code price too high", authority, strings.Replace(good, `"7"`, `"131073"`, 1), ErrParams},
 		{"negative", authority, strings.Replace(good, `"7"`, `"-7"`, 1), ErrParams},
 	} {
 		t.Run(c.name, func(t *testing.T) {
