@@ -12,7 +12,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -226,6 +228,17 @@ func TestCommands(t *testing.T) {
 			e.Setenv("BIN", b)
 			e.Setenv("PHALA_DEVNET", opt.Dir)
 			e.Setenv("PHALA_KEYS", filepath.Join(e.WorkDir, "keys"))
+			// What the go command needs to build a contract: the same caches as outside.
+			for _, name := range []string{"HOME", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS", "GONOSUMDB", "GONOSUMCHECK", "GOSUMDB"} {
+				if v, err := exec.Command("go", "env", name).Output(); err == nil && strings.TrimSpace(string(v)) != "" {
+					e.Setenv(name, strings.TrimSpace(string(v)))
+				} else if v := os.Getenv(name); v != "" {
+					e.Setenv(name, v)
+				}
+			}
+			source, serr := filepath.Abs("../..")
+			err = errors.Join(err, serr)
+			e.Setenv("SOURCE", source)
 			e.Setenv("HELLO", n.State().Contracts["hello"].String())
 			return err
 		},
