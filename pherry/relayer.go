@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/phala-go/phala/client/rpc"
@@ -48,6 +49,39 @@ type Relayer struct {
 	submitted uint64 // outbox entries up to here have been handed to the node
 	at        int64  // height at which they were
 	said      string // last error logged
+
+	mu    sync.Mutex
+	state State
+}
+
+// A State is what a relayer says about its work.
+type State struct {
+	Runtime string    // private API of the pruntime
+	Last    time.Time // end of the last round that succeeded
+	Error   string    // of the last round; empty when it succeeded
+	Rounds  uint64
+	Failed  uint64
+}
+
+// State returns what the relayer says about its work.
+func (r *Relayer) State() State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.state
+	s.Runtime = r.Runtime.url
+	return s
+}
+
+func (r *Relayer) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.Rounds++
+	if err != nil {
+		r.state.Failed++
+		r.state.Error = err.Error()
+		return
+	}
+	r.state.Last, r.state.Error = time.Now(), ""
 }
 
 // Gas of the transactions, in the chain's gas.
@@ -66,7 +100,9 @@ func (r *Relayer) Run(ctx context.Context) error {
 	t := time.NewTicker(r.Interval)
 	defer t.Stop()
 	for {
-		if err := r.Round(ctx); err != nil && ctx.Err() == nil {
+		err := r.Round(ctx)
+		r.note(err)
+		if err != nil && ctx.Err() == nil {
 			if s := err.Error(); s != r.said {
 				r.Log.Warn("round failed, trying again", "error", err)
 				r.said = s

@@ -424,6 +424,19 @@ func (r *Runtime) SyncHeaders(b []byte) error {
 	return err
 }
 
+// Conflict returns the evidence that stopped this runtime, two valid headers for one
+// height: the verified one and the light block that contradicts it. ok is false when
+// there is none.
+func (r *Runtime) Conflict() (trusted, other []byte, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == nil || r.state.Client().Conflict() == nil {
+		return nil, nil, false
+	}
+	c := r.state.Client().Conflict()
+	return c.Trusted.Marshal(), c.Other.Marshal(), true
+}
+
 // Acknowledge tells the runtime which entry the chain expects next, with the proof
 // under the trusted header. Entries before it are dropped.
 func (r *Runtime) Acknowledge(next uint64, proof comet.StoreProof) error {

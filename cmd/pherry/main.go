@@ -8,6 +8,8 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -18,6 +20,7 @@ import (
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/internal/settings"
 	"github.com/phala-go/phala/pherry"
 )
 
@@ -26,7 +29,8 @@ const usage = `pherry brings the chain to pruntimes and their answers to the cha
   pherry --node URL --pruntime URL[,URL…] --operator-key-file FILE
 
 It holds the operator's account, which registers the enclaves, and no other secret.
-It can be stopped, started again or run twice at any time.
+It can be stopped, started again or run twice at any time. Every flag can be given as
+PHERRY_NAME in the environment, or as a line "name = value" in the file of --config.
 
 Flags:
 `
@@ -45,8 +49,9 @@ func run() error {
 	runtimes := f.String("pruntime", "http://127.0.0.1:8000", "private APIs of pruntimes, comma-separated")
 	keyFile := f.String("operator-key-file", "", "file with the operator's secret URI: a phrase, or 0x and a 32-byte seed")
 	interval := f.Duration("interval", 50*time.Millisecond, "pause between rounds")
+	listen := f.String("listen", "", "address for /metrics, /healthz and /readyz; none without it")
 	level := f.String("log-level", "info", "debug, info, warn or error")
-	if err := f.Parse(os.Args[1:]); err != nil {
+	if err := settings.Parse(f, "PHERRY", os.Args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
 		}
@@ -91,10 +96,21 @@ func run() error {
 	}
 	sender := &tx.Sender{Node: n, Chain: chain, Key: key}
 	var wg sync.WaitGroup
+	var relayers []*pherry.Relayer
 	for _, url := range strings.Split(*runtimes, ",") {
 		r := &pherry.Relayer{Node: n, Runtime: pherry.NewRuntime(url), Operator: sender, Interval: *interval, Log: log.With("pruntime", url)}
+		relayers = append(relayers, r)
 		wg.Add(1)
 		go func() { defer wg.Done(); r.Run(ctx) }()
+	}
+	if *listen != "" {
+		l, err := net.Listen("tcp", *listen)
+		if err != nil {
+			return err
+		}
+		srv := &http.Server{Handler: pherry.Monitor(relayers), ReadHeaderTimeout: 5 * time.Second}
+		go srv.Serve(l)
+		defer srv.Close()
 	}
 	wg.Wait()
 	return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/crypto/address"
+	"github.com/phala-go/phala/internal/settings"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
 	"github.com/phala-go/phala/pruntime/api"
@@ -33,7 +34,8 @@ const usage = `pruntime runs confidential contracts, or as a gatekeeper releases
 It makes its keys by itself and keeps them sealed in --data. What it is started with
 the first time (chain, trust root, role, operator) belongs to its identity for ever.
 A relayer (pherry) on the private address brings it the chain; clients ask on the
-public one. Every flag can be given as PRUNTIME_NAME in the environment.
+public one. Every flag can be given as PRUNTIME_NAME in the environment, or as a line
+"name = value" in the file of --config.
 
 Flags:
 `
@@ -66,22 +68,11 @@ func run() error {
 	f.DurationVar(&cfg.SessionInterval, "session-interval", cfg.SessionInterval, "how long a session key is used")
 	prepare := f.String("prepare", "", "modules (.wasm files, comma-separated) to compile ahead of their deployment")
 	level := f.String("log-level", "info", "debug, info, warn or error")
-	if err := f.Parse(os.Args[1:]); err != nil {
+	if err := settings.Parse(f, "PRUNTIME", os.Args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
 		}
 		return err
-	}
-	set := map[string]bool{}
-	f.Visit(func(fl *flag.Flag) { set[fl.Name] = true })
-	var envErr error
-	f.VisitAll(func(fl *flag.Flag) {
-		if v, ok := os.LookupEnv("PRUNTIME_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))); ok && !set[fl.Name] {
-			envErr = errors.Join(envErr, fl.Value.Set(v))
-		}
-	})
-	if envErr != nil {
-		return envErr
 	}
 	var lv slog.Level
 	if err := lv.UnmarshalText([]byte(*level)); err != nil {

@@ -6,6 +6,7 @@
 //
 //	GET  /v1/info          what the enclave says about itself (JSON, pruntime.Status)
 //	POST /v1/query         a sealed query in, a sealed answer out (binary)
+//	GET  /v1/conflict      two valid headers for one height, where they stopped it (JSON)
 //
 // Private, on top of these:
 //
@@ -92,9 +93,19 @@ var codes = []struct {
 	{comet.ErrHalted, "block_halted", http.StatusConflict},
 	{comet.ErrProof, "proof", http.StatusConflict},
 	{errRequest, "request", http.StatusBadRequest},
+	{errNone, "none", http.StatusNotFound},
 }
 
-var errRequest = errors.New("api: bad request")
+var (
+	errRequest = errors.New("api: bad request")
+	errNone    = errors.New("api: there is none")
+)
+
+// Conflict is the answer of GET /v1/conflict: the encodings of package comet.
+type Conflict struct {
+	Trusted []byte `json:"trusted"` // Header
+	Other   []byte `json:"other"`   // LightBlock
+}
 
 // An Error is the body of a failed request.
 type Error struct {
@@ -141,6 +152,14 @@ func Public(rt *pruntime.Runtime) http.Handler {
 
 func public(m *http.ServeMux, rt *pruntime.Runtime) {
 	m.HandleFunc("GET /v1/info", func(w http.ResponseWriter, _ *http.Request) { reply(w, rt.Status(), nil) })
+	m.HandleFunc("GET /v1/conflict", func(w http.ResponseWriter, _ *http.Request) {
+		trusted, other, ok := rt.Conflict()
+		if !ok {
+			fail(w, errNone)
+			return
+		}
+		reply(w, Conflict{trusted, other}, nil)
+	})
 	m.HandleFunc("POST /v1/query", func(w http.ResponseWriter, r *http.Request) {
 		b, err := body(w, r, maxQuery)
 		if err == nil {
