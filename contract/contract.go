@@ -177,8 +177,11 @@ func newProgram(c any) *Program {
 	s := v.Elem()
 	for i := range s.NumField() {
 		f := s.Type().Field(i)
-		b, ok := s.Field(i).Addr().Interface().(binder)
-		if !ok || !f.IsExported() {
+		var b binder
+		if f.IsExported() {
+			b, _ = s.Field(i).Addr().Interface().(binder)
+		}
+		if b == nil {
 			panic("contract: field " + f.Name + " is not storage: use an exported contract.Value or contract.Map; a contract keeps nothing else between calls")
 		}
 		b.bind(f.Name)

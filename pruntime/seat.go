@@ -61,6 +61,12 @@ func (r *Runtime) keysReleased(e *proto.KeysReleased) error {
 			return err
 		}
 	}
+	// The first master key that released keys to this identity is the network's for this
+	// identity, for ever: whoever controls the chain later cannot move it to keys of his own.
+	if err := r.pinMaster(e.Master); err != nil {
+		r.cfg.Log.Warn("key release refused", "gatekeeper", e.Gatekeeper, "error", err)
+		return nil
+	}
 	stable, ok1 := secrets[cluster.LabelStable(rel.Cluster)]
 	traffic, ok2 := secrets[cluster.LabelTraffic(rel.Cluster, rel.Epoch)]
 	if !ok1 || !ok2 {
@@ -85,9 +91,28 @@ func (r *Runtime) keysReleased(e *proto.KeysReleased) error {
 		}
 		r.seat.replica = replica
 	}
-	r.seat.replica.AddEpoch(rel.Epoch, epochKey, blind)
+	if !r.seat.replica.AddEpoch(rel.Epoch, epochKey, blind) {
+		r.cfg.Log.Warn("key release changes an epoch's key", "gatekeeper", e.Gatekeeper, "epoch", rel.Epoch)
+		return nil
+	}
 	r.outbox.push(proto.PublishEpochKey{Cluster: rel.Cluster, Epoch: rel.Epoch, Public: epochKey.Public()})
 	r.cfg.Log.Info("cluster keys received", "cluster", rel.Cluster, "epoch", rel.Epoch, "gatekeeper", e.Gatekeeper)
+	return nil
+}
+
+const fileMaster = "master-key"
+
+// pinMaster remembers the network's master public key, and refuses another one.
+func (r *Runtime) pinMaster(master [32]byte) error {
+	b, err := r.store.Get(fileMaster)
+	switch {
+	case errors.Is(err, keys.ErrNone):
+		return r.store.Put(fileMaster, master[:])
+	case err != nil:
+		return err
+	case string(b) != string(master[:]):
+		return fmt.Errorf("pruntime: master key %x, this identity belongs to %x", master, b)
+	}
 	return nil
 }
 

@@ -108,9 +108,14 @@ func (c *Cluster) ID() proto.ClusterID { return c.id }
 // Snapshot returns the last committed state.
 func (c *Cluster) Snapshot() *Snapshot { return c.state.Load() }
 
-// AddEpoch gives the replica an epoch's keys.
-func (c *Cluster) AddEpoch(epoch uint64, key *commkey.SecretKey, blind [32]byte) {
+// AddEpoch gives the replica an epoch's keys. An epoch's keys never change: it reports
+// whether these are the ones.
+func (c *Cluster) AddEpoch(epoch uint64, key *commkey.SecretKey, blind [32]byte) bool {
+	if old := c.keys.Epochs[epoch]; old != nil {
+		return old.Public() == key.Public()
+	}
 	c.keys.Epochs[epoch], c.keys.Blind[epoch] = key, blind
+	return true
 }
 
 // A Result is what one height of a cluster produced.
@@ -285,13 +290,15 @@ func statusOf(err error) (proto.Status, string, error) {
 	if !errors.As(err, &e) {
 		return 0, "", err
 	}
-	detail := e.Detail
-	if len(detail) > proto.MaxError {
-		detail = detail[:proto.MaxError]
+	detail, code := e.Detail, ""
+	if e.Kind == engine.ErrContract {
+		code = fmt.Sprintf(" (code %d)", e.Code)
 	}
+	// Longer than this, the caller could not decode the answer.
+	detail = detail[:min(len(detail), proto.MaxError-len(code))] + code
 	switch e.Kind {
 	case engine.ErrContract:
-		return proto.StatusContractError, fmt.Sprintf("%s (code %d)", detail, e.Code), nil
+		return proto.StatusContractError, detail, nil
 	case engine.ErrTrap:
 		return proto.StatusTrap, detail, nil
 	case engine.ErrOutOfGas:

@@ -1,0 +1,185 @@
+package contract
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// memory is a host for tests of this package.
+type memory struct {
+	kv     map[string][]byte
+	caller string
+	random uint32
+}
+
+func (m *memory) Get(k []byte) ([]byte, bool) { v, ok := m.kv[string(k)]; return v, ok }
+func (m *memory) Put(k, v []byte)             { m.kv[string(k)] = slices.Clone(v) }
+func (m *memory) Delete(k []byte)             { delete(m.kv, string(k)) }
+func (m *memory) Next(prefix, from []byte) ([]byte, bool) {
+	var keys []string
+	for k := range m.kv {
+		if k >= string(from) && strings.HasPrefix(k, string(prefix)) {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, false
+	}
+	return []byte(slices.Min(keys)), true
+}
+func (m *memory) Caller() []byte { return []byte(m.caller) }
+func (m *memory) Self() [32]byte { return [32]byte{1} }
+func (m *memory) Height() uint64 { return 7 }
+func (m *memory) Time() uint64   { return 1000 }
+func (m *memory) Random(b []byte) {
+	for i := range b {
+		m.random = m.random*1664525 + 1013904223
+		b[i] = byte(m.random >> 24)
+	}
+}
+func (m *memory) Log([]byte) {}
+
+type everything struct {
+	Name    Value[string]
+	Numbers Map[int64, string]
+	Words   Map[string, uint64]
+}
+
+func (e *everything) Init(ctx *Command, name string) error { e.Name.Set(name); return nil }
+func (e *everything) Fill(ctx *Command) error {
+	for _, n := range []int64{5, -3, 0, 1 << 40, -1 << 40} {
+		e.Numbers.Set(n, "x")
+	}
+	e.Words.Set("b", 2)
+	e.Words.Set("a", 1)
+	return nil
+}
+func (e *everything) Order(ctx *Query) ([]int64, error) {
+	var out []int64
+	for n := range e.Numbers.All() {
+		out = append(out, n)
+	}
+	return out, nil
+}
+func (e *everything) Clear(ctx *Command) error {
+	for w := range e.Words.All() {
+		e.Words.Delete(w)
+	}
+	return nil
+}
+func (e *everything) Die(ctx *Query, n uint64) (uint64, error) { return ctx.RandomN(n), nil }
+func (e *everything) Helper()                                  {}
+
+func run(t *testing.T, p *Program, h Host, entry, input string) (string, error) {
+	t.Helper()
+	out, err := p.Run(h, entry, []byte(input))
+	return string(out), err
+}
+
+func TestStorage(t *testing.T) {
+	p, h := newProgram(&everything{}), &memory{kv: map[string][]byte{}}
+	if _, err := run(t, p, h, "deploy", `{"method":"Init","args":"n"}`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t, p, h, "call", `{"method":"Fill"}`); err != nil {
+		t.Fatal(err)
+	}
+	// Numbers iterate by value, negative ones first, whatever order they were written in.
+	out, err := run(t, p, h, "query", `{"method":"Order"}`)
+	if err != nil || out != "[-1099511627776,-3,0,5,1099511627776]" {
+		t.Errorf("order %s, %v", out, err)
+	}
+	if _, err := run(t, p, h, "call", `{"method":"Clear"}`); err != nil {
+		t.Fatal(err)
+	}
+	for k := range h.kv {
+		if strings.HasPrefix(k, "Words/") {
+			t.Errorf("%q is left after a loop that deletes", k)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	p, h := newProgram(&everything{}), &memory{kv: map[string][]byte{}}
+	for _, c := range []struct {
+		name, entry, input string
+		code               uint32
+	}{
+		{"not JSON", "call", "x", CodeArguments},
+		{"no such method", "call", `{"method":"Nope"}`, CodeNoMethod},
+		{"a helper", "call", `{"method":"Helper"}`, CodeNoMethod},
+		{"the constructor as a command", "call", `{"method":"Init","args":"x"}`, CodeNoMethod},
+		{"a command as a query", "query", `{"method":"Fill"}`, CodeNoMethod},
+		{"wrong type", "deploy", `{"method":"Init","args":5}`, CodeArguments},
+		{"argument too many", "call", `{"method":"Fill","args":1}`, CodeArguments},
+		{"another constructor", "deploy", `{"method":"Fill"}`, CodeNoMethod},
+	} {
+		_, err := run(t, p, h, c.entry, c.input)
+		var e *Error
+		if !errors.As(err, &e) || e.Code != c.code {
+			t.Errorf("%s: got %v, want code %d", c.name, err, c.code)
+		}
+	}
+}
+
+func TestRandomN(t *testing.T) {
+	p, h := newProgram(&everything{}), &memory{kv: map[string][]byte{}}
+	seen := map[string]bool{}
+	for range 200 {
+		out, err := run(t, p, h, "query", `{"method":"Die","args":6}`)
+		if err != nil || out < "0" || out > "5" {
+			t.Fatal(out, err)
+		}
+		seen[out] = true
+	}
+	if len(seen) != 6 {
+		t.Errorf("200 throws gave %d faces", len(seen))
+	}
+}
+
+type bad1 struct{ x int }
+
+func TestMistakesShowAtOnce(t *testing.T) {
+	for name, c := range map[string]any{"not a pointer": everything{}, "a field that is not storage": &bad1{}} {
+		func() {
+			defer func() {
+				if v := recover(); v == nil || !strings.HasPrefix(v.(string), "contract: ") {
+					t.Errorf("%s: recovered %v", name, v)
+				}
+			}()
+			newProgram(c)
+		}()
+	}
+}
+
+func TestAccountText(t *testing.T) {
+	var raw [32]byte
+	for i := range raw {
+		raw[i] = byte(i)
+	}
+	a := Account(raw[:])
+	// The same text as package crypto/address gives.
+	const want = "phala1qqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0s6hljsj"
+	if a.String() != want {
+		t.Errorf("got %s", a)
+	}
+	b, err := json.Marshal(map[string]any{"who": a})
+	if err != nil || string(b) != `{"who":"`+want+`"}` {
+		t.Errorf("%s, %v", b, err)
+	}
+	var back Account
+	if err := json.Unmarshal([]byte(`"`+want+`"`), &back); err != nil || back != a {
+		t.Errorf("%x, %v", string(back), err)
+	}
+	for _, wrong := range []string{want[:len(want)-1], strings.Replace(want, "q", "p", 1), "cosmos1x", "phala1"} {
+		if err := back.UnmarshalText([]byte(wrong)); err == nil {
+			t.Errorf("%s is read as an address", wrong)
+		}
+	}
+	if err := back.UnmarshalText(nil); err != nil || back != "" {
+		t.Error("nobody has no address", err)
+	}
+}
