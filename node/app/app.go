@@ -12,6 +12,7 @@ import (
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/cosmos/gogoproto/proto"
+	"github.com/spf13/cast"
 
 	"github.com/cosmos/cosmos-sdk/baseapp"
 	"github.com/cosmos/cosmos-sdk/client"
@@ -140,6 +141,9 @@ func NewEncoding() Encoding {
 	return Encoding{registry, cdc, amino, authtx.NewTxConfig(cdc, authtx.DefaultSignModes)}
 }
 
+// FlagKeepBodies names the setting of how many blocks' messages a node keeps: 0 for all.
+const FlagKeepBodies = "keep-bodies"
+
 // Latest is the newest height that the database has.
 const Latest = -1
 
@@ -240,9 +244,15 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 	bapp.SetEndBlocker(a.modules.EndBlock)
 	// Bodies reach the disk before the state that commits to them: after a crash in
 	// between, the block executes again and writes the same bodies.
-	bapp.SetPrecommiter(func(sdk.Context) {
+	keep := cast.ToUint64(opts.Get(FlagKeepBodies))
+	bapp.SetPrecommiter(func(ctx sdk.Context) {
 		if err := a.MQ.Bodies().Commit(); err != nil {
 			panic(err)
+		}
+		if ctx.BlockHeight()%20 == 0 {
+			if err := a.MQ.Prune(ctx, keep); err != nil {
+				logger.Error("bodies were not pruned", "error", err)
+			}
 		}
 	})
 	ante, err := a.newAnteHandler()

@@ -39,9 +39,10 @@ const MaxSessionAge = 600
 // the evidence is valid and its report data is the one given.
 type Judge func(evidence []byte, reportData [64]byte, at time.Time) error
 
-// worker is what a gatekeeper knows of one.
+// worker is what a gatekeeper knows of one: its seats, whether it may have keys or not,
+// and the session that they are released to.
 type worker struct {
-	session [32]byte
+	session [32]byte // zero: none that may have keys
 	expires uint64
 	seats   map[proto.ClusterID]uint64 // cluster to epoch
 }
@@ -114,26 +115,16 @@ func (g *Gatekeeper) Launch() error {
 func (g *Gatekeeper) Handle(e proto.Event, height uint64, at time.Time) {
 	switch e := e.(type) {
 	case proto.WorkerRegistered:
-		g.registered(&e, at)
+		g.registered(&e, height, at)
 	case proto.SessionStarted:
-		if w := g.workers[e.Worker]; w != nil {
-			if e.Height > height || height-e.Height > MaxSessionAge {
-				g.refused[e.Worker] = fmt.Errorf("gatekeeper: session names block %d at height %d", e.Height, height)
-				return
-			}
-			w.session = e.Key
-			g.markAll(e.Worker, w)
-		}
+		g.session(e.Worker, e.Key, e.Height, height)
 	case proto.Seated:
-		if w := g.workers[e.Worker]; w != nil {
-			w.seats[e.Cluster] = e.Epoch
-			g.due[seat{e.Worker, e.Cluster}] = true
-		}
+		// The seat counts from here on, also where the worker is refused until later.
+		g.worker(e.Worker).seats[e.Cluster] = e.Epoch
+		g.due[seat{e.Worker, e.Cluster}] = true
 	case proto.Unseated:
-		if w := g.workers[e.Worker]; w != nil {
-			delete(w.seats, e.Cluster)
-			delete(g.due, seat{e.Worker, e.Cluster})
-		}
+		delete(g.worker(e.Worker).seats, e.Cluster)
+		delete(g.due, seat{e.Worker, e.Cluster})
 	case proto.EpochStarted:
 		for id, w := range g.workers {
 			if _, ok := w.seats[e.Cluster]; ok {
@@ -147,6 +138,32 @@ func (g *Gatekeeper) Handle(e proto.Event, height uint64, at time.Time) {
 			g.markAll(id, w)
 		}
 	}
+}
+
+func (g *Gatekeeper) worker(id proto.WorkerID) *worker {
+	w := g.workers[id]
+	if w == nil {
+		w = &worker{seats: map[proto.ClusterID]uint64{}}
+		g.workers[id] = w
+	}
+	return w
+}
+
+// session takes the session that is now a worker's only one. One that is refused gets
+// no keys, and neither does the one before it.
+func (g *Gatekeeper) session(id proto.WorkerID, key [32]byte, named, height uint64) {
+	w := g.workers[id]
+	if w == nil || w.expires == 0 {
+		return // its evidence was not good
+	}
+	if named > height || height-named > MaxSessionAge {
+		w.session = [32]byte{}
+		g.refused[id] = fmt.Errorf("gatekeeper: session names block %d at height %d", named, height)
+		return
+	}
+	delete(g.refused, id)
+	w.session = key
+	g.markAll(id, w)
 }
 
 func (g *Gatekeeper) markAll(id proto.WorkerID, w *worker) {
@@ -177,7 +194,7 @@ func (g *Gatekeeper) Flush(height uint64) error {
 }
 
 // registered judges a registration.
-func (g *Gatekeeper) registered(e *proto.WorkerRegistered, at time.Time) {
+func (g *Gatekeeper) registered(e *proto.WorkerRegistered, height uint64, at time.Time) {
 	reg, err := proto.ParseRegistration(e.Registration)
 	if err != nil {
 		return // the chain does not admit these; nobody gets a key by one
@@ -185,24 +202,25 @@ func (g *Gatekeeper) registered(e *proto.WorkerRegistered, at time.Time) {
 	if reg.Chain != g.chain {
 		return
 	}
+	if reg.Role != proto.RoleWorker {
+		return // gatekeepers have no seats
+	}
+	w := g.worker(reg.Worker)
 	if err := g.judge(e.Evidence, reg.ReportData(), at); err != nil {
-		delete(g.workers, reg.Worker)
+		w.session, w.expires = [32]byte{}, 0
 		g.refused[reg.Worker] = err
 		return
 	}
-	delete(g.refused, reg.Worker)
-	w := g.workers[reg.Worker]
-	if w == nil {
-		w = &worker{seats: map[proto.ClusterID]uint64{}}
-		g.workers[reg.Worker] = w
-	}
-	w.session, w.expires = reg.Session, e.Expires
-	g.markAll(reg.Worker, w)
+	w.expires = e.Expires
+	g.session(reg.Worker, reg.Session, reg.Height, height)
 }
 
 // release seals this gatekeeper's partial evaluations for a cluster to a worker's
 // session.
 func (g *Gatekeeper) release(id proto.WorkerID, w *worker, c proto.ClusterID, height uint64) error {
+	if w.session == [32]byte{} {
+		return nil // refused: see there
+	}
 	if height >= w.expires {
 		g.refused[id] = fmt.Errorf("gatekeeper: attestation ended at height %d", w.expires)
 		return nil
@@ -221,6 +239,10 @@ func (g *Gatekeeper) release(id proto.WorkerID, w *worker, c proto.ClusterID, he
 		return err
 	}
 	sealed, err := envelope.Seal(g.rng, proto.ReleaseContext(g.chain, id, c, epoch), fresh, w.session, proto.MarshalKeyShares(shares))
+	if errors.Is(err, commkey.ErrPublicKey) {
+		g.refused[id] = fmt.Errorf("gatekeeper: session: %w", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -249,6 +271,9 @@ func (g *Gatekeeper) Restore(b []byte) error {
 	master, workers := r.Array32(), map[proto.WorkerID]*worker{}
 	for range r.Count(1<<20, 76) {
 		id := proto.WorkerID(r.Array32())
+		if workers[id] != nil {
+			r.Fail(fmt.Errorf("%w: worker %s twice", wire.ErrNotCanonical, id))
+		}
 		k := &worker{session: r.Array32(), expires: r.U64(), seats: map[proto.ClusterID]uint64{}}
 		for range r.Count(proto.MaxSeats, 12) {
 			k.seats[proto.ClusterID(r.U32())] = r.U64()

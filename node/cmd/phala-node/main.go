@@ -44,7 +44,9 @@ func main() {
 			return server.InterceptConfigsPreRunHandler(cmd, config.DefaultConfigTemplate, config.DefaultConfig(), cmtcfg.DefaultConfig())
 		},
 	}
-	server.AddCommands(root, home, create, export, func(*cobra.Command) {})
+	server.AddCommands(root, home, create, export, func(start *cobra.Command) {
+		start.Flags().Uint64(app.FlagKeepBodies, 0, "blocks whose messages are kept, 0 for all; enclaves that join later need a node that kept theirs")
+	})
 	root.AddCommand(initNetwork())
 	if err := servercmd.Execute(root, "PHALA", home); err != nil {
 		fmt.Fprintln(os.Stderr, "phala-node:", err)

@@ -2,12 +2,14 @@ package mq
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 
 	dbm "github.com/cosmos/cosmos-db"
 
 	"github.com/phala-go/phala/node/x/internal/kv"
+	"github.com/phala-go/phala/proto"
 )
 
 // Bodies is the side database: message bodies, code chunks and sealed outputs.
@@ -82,32 +84,64 @@ func (b *Bodies) Scan(prefix, from []byte, f func(key, value []byte) (more bool)
 	return it.Error()
 }
 
-// Delete removes entries below the key prefix ‖ upTo: pruning.
-func (b *Bodies) Delete(prefix []byte, below uint64) (int, error) {
-	var keys [][]byte
-	end := binary.BigEndian.AppendUint64(append([]byte(nil), prefix...), below)
-	it, err := b.db.Iterator(prefix, end)
+// Prune removes a topic's bodies of blocks below a height, at most limit of them. start
+// is where the topic's bodies begin on this chain. Up to where it pruned is kept as a
+// cursor, so that what is left can still be folded up to the proven head.
+func (b *Bodies) Prune(topic string, start proto.Cursor, below uint64, limit int) (int, error) {
+	c, err := b.pruned(topic, start)
 	if err != nil {
 		return 0, err
 	}
-	for ; it.Valid() && len(keys) < 10000; it.Next() {
-		keys = append(keys, append([]byte(nil), it.Key()...))
-	}
-	it.Close()
 	batch := b.db.NewBatch()
 	defer batch.Close()
-	for _, k := range keys {
-		if err := batch.Delete(k); err != nil {
-			return 0, err
+	n := 0
+	var failed error
+	err = b.Scan(bodyPrefix(topic), binary.BigEndian.AppendUint64(nil, c.Seq+1), func(key, value []byte) bool {
+		m, err := proto.ParseMessage(value)
+		if err == nil && m.Seq != c.Seq+1 {
+			err = fmt.Errorf("mq: prune: message %d of %s follows %d", m.Seq, topic, c.Seq)
 		}
+		if err != nil {
+			failed = err
+			return false
+		}
+		if m.Height >= below || n == limit {
+			return false
+		}
+		c = c.Fold(m)
+		n++
+		failed = batch.Delete(append([]byte(nil), key...))
+		return failed == nil
+	})
+	if err := errors.Join(err, failed); err != nil || n == 0 {
+		return 0, err
 	}
-	return len(keys), batch.Write()
+	if err := batch.Set(prunedKey(topic), c.Marshal()); err != nil {
+		return 0, err
+	}
+	return n, batch.Write()
 }
 
+// pruned is the position up to which a topic's bodies were removed.
+func (b *Bodies) pruned(topic string, start proto.Cursor) (proto.Cursor, error) {
+	v, err := b.db.Get(prunedKey(topic))
+	if err != nil || v == nil {
+		return start, err
+	}
+	c, err := proto.ParseCursor(v)
+	if err == nil && c.Seq < start.Seq {
+		c = start
+	}
+	return c, err
+}
+
+func prunedKey(topic string) []byte { return append([]byte("p/"), topic...) }
+
 // hasKind reports whether a key is of a kind that the side database holds: "b/" the
-// body of a message, "c/" a chunk of code, "o/" a sealed output.
+// body of a message, "c/" a chunk of code, "o/" a sealed output, "p/" the position up
+// to which a topic was pruned.
 func hasKind(key []byte) bool {
-	return len(key) > 2 && key[1] == '/' && (key[0] == 'b' || key[0] == 'c' || key[0] == 'o')
+	return len(key) > 2 && key[1] == '/' && (key[0] == 'b' || key[0] == 'c' || key[0] == 'o' || key[0] == 'p')
 }
 
 func isBody(key []byte) bool { return hasKind(key) && key[0] == 'b' }

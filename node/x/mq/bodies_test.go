@@ -1,12 +1,9 @@
 package mq
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"math/rand"
 	"reflect"
-	"strings"
 	"testing"
 
 	dbm "github.com/cosmos/cosmos-db"
@@ -172,36 +169,6 @@ func TestScan(t *testing.T) {
 	n := 0
 	if err := b.Scan([]byte{0xff, 0xff}, nil, func(_, v []byte) bool { n++; return string(v) == "last" }); err != nil || n != 1 {
 		t.Errorf("a prefix without a successor: %d entries, %v", n, err)
-	}
-}
-
-// TestDelete: pruning removes a topic's bodies below a sequence and nothing else.
-func TestDelete(t *testing.T) {
-	rng := rand.New(rand.NewSource(7))
-	for range 50 {
-		b, below := NewBodies(dbm.NewMemDB()), uint64(rng.Intn(400))
-		want := 0
-		for seq := range uint64(rng.Intn(400)) {
-			b.Stage(bodyKey("cluster/1", seq+1), []byte{1})
-			b.Stage(bodyKey("cluster/10", seq+1), []byte{1})
-			if seq+1 < below {
-				want++
-			}
-		}
-		total := len(b.staged)
-		if err := b.Commit(); err != nil {
-			t.Fatal(err)
-		}
-		n, err := b.Delete(bodyPrefix("cluster/1"), below)
-		left := contents(t, b.db)
-		if err != nil || n != want || len(left) != total-want {
-			t.Fatalf("below %d: deleted %d, want %d; %d left of %d; %v", below, n, want, len(left), total, err)
-		}
-		for k := range left {
-			if strings.HasPrefix(k, string(bodyPrefix("cluster/1"))) && bytes.Compare([]byte(k), bodyKey("cluster/1", below)) < 0 {
-				t.Fatalf("%x is below %d", k, below)
-			}
-		}
 	}
 }
 

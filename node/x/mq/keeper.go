@@ -330,6 +330,31 @@ func (k *Keeper) Free(ctx sdk.Context, m *types.MsgSubmitOutbox) (bool, error) {
 	return true, t.Set(key, binary.BigEndian.AppendUint64(nil, used))
 }
 
+// Prune removes bodies of blocks that are more than keep blocks old, a bounded number in
+// a block. Which node keeps how much is its operator's policy: enclaves that need older
+// messages need a node that has them.
+func (k *Keeper) Prune(ctx sdk.Context, keep uint64) error {
+	now := uint64(ctx.BlockHeight())
+	if keep == 0 || now <= keep {
+		return nil
+	}
+	const perTopic = 200
+	s := k.store.OpenKVStore(ctx)
+	return kv.Each(s, []byte("t/"), func(key, _ []byte) (bool, error) {
+		topic := string(key)
+		start := proto.CreatedCursor(ctx.ChainID(), topic)
+		b, err := s.Get(keyStart(topic))
+		if err == nil && b != nil {
+			start, err = proto.ParseCursor(b)
+		}
+		if err != nil {
+			return false, err
+		}
+		_, err = k.bodies.Prune(topic, start, now-keep, perTopic)
+		return true, err
+	})
+}
+
 // Messages serves bodies.
 func (k *Keeper) Messages(_ context.Context, q *types.QueryMessagesRequest) (*types.QueryMessagesResponse, error) {
 	if len(q.Topic) > proto.MaxTopic {

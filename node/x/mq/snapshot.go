@@ -63,7 +63,28 @@ func (s *Snapshotter) SnapshotExtension(height uint64, write snapshot.ExtensionP
 		return err
 	}
 	var failed error
+	entry := func(key, value []byte) bool {
+		failed = write(new(wire.Writer).Blob(key).Blob(value).Bytes())
+		return failed == nil
+	}
+	// Where this node pruned comes first: the bodies that follow fold from there. It needs
+	// no trust, because they fold to the proven head from no other position.
+	prefix := []byte("p/")
+	err = s.k.bodies.Scan(prefix, nil, func(key, value []byte) bool {
+		c, err := proto.ParseCursor(value)
+		if start, ok := starts[string(key[len(prefix):])]; err != nil || !ok || c.Seq <= start.Seq {
+			failed = err
+			return err == nil
+		}
+		return entry(key, value)
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
 	err = s.k.bodies.Scan(nil, nil, func(key, value []byte) bool {
+		if key[0] == 'p' {
+			return true
+		}
 		if isBody(key) {
 			m, err := proto.ParseMessage(value)
 			if err != nil {
@@ -74,8 +95,7 @@ func (s *Snapshotter) SnapshotExtension(height uint64, write snapshot.ExtensionP
 				return true
 			}
 		}
-		failed = write(new(wire.Writer).Blob(key).Blob(value).Bytes())
-		return failed == nil
+		return entry(key, value)
 	})
 	return errors.Join(err, failed)
 }
@@ -131,6 +151,16 @@ func (s *Snapshotter) restore(read snapshot.ExtensionPayloadReader) error {
 				return fmt.Errorf("mq: snapshot: entry %x with message %d of %s follows %d", key, m.Seq, m.Topic, c.Seq)
 			}
 			cursors[m.Topic] = c.Fold(m)
+		case hasKind(key) && key[0] == 'p':
+			topic := string(key[2:])
+			c, err := proto.ParseCursor(value)
+			if err != nil {
+				return fmt.Errorf("mq: snapshot: pruned position of %s: %w", topic, err)
+			}
+			if at, ok := cursors[topic]; !ok || c.Seq <= at.Seq || c.Seq > want[topic].Seq {
+				return fmt.Errorf("mq: snapshot: %s pruned up to %d, its bodies are at %d of %d", topic, c.Seq, at.Seq, want[topic].Seq)
+			}
+			cursors[topic] = c
 		case !hasKind(key):
 			return fmt.Errorf("mq: snapshot: unknown kind of entry %x", key)
 		}
