@@ -22,7 +22,6 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -167,9 +166,10 @@ func (r *Relayer) Round(ctx context.Context) error {
 	return r.outbox(ctx, st)
 }
 
-// advance brings the enclave to the state that the header of the given height proves.
-func (r *Relayer) advance(ctx context.Context, st *pruntime.Status, height int64) (*pruntime.Status, error) {
-	b, err := r.Node.LightBlock(ctx, height)
+// Build collects what an enclave that stands at st needs to get to the state that the
+// header of the given height proves.
+func Build(ctx context.Context, node *rpc.Client, st *pruntime.Status, height int64) (*inbox.Advance, error) {
+	b, err := node.LightBlock(ctx, height)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (r *Relayer) advance(ctx context.Context, st *pruntime.Status, height int64
 	}
 	a := &inbox.Advance{Blocks: []*comet.LightBlock{b}}
 	for _, t := range topics {
-		value, proof, err := r.Node.Prove(ctx, proto.StoreMQ, proto.KeyTopic(t), height-1)
+		value, proof, err := node.Prove(ctx, proto.StoreMQ, proto.KeyTopic(t), height-1)
 		if t == own && errors.Is(err, rpc.ErrNotFound) {
 			continue // not registered yet
 		}
@@ -196,7 +196,7 @@ func (r *Relayer) advance(ctx context.Context, st *pruntime.Status, height int64
 		}
 		a.Topics = append(a.Topics, inbox.Proven{Topic: t, Cursor: c, Proof: proof})
 		for from := st.Topics[t] + 1; from <= c.Seq; {
-			bodies, err := r.Node.Messages(ctx, t, from, c.Seq)
+			bodies, err := node.Messages(ctx, t, from, c.Seq)
 			if err != nil {
 				return nil, err
 			}
@@ -213,11 +213,20 @@ func (r *Relayer) advance(ctx context.Context, st *pruntime.Status, height int64
 			from += uint64(len(bodies))
 		}
 	}
+	return a, nil
+}
+
+// advance brings the enclave to the state that the header of the given height proves.
+func (r *Relayer) advance(ctx context.Context, st *pruntime.Status, height int64) (*pruntime.Status, error) {
+	a, err := Build(ctx, r.Node, st, height)
+	if err != nil {
+		return nil, err
+	}
 	out, err := r.Runtime.Advance(ctx, a)
 	if !stepNeeded(err) {
 		return out, err
 	}
-	if err := r.walk(ctx, b, 0); err != nil {
+	if err := r.walk(ctx, a.Blocks[0], 0); err != nil {
 		return nil, err
 	}
 	return r.Runtime.Advance(ctx, a)
@@ -302,12 +311,12 @@ func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
 	if err != nil {
 		return err
 	}
-	if len(value) != 8 {
-		return fmt.Errorf("pherry: outbox record of %d bytes", len(value))
+	position, err := proto.ParseCursor(value)
+	if err != nil {
+		return err
 	}
-	next := binary.BigEndian.Uint64(value)
-	if next != st.Outbox.Base {
-		if st, err = r.Runtime.Acknowledge(ctx, next, proof); err != nil {
+	if position.Seq+1 != st.Outbox.Base {
+		if st, err = r.Runtime.Acknowledge(ctx, position, proof); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,6 +27,15 @@ type Runtime struct {
 // NewRuntime returns the pruntime whose private API is at url.
 func NewRuntime(url string) *Runtime {
 	return &Runtime{strings.TrimSuffix(url, "/"), &http.Client{Timeout: 60 * time.Second}}
+}
+
+// Code returns the stable code of an error that a pruntime answered, "" for others.
+func Code(err error) string {
+	var e *apiError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
 }
 
 // apiError is an error that a pruntime answered.
@@ -86,8 +96,8 @@ func (r *Runtime) Headers(ctx context.Context, blocks ...*comet.LightBlock) (*pr
 }
 
 // Acknowledge brings the chain's outbox position.
-func (r *Runtime) Acknowledge(ctx context.Context, next uint64, p comet.StoreProof) (*pruntime.Status, error) {
-	b, err := json.Marshal(api.Acknowledge{Next: next, IAVL: p.IAVL, Store: p.Store})
+func (r *Runtime) Acknowledge(ctx context.Context, position proto.Cursor, p comet.StoreProof) (*pruntime.Status, error) {
+	b, err := json.Marshal(api.Acknowledge{Position: position.Marshal(), IAVL: p.IAVL, Store: p.Store})
 	if err != nil {
 		return nil, err
 	}

@@ -110,6 +110,18 @@ func EntrySignedBytes(chain string, worker WorkerID, seq uint64, payload []byte)
 	return transcript.Bytes("phala/outbox/v1", []byte(chain), worker[:], transcript.U64(seq), payload)
 }
 
+// OutboxCursor is the position of an outbox that has said nothing. The chain folds every
+// entry that it takes, so that an enclave sees from a proof not only how many entries the
+// chain has but which: after a restart they may be others than it remembers.
+func OutboxCursor(chain string, w WorkerID) Cursor { return CreatedCursor(chain, outboxName(w)) }
+
+func outboxName(w WorkerID) string { return "outbox/" + w.String() }
+
+// FoldEntry returns the position after an entry's payload.
+func (c Cursor) FoldEntry(w WorkerID, payload []byte) Cursor {
+	return c.FoldHash(outboxName(w), sha256.Sum256(payload))
+}
+
 // MarshalEntry encodes an entry: its kind, then its fields.
 func MarshalEntry(e Entry) []byte {
 	w := new(wire.Writer).U8(e.entryKind())

@@ -239,7 +239,7 @@ func QueryContext(chain string) envelope.Context {
 // binds the caller's nonce and the state that it was computed on.
 type Answer struct {
 	Nonce     [16]byte
-	Height    uint64 // the worker's verified height
+	Height    uint64 // every message up to it is in the state that answered
 	Hash      Hash   // hash of the newest header that the worker verified
 	Cluster   ClusterID
 	Seq       uint64 // last message of the cluster in this state

@@ -16,7 +16,8 @@ const (
 // KeyTopic is where store mq keeps a topic's Cursor.
 func KeyTopic(topic string) []byte { return append([]byte("t/"), topic...) }
 
-// KeyOutbox is where store mq keeps the next outbox sequence of a worker, u64.
+// KeyOutbox is where store mq keeps the position of a worker's outbox, a Cursor: Seq
+// entries were taken, and Head is what they fold to (see OutboxCursor).
 func KeyOutbox(w WorkerID) []byte { return append([]byte("o/"), w[:]...) }
 
 // KeyWorker is where store registry keeps a WorkerInfo.

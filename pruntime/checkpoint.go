@@ -1,8 +1,11 @@
 package pruntime
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/phala-go/phala/proto"
@@ -19,7 +22,7 @@ const (
 	keepCheckpoints  = 3
 )
 
-// checkpoint seals the state. The caller holds the lock.
+// checkpoint seals the state. The caller holds both locks; queries go on meanwhile.
 func (r *Runtime) checkpoint() error {
 	if r.state == nil || r.fatal != nil {
 		return nil
@@ -40,12 +43,19 @@ func (r *Runtime) checkpoint() error {
 			w.Blob(s.pending[i].Message.Marshal()).Fixed(s.pending[i].Cursor.Marshal())
 		}
 	}
+	w.Count(len(r.voting))
+	for _, h := range slices.SortedFunc(maps.Keys(r.voting), func(a, b proto.Hash) int { return bytes.Compare(a[:], b[:]) }) {
+		w.Fixed(h[:])
+	}
 	w.Bool(r.gk != nil)
 	if r.gk != nil {
 		w.Blob(r.gk.Marshal())
 	}
 	name := fmt.Sprintf("%s%020d", checkpointPrefix, r.state.Height())
-	if err := r.store.Put(name, w.Bytes()); err != nil {
+	r.mu.Unlock()
+	err := r.store.Put(name, w.Bytes())
+	r.mu.Lock()
+	if err != nil {
 		return err
 	}
 	r.saved = r.cfg.Now()
@@ -53,7 +63,9 @@ func (r *Runtime) checkpoint() error {
 	if err != nil {
 		return err
 	}
-	for len(names) > keepCheckpoints {
+	// The one that was just written stays, also below files that do not open.
+	names = slices.DeleteFunc(names, func(n string) bool { return n == name })
+	for len(names) >= keepCheckpoints {
 		if err := r.store.Delete(names[0]); err != nil {
 			return err
 		}
@@ -114,6 +126,10 @@ func (r *Runtime) load(b []byte) error {
 			s.pending = append(s.pending, inbox.Item{Height: m.Height, Time: m.Time, Message: m, Event: e, Cursor: proto.Cursor{Seq: rd.U64(), Head: rd.Array32()}})
 		}
 	}
+	voting := map[proto.Hash]bool{}
+	for range rd.Count(1<<20, 32) {
+		voting[rd.Array32()] = true
+	}
 	var gk []byte
 	if rd.Bool() {
 		gk = rd.Blob(maxState)
@@ -130,10 +146,13 @@ func (r *Runtime) load(b []byte) error {
 			return err
 		}
 	}
-	r.state, r.admitted, r.outbox.queue, r.seat = st, admitted, queue, s
+	r.state, r.admitted, r.outbox.queue, r.seat, r.voting = st, admitted, queue, s, voting
+	for h := range voting {
+		r.codes.want(h)
+	}
 	if s != nil {
 		for i := range s.pending {
-			if e, ok := s.pending[i].Event.(proto.Instantiated); ok {
+			if e, ok := s.pending[i].Event.(proto.Instantiated); ok && !voting[e.Code] {
 				r.codes.want(e.Code)
 			}
 		}

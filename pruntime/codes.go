@@ -74,20 +74,21 @@ func (c *codes) Program(h proto.Hash) *engine.Program {
 	return c.programs[h]
 }
 
-func (c *codes) settled(h proto.Hash) bool { return c.Program(h) != nil }
-
 func (c *codes) path(h proto.Hash) string { return filepath.Join(c.dir, h.String()+".wasm") }
 
 // want starts preparing a code from disk, or files it for the relayer to bring.
 func (c *codes) want(h proto.Hash) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	first := !c.announced[h]
 	c.announced[h] = true
-	if c.programs[h] != nil {
-		go c.done(h, nil) // prepared before it was announced
+	if err := c.failed[h]; c.programs[h] != nil || err != nil {
+		if first {
+			go c.done(h, err) // prepared, or refused, before it was announced
+		}
 		return
 	}
-	if c.busy[h] || c.failed[h] != nil {
+	if c.busy[h] {
 		return
 	}
 	if b, err := os.ReadFile(c.path(h)); err == nil && sha256.Sum256(b) == h {

@@ -14,14 +14,18 @@ type SignedEntry struct {
 }
 
 // outbox numbers and signs what the enclave has to say. Numbers are given from the
-// position that the chain proves, not from memory: after a restart the entries that
-// the chain does not have are numbered again, and what it already has is refused there
-// as a repetition, which does no harm.
+// position that the chain proves, not from memory. The position says which entries the
+// chain took, by their folded hash: entries of an earlier life, still on their way when
+// the enclave restarted, may have taken the numbers that it gives now. What the chain did
+// not take keeps its place and is numbered again; what it took twice it refuses, which
+// does no harm.
 type outbox struct {
 	chain string
 	self  proto.WorkerID
 	key   *identity.KeyPair
-	base  uint64 // sequence of queue[0]; 0 until the chain's position was proven
+	base  uint64       // sequence of queue[0]; 0 until the chain's position was proven
+	at    proto.Cursor // that position: base-1 entries
+	from  int64        // height from which entries are given out
 	queue []queued
 }
 
@@ -35,20 +39,36 @@ func (o *outbox) push(e proto.Entry) {
 	o.queue = append(o.queue, queued{payload: proto.MarshalEntry(e)})
 }
 
-func (o *outbox) acknowledge(next uint64) {
-	switch {
-	case o.base == 0 || next > o.base+uint64(len(o.queue)):
-		// First proof since the start; or another instance of this identity spoke, and
-		// what we have to say comes after.
-		o.base = next
-	case next > o.base:
-		o.queue = o.queue[next-o.base:]
-		o.base = next
+// settle is how many blocks the outbox is silent after it found the chain at a position
+// that it did not expect: what an earlier life of this enclave sent lands meanwhile, and
+// does not mix with what is numbered now.
+const settle = 2
+
+// acknowledge takes the position that the header of a height proves.
+func (o *outbox) acknowledge(position proto.Cursor, height int64) {
+	next := position.Seq + 1
+	if o.base != 0 && next <= o.base {
+		return // an older proof
+	}
+	expected := o.base == 0 && position.Seq == 0 // nothing was ever said
+	if o.base != 0 && next-o.base <= uint64(len(o.queue)) {
+		c, n := o.at, next-o.base
+		for _, q := range o.queue[:n] {
+			c = c.FoldEntry(o.self, q.payload)
+		}
+		if expected = c == position; expected {
+			o.queue = o.queue[n:]
+		}
+	}
+	o.base, o.at = next, position
+	if !expected {
+		o.from = height + settle
 	}
 }
 
-func (o *outbox) entries(limit int) (uint64, []SignedEntry, error) {
-	if o.base == 0 {
+// entries returns signed entries from the first that the chain does not have.
+func (o *outbox) entries(limit int, height int64) (uint64, []SignedEntry, error) {
+	if o.base == 0 || height < o.from {
 		return 0, nil, nil
 	}
 	var out []SignedEntry

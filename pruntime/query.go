@@ -100,6 +100,8 @@ func (r *Runtime) serving() error {
 		return fmt.Errorf("%w: no seat in a cluster", ErrNotServing)
 	case r.seat.replica == nil:
 		return fmt.Errorf("%w: waiting for the cluster's keys", ErrNotServing)
+	case r.seat.blocked != nil:
+		return fmt.Errorf("%w: %d messages wait: %w", ErrNotServing, len(r.seat.pending), r.seat.blocked)
 	case !r.sessions.live():
 		return fmt.Errorf("%w: waiting for the chain to take the session key", ErrNotServing)
 	case !r.lease.valid(r.cfg.Now(), r.cfg.Lease):

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,15 +85,20 @@ type Runtime struct {
 	root        proto.Hash // trust root's hash, in the registration
 	measurement [32]byte   // a gatekeeper's own
 
+	// step is held by whoever moves the enclave on. mu guards the fields; it is let go
+	// while contracts run, so that queries and the outbox do not wait for them.
+	step     sync.Mutex
 	mu       sync.Mutex
 	state    *inbox.State // nil until the trust header came
 	outbox   outbox
 	sessions sessions
 	lease    lease
-	seat     *seat // worker's place in a cluster
+	seat     *seat               // worker's place in a cluster
+	voting   map[proto.Hash]bool // codes that were announced, until this worker says whether they run
 	gk       *gatekeeper.Gatekeeper
 	admitted bool // the chain admitted this identity, seen in the inbox
 	saved    time.Time
+	closed   bool
 	fatal    error
 	admit    chan struct{} // bounds concurrent queries
 }
@@ -109,7 +115,7 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, err
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, tee: tee, store: store, admit: make(chan struct{}, 64), saved: cfg.Now()}
+	r := &Runtime{cfg: cfg, tee: tee, store: store, admit: make(chan struct{}, 64), saved: cfg.Now(), voting: map[proto.Hash]bool{}}
 	if err := r.openIdentity(); err != nil {
 		return nil, err
 	}
@@ -129,11 +135,35 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, err
 	return r, r.restore()
 }
 
-// Close seals a checkpoint and frees everything.
-func (r *Runtime) Close(ctx context.Context) error {
+// lock is for what moves the enclave on.
+func (r *Runtime) lock() {
+	r.step.Lock()
 	r.mu.Lock()
-	err := r.checkpoint()
+}
+
+func (r *Runtime) unlock() {
 	r.mu.Unlock()
+	r.step.Unlock()
+}
+
+// Close seals a checkpoint, waits for the queries that are running and frees
+// everything. When the context ends first, they keep what they use.
+func (r *Runtime) Close(ctx context.Context) error {
+	r.lock()
+	if r.closed {
+		r.unlock()
+		return nil
+	}
+	err := r.checkpoint()
+	r.closed = true
+	r.unlock()
+	for range cap(r.admit) {
+		select {
+		case r.admit <- struct{}{}:
+		case <-ctx.Done():
+			return errors.Join(err, fmt.Errorf("pruntime: queries are still running: %w", ctx.Err()))
+		}
+	}
 	if r.codes != nil {
 		err = errors.Join(err, r.codes.close(ctx))
 	}
@@ -202,8 +232,8 @@ func (r *Runtime) follow(s *inbox.State) error {
 
 // TrustHeader gives the runtime the header that the trust root names.
 func (r *Runtime) TrustHeader(b []byte) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.lock()
+	defer r.unlock()
 	if r.state != nil {
 		return nil
 	}
@@ -227,6 +257,9 @@ func (r *Runtime) ready() error {
 	if r.fatal != nil {
 		return r.fatal
 	}
+	if r.closed {
+		return fmt.Errorf("%w: it was stopped", ErrNotReady)
+	}
 	if r.state == nil {
 		return fmt.Errorf("%w: the header of the trust root is needed", ErrNotReady)
 	}
@@ -246,26 +279,22 @@ func (r *Runtime) Advance(b []byte) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.lock()
+	defer r.unlock()
 	if err := r.ready(); err != nil {
 		return err
 	}
-	if err := r.checkCodes(a); err != nil {
-		return err
+	if s := r.seat; s != nil && s.blocked != nil && len(s.pending) > maxPending {
+		return s.blocked
 	}
 	// The worker's own topic exists from its registration on. A relayer says when; if
 	// it says so too early, there is no proof to give and nothing happens.
 	own, added := proto.TopicWorker(r.self), false
-	if _, ok := r.state.Cursor(own); !ok {
-		for _, t := range a.Topics {
-			if t.Topic == own {
-				if err := r.state.Follow(own); err != nil {
-					return err
-				}
-				added = true
-			}
+	if _, ok := r.state.Cursor(own); !ok && slices.ContainsFunc(a.Topics, func(t inbox.Proven) bool { return t.Topic == own }) {
+		if err := r.state.Follow(own); err != nil {
+			return err
 		}
+		added = true
 	}
 	batch, err := r.state.Apply(a, r.cfg.Now())
 	if err != nil {
@@ -281,6 +310,9 @@ func (r *Runtime) Advance(b []byte) error {
 		if err := r.handle(&batch.Items[i]); err != nil {
 			return r.halt(err)
 		}
+	}
+	if r.seat != nil {
+		r.seat.fresh = false
 	}
 	if r.gk != nil {
 		if err := r.gk.Flush(batch.Height); err != nil {
@@ -307,15 +339,28 @@ func (r *Runtime) handle(it *inbox.Item) error {
 		return nil
 	case proto.TopicGatekeeper:
 		r.gk.Handle(it.Event, it.Height, time.UnixMilli(int64(it.Time)))
+		if e, ok := it.Event.(proto.WorkerRegistered); ok {
+			if reg, err := proto.ParseRegistration(e.Registration); err == nil && r.gk.Refused(reg.Worker) != nil {
+				r.cfg.Log.Warn("the chain admitted a worker that gets no keys", "worker", reg.Worker, "error", r.gk.Refused(reg.Worker))
+			}
+		}
 		return nil
 	case proto.TopicWorker(r.self):
 		return r.handleOwn(it)
 	}
-	if r.seat == nil || it.Message.Topic != proto.TopicCluster(r.seat.cluster) {
-		return fmt.Errorf("message of topic %s", it.Message.Topic)
+	// Of a cluster's messages in this batch, those that follow the loss of the seat are
+	// none of ours; a new seat's topic is delivered from its beginning by the next batch.
+	if r.seat == nil || r.seat.fresh || it.Message.Topic != proto.TopicCluster(r.seat.cluster) {
+		return nil
 	}
-	if e, ok := it.Event.(proto.CodeAnnounced); ok {
+	switch e := it.Event.(type) {
+	case proto.CodeAnnounced:
+		r.voting[e.Code] = true
 		r.codes.want(e.Code)
+	case proto.Instantiated:
+		if r.codes.Program(e.Code) == nil {
+			r.codes.want(e.Code)
+		}
 	}
 	r.seat.pending = append(r.seat.pending, *it)
 	return nil
@@ -341,12 +386,13 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 	case proto.Seated:
 		if r.seat == nil {
 			r.seat = newSeat(e.Cluster)
+			r.seat.fresh = true
 			return r.state.Follow(proto.TopicCluster(e.Cluster))
 		}
 	case proto.Unseated:
 		if r.seat != nil && r.seat.cluster == e.Cluster {
 			r.state.Unfollow(proto.TopicCluster(e.Cluster))
-			r.seat = nil
+			r.seat, r.voting = nil, map[proto.Hash]bool{}
 		}
 	case proto.KeysReleased:
 		return r.keysReleased(&e)
@@ -402,7 +448,7 @@ func (r *Runtime) Outbox(limit int) (first uint64, entries []SignedEntry, err er
 	if err := r.ready(); err != nil {
 		return 0, nil, err
 	}
-	return r.outbox.entries(limit)
+	return r.outbox.entries(limit, r.state.Client().Trusted().Height)
 }
 
 // SyncHeaders verifies light blocks without delivering anything: steps on the way to a
@@ -412,8 +458,8 @@ func (r *Runtime) SyncHeaders(b []byte) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.lock()
+	defer r.unlock()
 	if err := r.ready(); err != nil {
 		return err
 	}
@@ -437,19 +483,19 @@ func (r *Runtime) Conflict() (trusted, other []byte, ok bool) {
 	return c.Trusted.Marshal(), c.Other.Marshal(), true
 }
 
-// Acknowledge tells the runtime which entry the chain expects next, with the proof
-// under the trusted header. Entries before it are dropped.
-func (r *Runtime) Acknowledge(next uint64, proof comet.StoreProof) error {
+// Acknowledge tells the runtime the position of its outbox on the chain, with the proof
+// under the trusted header. Entries that the chain took are dropped.
+func (r *Runtime) Acknowledge(position proto.Cursor, proof comet.StoreProof) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.ready(); err != nil {
 		return err
 	}
 	h := r.state.Client().Trusted()
-	if err := comet.VerifyExistence(h.AppHash, proto.StoreMQ, proto.KeyOutbox(r.self), transcript.U64(next), proof); err != nil {
-		return fmt.Errorf("%w: next %d at header %d: %w", ErrProof, next, h.Height, err)
+	if err := comet.VerifyExistence(h.AppHash, proto.StoreMQ, proto.KeyOutbox(r.self), position.Marshal(), proof); err != nil {
+		return fmt.Errorf("%w: %d entries at header %d: %w", ErrProof, position.Seq, h.Height, err)
 	}
-	r.outbox.acknowledge(next)
+	r.outbox.acknowledge(position, h.Height)
 	return nil
 }
 

@@ -22,7 +22,12 @@ type seat struct {
 	replica *cluster.Cluster // nil until the keys came
 	pending []inbox.Item     // delivered, not yet processed
 	sealed  []byte           // state from a checkpoint, until the keys came
+	blocked error            // why pending waits: a code that is not prepared here
+	fresh   bool             // given in the batch that is being handled
 }
+
+// maxPending is how many messages may wait for a code before no more are taken.
+const maxPending = 1 << 15
 
 func newSeat(c proto.ClusterID) *seat { return &seat{cluster: c} }
 
@@ -116,27 +121,8 @@ func (r *Runtime) pinMaster(master [32]byte) error {
 	return nil
 }
 
-// checkCodes refuses an advance whose constructors need codes that are not here yet,
-// before anything changes.
-func (r *Runtime) checkCodes(a *inbox.Advance) error {
-	if r.codes == nil {
-		return nil
-	}
-	for _, m := range a.Messages {
-		e, err := proto.ParseEvent(m.Payload)
-		if err != nil {
-			continue // Apply says what is wrong
-		}
-		if in, ok := e.(proto.Instantiated); ok && !r.codes.settled(in.Code) {
-			r.codes.want(in.Code)
-			return fmt.Errorf("%w: %s", cluster.ErrNeedCode, in.Code)
-		}
-	}
-	return nil
-}
-
 // runCluster processes what has been delivered, height by height, and puts receipts
-// and outputs into the outbox.
+// and outputs into the outbox. The caller holds both locks.
 func (r *Runtime) runCluster() error {
 	s := r.seat
 	if s == nil || s.replica == nil {
@@ -147,10 +133,14 @@ func (r *Runtime) runCluster() error {
 		for n < len(s.pending) && s.pending[n].Height == s.pending[0].Height {
 			n++
 		}
+		r.mu.Unlock() // commands may take long
 		res, err := s.replica.Apply(context.Background(), s.pending[:n])
+		r.mu.Lock()
 		if errors.Is(err, cluster.ErrNeedCode) {
+			s.blocked = err
 			return nil // goes on when the code is prepared
 		}
+		s.blocked = nil
 		if err != nil {
 			return r.halt(err)
 		}
@@ -183,8 +173,12 @@ func groups(outputs []proto.SealedOutput) (out [][]proto.SealedOutput) {
 
 // prepared is called when a code has been prepared or refused.
 func (r *Runtime) prepared(code proto.Hash, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.lock()
+	defer r.unlock()
+	if r.closed {
+		return // the vote is in the checkpoint as one to give
+	}
+	delete(r.voting, code)
 	if r.seat == nil {
 		return
 	}

@@ -16,6 +16,7 @@ type sessions struct {
 	onChain   [32]byte
 	announced bool // the newest key was pushed, or is part of a registration
 	pushed    time.Time
+	wait      time.Duration // after pushed, before it is announced again
 }
 
 func (s *sessions) start(now time.Time) error {
@@ -27,7 +28,7 @@ func (s *sessions) start(now time.Time) error {
 	if len(s.keys) > 2 {
 		s.keys = s.keys[1:]
 	}
-	s.made, s.announced, s.pushed = now, false, time.Time{}
+	s.made, s.announced, s.pushed, s.wait = now, false, time.Time{}, 0
 	return nil
 }
 
@@ -54,20 +55,21 @@ func (s *sessions) find(pub [32]byte) *commkey.SecretKey {
 	return nil
 }
 
-// announce returns the key to announce, again after retry when the chain did not take
-// it, and makes a new one when the interval is over.
+// announce returns the key to announce, and makes a new one when the interval is over.
+// The chain refuses a session that names an old block, and a relayer may lose it: what
+// does not arrive is announced again after retry, then after twice as long, and so on,
+// because it may also be that another instance of this identity took over, and two
+// that take turns serve nobody.
 func (s *sessions) announce(now time.Time, interval, retry time.Duration) (key [32]byte, due bool) {
 	if s.announced && now.Sub(s.made) > interval {
 		if err := s.start(now); err != nil {
 			return key, false // tried again at the next message
 		}
 	}
-	// The chain refuses a session that names an old block, and a relayer may lose it:
-	// what does not arrive is announced again.
-	if s.announced && (s.onChain == [32]byte(s.current().Public()) || s.pushed.IsZero() || now.Sub(s.pushed) < retry) {
+	if s.announced && (s.onChain == [32]byte(s.current().Public()) || s.pushed.IsZero() || now.Sub(s.pushed) < s.wait) {
 		return key, false
 	}
-	s.announced, s.pushed = true, now
+	s.announced, s.pushed, s.wait = true, now, max(retry, 2*s.wait)
 	return s.current().Public(), true
 }
 

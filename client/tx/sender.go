@@ -100,6 +100,16 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 			s.loaded = false
 			continue
 		}
+		// Until the first block after its start, a node checks signatures as if for genesis.
+		if r.Space == "sdk" && r.Code == 4 && try < 20 {
+			s.loaded = false
+			select {
+			case <-ctx.Done():
+				return "", ctx.Err()
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
+		}
 		return "", &Refused{r.Space, r.Code, firstLine(r.Log)}
 	}
 }

@@ -520,32 +520,64 @@ func (n *Net) waitServing(ctx context.Context) error {
 	return nil
 }
 
-// Restart ends a component without notice, as a crash does, and starts it again. wait is
-// how long it stays down.
+// Restart ends a component without notice, as a crash does, and starts it again after a
+// while.
 func (n *Net) Restart(name string, down time.Duration) error {
+	if err := n.Kill(name); err != nil {
+		return err
+	}
+	time.Sleep(down)
+	return n.Run(name)
+}
+
+// Kill ends a component without notice.
+func (n *Net) Kill(name string) error {
 	for i, p := range n.procs {
-		if p.Name != name {
-			continue
-		}
-		p.kill()
-		n.procs = append(n.procs[:i], n.procs[i+1:]...)
-		time.Sleep(down)
-		switch {
-		case name == "node":
-			return n.startNode()
-		case name == "pherry":
-			return n.startPherry()
-		}
-		for j, who := range n.names {
-			switch name {
-			case who:
-				return n.startRuntime(j)
-			case "tee-" + who:
-				return n.startTEE(j)
-			}
+		if p.Name == name {
+			p.kill()
+			n.procs = append(n.procs[:i], n.procs[i+1:]...)
+			return nil
 		}
 	}
 	return fmt.Errorf("devnet: no component %q", name)
+}
+
+// Run starts a component that was killed.
+func (n *Net) Run(name string) error {
+	switch name {
+	case "node":
+		return n.startNode()
+	case "pherry":
+		return n.startPherry()
+	}
+	for j, who := range n.names {
+		switch name {
+		case who:
+			return n.startRuntime(j)
+		case "tee-" + who:
+			return n.startTEE(j)
+		}
+	}
+	return fmt.Errorf("devnet: no component %q", name)
+}
+
+// Private returns the private API of a component that is a pruntime.
+func (n *Net) Private(name string) *pherry.Runtime {
+	for i, who := range n.names {
+		if who == name {
+			return pherry.NewRuntime(fmt.Sprintf("http://127.0.0.1:%d", n.state.Ports.Private[i]))
+		}
+	}
+	return nil
+}
+
+// Operator returns a sender of the operator's account, which registers the enclaves.
+func (n *Net) Operator() (*tx.Sender, error) {
+	key, err := identity.FromURI(operatorAccount)
+	if err != nil {
+		return nil, err
+	}
+	return &tx.Sender{Node: n.Client.Node(), Chain: n.state.Chain, Key: key}, nil
 }
 
 // Names returns the components' names.

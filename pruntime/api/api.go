@@ -16,7 +16,7 @@
 //	POST /v1/headers       light blocks on the way to one (binary, an advance without topics)
 //	GET  /v1/registration  what the operator submits (JSON)
 //	GET  /v1/outbox        signed entries that the chain does not have (JSON)
-//	POST /v1/acknowledge   the chain's next outbox sequence with its proof (JSON)
+//	POST /v1/acknowledge   the outbox's position on the chain with its proof (JSON)
 //	PUT  /v1/code/{hash}   a contract's module (binary)
 //	GET  /metrics          Prometheus
 //	GET  /healthz, /readyz
@@ -208,9 +208,9 @@ type OutboxEntry struct {
 
 // Acknowledge is the body of POST /v1/acknowledge.
 type Acknowledge struct {
-	Next  uint64 `json:"next"`
-	IAVL  []byte `json:"iavl"`
-	Store []byte `json:"store"`
+	Position []byte `json:"position"` // proto.Cursor
+	IAVL     []byte `json:"iavl"`
+	Store    []byte `json:"store"`
 }
 
 // Private serves the relayer and the operator.
@@ -242,7 +242,11 @@ func Private(rt *pruntime.Runtime) http.Handler {
 		if err := json.Unmarshal(b, &a); err != nil {
 			return fmt.Errorf("%w: %v", errRequest, err)
 		}
-		return rt.Acknowledge(a.Next, comet.StoreProof{IAVL: a.IAVL, Store: a.Store})
+		position, err := proto.ParseCursor(a.Position)
+		if err != nil {
+			return fmt.Errorf("%w: %v", errRequest, err)
+		}
+		return rt.Acknowledge(position, comet.StoreProof{IAVL: a.IAVL, Store: a.Store})
 	})
 	m.HandleFunc("GET /v1/registration", func(w http.ResponseWriter, r *http.Request) {
 		reg, sig, ev, err := rt.Register(r.Context())

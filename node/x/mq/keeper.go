@@ -198,17 +198,29 @@ func (k *Keeper) EndBlock(ctx sdk.Context) error {
 	})
 }
 
+// Outbox returns the position of a worker's outbox.
+func (k *Keeper) Outbox(ctx context.Context, w proto.WorkerID) (proto.Cursor, error) {
+	b, err := k.store.OpenKVStore(ctx).Get(proto.KeyOutbox(w))
+	if err != nil {
+		return proto.Cursor{}, err
+	}
+	if b == nil {
+		return proto.OutboxCursor(sdk.UnwrapSDKContext(ctx).ChainID(), w), nil
+	}
+	return proto.ParseCursor(b)
+}
+
 // NextOutbox returns the sequence that the chain expects next from a worker.
 func (k *Keeper) NextOutbox(ctx context.Context, w proto.WorkerID) (uint64, error) {
-	n, err := getU64(k.store.OpenKVStore(ctx), proto.KeyOutbox(w))
-	return max(n, 1), err
+	c, err := k.Outbox(ctx, w)
+	return c.Seq + 1, err
 }
 
 // OpenOutbox makes a worker's outbox, so that its sequence is provable from the
 // start: an enclave resumes from what the chain proves, never from what a relayer
 // says.
 func (k *Keeper) OpenOutbox(ctx context.Context, w proto.WorkerID) error {
-	return k.store.OpenKVStore(ctx).Set(proto.KeyOutbox(w), binary.BigEndian.AppendUint64(nil, 1))
+	return k.store.OpenKVStore(ctx).Set(proto.KeyOutbox(w), proto.OutboxCursor(sdk.UnwrapSDKContext(ctx).ChainID(), w).Marshal())
 }
 
 // checkRun checks a run against the chain's sequence and returns the number of
@@ -264,8 +276,13 @@ func (k *Keeper) SubmitOutbox(c context.Context, m *types.MsgSubmitOutbox) (*typ
 	if !known {
 		return nil, ErrNoWorker.Wrap(w.String())
 	}
+	position, err := k.Outbox(ctx, w)
+	if err != nil {
+		return nil, err
+	}
 	for i := old; i < len(m.Entries); i++ {
 		e, seq := &m.Entries[i], m.FirstSeq+uint64(i)
+		position = position.FoldEntry(w, e.Payload)
 		ctx.GasMeter().ConsumeGas(gasPerEntry+gasPerByte*uint64(len(e.Payload)), "outbox entry")
 		if err := verifyEntry(ctx.ChainID(), w, seq, e); err != nil {
 			return nil, err
@@ -278,8 +295,7 @@ func (k *Keeper) SubmitOutbox(c context.Context, m *types.MsgSubmitOutbox) (*typ
 		}
 		write()
 	}
-	next := m.FirstSeq + uint64(len(m.Entries))
-	return &types.MsgSubmitOutboxResponse{NextSeq: next}, k.store.OpenKVStore(ctx).Set(proto.KeyOutbox(w), binary.BigEndian.AppendUint64(nil, next))
+	return &types.MsgSubmitOutboxResponse{NextSeq: position.Seq + 1}, k.store.OpenKVStore(ctx).Set(proto.KeyOutbox(w), position.Marshal())
 }
 
 // give decodes a signed entry and hands it over. One that this chain cannot decode,

@@ -83,9 +83,10 @@ type GenesisTopic struct {
 	Head  string `json:"head"`
 }
 
-// GenesisOutbox is one worker's next sequence.
+// GenesisOutbox is one worker's position.
 type GenesisOutbox struct {
 	Worker string `json:"worker"`
+	Head   string `json:"head"`
 	Next   uint64 `json:"next,string"`
 }
 
@@ -119,7 +120,8 @@ func (g *Genesis) check() (map[string]proto.Cursor, error) {
 	workers := map[proto.WorkerID]bool{}
 	for _, o := range g.Outbox {
 		b, err := hex.DecodeString(o.Worker)
-		if err != nil || len(b) != 32 || o.Next == 0 {
+		head, herr := hex.DecodeString(o.Head)
+		if err != nil || len(b) != 32 || o.Next == 0 || herr != nil || len(head) != 32 {
 			return nil, fmt.Errorf("mq genesis: outbox of %q is malformed", o.Worker)
 		}
 		if workers[proto.WorkerID(b)] {
@@ -155,7 +157,8 @@ func (m Module) InitGenesis(ctx sdk.Context, _ codec.JSONCodec, b json.RawMessag
 	}
 	for _, o := range g.Outbox {
 		w, _ := hex.DecodeString(o.Worker)
-		if err := s.Set(proto.KeyOutbox(proto.WorkerID(w)), sdk.Uint64ToBigEndian(o.Next)); err != nil {
+		head, _ := hex.DecodeString(o.Head)
+		if err := s.Set(proto.KeyOutbox(proto.WorkerID(w)), proto.Cursor{Seq: o.Next - 1, Head: proto.Hash(head)}.Marshal()); err != nil {
 			panic(err)
 		}
 	}
@@ -181,7 +184,11 @@ func (m Module) ExportGenesis(ctx sdk.Context, _ codec.JSONCodec) json.RawMessag
 		panic(err)
 	}
 	err = kv.Each(s, []byte("o/"), func(k, v []byte) (bool, error) {
-		g.Outbox = append(g.Outbox, GenesisOutbox{hex.EncodeToString(k), sdk.BigEndianToUint64(v)})
+		c, err := proto.ParseCursor(v)
+		g.Outbox = append(g.Outbox, GenesisOutbox{hex.EncodeToString(k), c.Head.String(), c.Seq + 1})
+		if err != nil {
+			return false, err
+		}
 		return true, nil
 	})
 	if err != nil {

@@ -1,0 +1,459 @@
+package pruntime_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/crypto/commkey"
+	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/crypto/merkle"
+	"github.com/phala-go/phala/lightclient/comet/comettest"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime"
+	"github.com/phala-go/phala/pruntime/chaintest"
+	"github.com/phala-go/phala/pruntime/engine/enginetest"
+)
+
+// A tee is a simulated one, in this process.
+type tee struct {
+	store       *simulator.Store
+	machine     *simulator.Machine
+	measurement []byte
+	now         func() time.Time
+}
+
+func (e *tee) Name() string    { return "simulator" }
+func (e *tee) TEE() attest.TEE { return attest.TDX }
+func (e *tee) Simulated() bool { return true }
+
+func (e *tee) Evidence(_ context.Context, reportData [64]byte) (attest.Evidence, error) {
+	ev, err := e.machine.Evidence(attest.TDX, e.measurement, reportData)
+	if err == nil {
+		ev.Collateral, err = e.store.Collateral(attest.TDX, e.now())
+	}
+	return ev, err
+}
+
+func (e *tee) SealingKey(_ context.Context, label []byte) ([32]byte, error) {
+	return e.machine.SealingKey(attest.TDX, e.measurement, label)
+}
+
+// A world is a chain with enclaves and their honest relayers.
+type world struct {
+	t       *testing.T
+	chain   *chaintest.Chain
+	store   *simulator.Store
+	nodes   []*node
+	cluster proto.ClusterID
+	user    *identity.KeyPair
+	code    proto.Hash
+	module  []byte
+	nonce   uint64
+}
+
+// A node is an enclave with its folder and its relayer.
+type node struct {
+	w       *world
+	name    string
+	cfg     pruntime.Config
+	tee     *tee
+	rt      *pruntime.Runtime
+	off     bool          // its relayer does nothing
+	ahead   time.Duration // its clock, ahead of the chain's
+	lastErr error
+}
+
+const lease = 30 * time.Second // that many blocks
+
+func newWorld(t *testing.T) *world {
+	return newWorldOf(t, comettest.Config{})
+}
+
+func newWorldOf(t *testing.T, cfg comettest.Config) *world {
+	t.Helper()
+	w := &world{t: t, chain: chaintest.New(cfg), module: enginetest.Script("")}
+	var err error
+	if w.store, err = simulator.Open(t.TempDir(), w.chain.Time(), false); err != nil {
+		t.Fatal(err)
+	}
+	if w.user, err = identity.FromSeed(make([]byte, 32)); err != nil {
+		t.Fatal(err)
+	}
+	w.code = sha256.Sum256(w.module)
+	return w
+}
+
+// add makes an enclave, which is not running yet.
+func (w *world) add(name string, role proto.Role, edit ...func(*node)) *node {
+	w.t.Helper()
+	n := &node{w: w, name: name, cfg: pruntime.DefaultConfig()}
+	m, err := w.store.Machine(name, w.chain.Time())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n.tee = &tee{w.store, m, []byte("pruntime"), w.chain.Time}
+	n.cfg.DataDir, n.cfg.Chain, n.cfg.Root, n.cfg.Role, n.cfg.Roots = w.t.TempDir(), "comettest-1", w.chain.Root(), role, w.store.Roots
+	n.cfg.Operator = []byte("operator")
+	n.cfg.TrustingPeriod, n.cfg.Lease, n.cfg.SessionInterval, n.cfg.CheckpointInterval = 24*time.Hour, lease, time.Hour, 5*time.Second
+	n.cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	n.cfg.Now = func() time.Time { return w.chain.Time().Add(n.ahead) }
+	for _, f := range edit {
+		f(n)
+	}
+	w.nodes = append(w.nodes, n)
+	return n
+}
+
+// start opens the runtime.
+func (n *node) start() *node {
+	n.w.t.Helper()
+	rt, err := pruntime.Open(context.Background(), n.cfg, n.tee)
+	if err != nil {
+		n.w.t.Fatalf("%s: %v", n.name, err)
+	}
+	n.rt = rt
+	n.w.t.Cleanup(func() { n.stop() })
+	return n
+}
+
+// stop is a clean stop; kill leaves everything as it is on disk.
+func (n *node) stop() {
+	n.w.t.Helper()
+	if n.rt != nil {
+		rt := n.rt
+		n.rt = nil
+		if err := rt.Close(context.Background()); err != nil {
+			n.w.t.Errorf("%s: close: %v", n.name, err)
+		}
+	}
+}
+
+func (n *node) kill() {
+	n.w.t.Helper()
+	saved := snapshot(n.w.t, n.cfg.DataDir)
+	n.stop()
+	saved.restore(n.w.t)
+}
+
+// A folder's contents.
+type folder struct {
+	dir   string
+	files map[string][]byte
+}
+
+func snapshot(t *testing.T, dir string) *folder {
+	t.Helper()
+	f := &folder{dir, map[string][]byte{}}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			if f.files[e.Name()], err = os.ReadFile(dir + "/" + e.Name()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return f
+}
+
+func (f *folder) restore(t *testing.T) { f.into(t, f.dir) }
+
+// into makes the files of dir those of the snapshot.
+func (f *folder) into(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			if err := os.Remove(dir + "/" + e.Name()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, b := range f.files {
+		if err := os.WriteFile(dir+"/"+name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// relay does what an honest relayer does in one round.
+func (n *node) relay() error {
+	st := n.rt.Status()
+	if st.Fatal != "" {
+		return fmt.Errorf("stopped: %s", st.Fatal)
+	}
+	if st.TrustedHeight == 0 {
+		h := n.w.chain.C.Header(1)
+		if err := n.rt.TrustHeader(h.Marshal()); err != nil {
+			return err
+		}
+		st = n.rt.Status()
+	}
+	if err := n.rt.Advance(n.w.chain.Advance(st).Marshal()); err != nil && st.TrustedHeight < n.w.chain.Height() {
+		if len(n.rt.Status().WantCodes) == 0 {
+			return err
+		}
+	}
+	for _, h := range n.rt.Status().WantCodes {
+		if h == n.w.code {
+			if err := n.rt.PutCode(h, n.w.module); err != nil {
+				return err
+			}
+		}
+	}
+	if _, ok := n.w.chain.Worker(st.Worker); !ok {
+		reg, sig, ev, err := n.rt.Register(context.Background())
+		if err != nil {
+			return err
+		}
+		return n.w.chain.Register(reg, sig, ev)
+	}
+	return n.carry()
+}
+
+// carry brings the outbox to the chain.
+func (n *node) carry() error {
+	if err := n.acknowledge(); err != nil {
+		return err
+	}
+	first, entries, err := n.rt.Outbox(32)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	return n.w.chain.Submit(n.rt.Self(), first, plain(entries))
+}
+
+func plain(entries []pruntime.SignedEntry) (out []chaintest.Entry) {
+	for _, e := range entries {
+		out = append(out, chaintest.Entry{Payload: e.Payload, Signature: e.Signature[:]})
+	}
+	return out
+}
+
+// acknowledge brings the chain's position under the trusted header.
+func (n *node) acknowledge() error {
+	st := n.rt.Status()
+	value, ok := n.w.chain.C.Get(st.TrustedHeight-1, proto.StoreMQ, proto.KeyOutbox(st.Worker))
+	if !ok {
+		return nil
+	}
+	_, p := n.w.chain.C.Prove(st.TrustedHeight-1, proto.StoreMQ, proto.KeyOutbox(st.Worker))
+	position, err := proto.ParseCursor(value)
+	if err != nil {
+		return err
+	}
+	return n.rt.Acknowledge(position, p.Marshal())
+}
+
+// step is one block and one round of every relayer.
+func (w *world) step() {
+	w.t.Helper()
+	w.chain.Next(1)
+	for _, n := range w.nodes {
+		if n.rt != nil && !n.off {
+			n.lastErr = n.relay()
+		}
+	}
+}
+
+// until steps until the condition holds.
+func (w *world) until(what string, holds func() bool) {
+	w.t.Helper()
+	for range 150 {
+		if holds() {
+			return
+		}
+		w.step()
+		// Codes are prepared in the background.
+		time.Sleep(time.Millisecond)
+	}
+	for _, n := range w.nodes {
+		if n.rt != nil {
+			st := n.rt.Status()
+			w.t.Logf("%s: height %d of %d, why %q, fatal %q, waiting %d, outbox %+v, relayer: %v", n.name, st.Height, w.chain.Height(), st.Why, st.Fatal, st.Waiting, st.Outbox, n.lastErr)
+		}
+	}
+	w.t.Fatalf("it does not come to this: %s", what)
+}
+
+func (n *node) serving() bool { return n.rt.Status().Serving }
+
+// network is a gatekeeper and workers with seats in one cluster, serving.
+func network(t *testing.T, workers int, edit ...func(*node)) (*world, *node, []*node) {
+	t.Helper()
+	w := newWorld(t)
+	g := w.add("gatekeeper", proto.RoleGatekeeper).start()
+	var ws []*node
+	for i := range workers {
+		ws = append(ws, w.add(fmt.Sprint("worker-", i), proto.RoleWorker, edit...).start())
+	}
+	w.until("the gatekeeper is active", g.serving)
+	w.cluster = w.chain.CreateCluster([]byte("owner"), uint32(workers))
+	w.until("every worker serves", func() bool { return !slices.ContainsFunc(ws, func(n *node) bool { return !n.serving() }) })
+	w.until("the cluster has a key", func() bool { return w.chain.Cluster(w.cluster).EpochKey != [32]byte{} })
+	return w, g, ws
+}
+
+// A sent command.
+type sent struct {
+	seq   uint64
+	fresh *commkey.SecretKey
+	ctx   envelope.Context
+	key   [32]byte
+	nonce [16]byte
+}
+
+const tier = 5
+
+// seal makes a command of the user.
+func (w *world) seal(ctx envelope.Context, to proto.ContractID, input string) (*sent, []byte) {
+	w.t.Helper()
+	w.nonce++
+	cl, pub := w.chain.Cluster(w.cluster), w.user.Public()
+	inv := &proto.Invocation{From: pub[:], To: to, Input: []byte(input), GasLimit: proto.TierGas(tier), Expiry: uint64(w.chain.Height()) + 1000,
+		Scheme: uint8(identity.SchemeSr25519), PublicKey: pub[:]}
+	binary.BigEndian.PutUint64(inv.Nonce[:], w.nonce)
+	sig, err := w.user.Sign(rand.Reader, inv.SignedBytes("comettest-1", w.cluster))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	inv.Signature = sig[:]
+	s := &sent{ctx: ctx, key: cl.EpochKey, nonce: inv.Nonce}
+	if s.fresh, err = commkey.Generate(rand.Reader); err != nil {
+		w.t.Fatal(err)
+	}
+	env, err := envelope.Seal(rand.Reader, ctx, s.fresh, cl.EpochKey, inv.Marshal())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s, env
+}
+
+// push pushes a command.
+func (w *world) push(to proto.ContractID, input string) *sent {
+	w.t.Helper()
+	s, env := w.seal(proto.CommandContext("comettest-1", w.cluster, 1, tier, 0), to, input)
+	pub := w.user.Public()
+	var err error
+	if s.seq, err = w.chain.Push(w.cluster, proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier, Envelope: env}); err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// announce uploads a module and deploys it; the constructor runs when it is prepared.
+func (w *world) announce(module []byte) proto.ContractID {
+	w.t.Helper()
+	m, packed := chaintest.Pack(module)
+	w.chain.Upload(m, packed)
+	pub := w.user.Public()
+	salt := fmt.Append(nil, w.nonce)
+	id := proto.NewContractID("comettest-1", w.cluster, pub[:], m.Code, salt)
+	_, env := w.seal(proto.InstantiateContext("comettest-1", w.cluster, 1, tier, 0, id, pub[:], m.Code), id, "pi1")
+	if _, err := w.chain.Deploy(w.cluster, m.Code, salt, proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier, Envelope: env}); err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+// deploy makes a contract that is ready for commands.
+func (w *world) deploy() proto.ContractID {
+	w.t.Helper()
+	id := w.announce(w.module)
+	w.until("the contract answers", func() bool {
+		for _, n := range w.nodes {
+			if n.cfg.Role == proto.RoleWorker && n.rt != nil && !n.off {
+				if a, err := n.query(id, "gi"); err != nil || string(a.Return) != "1" {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	return id
+}
+
+// answer waits for the final receipt of a command and opens its answer.
+func (w *world) answer(s *sent) *proto.Output {
+	w.t.Helper()
+	w.until(fmt.Sprint("message ", s.seq, " is final"), func() bool {
+		return w.chain.Cluster(w.cluster).FinalSeq >= s.seq && len(w.chain.Outputs(w.cluster, s.seq)) > 0
+	})
+	o, err := proto.ParseSealedOutput(w.chain.Outputs(w.cluster, s.seq)[0])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx := s.ctx
+	ctx.Purpose += "-output"
+	b, err := envelope.OpenReply(ctx, s.fresh, s.key, o.Sealed)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := proto.ParseOutput(b)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	rec, ok := w.chain.Receipt(w.cluster, s.seq-uint64(o.Index))
+	if !ok || !rec.Final {
+		w.t.Fatalf("no final receipt from %d", s.seq-uint64(o.Index))
+	}
+	leaf := out.Commitment()
+	var siblings [][32]byte
+	for _, h := range o.Proof {
+		siblings = append(siblings, h)
+	}
+	if !merkle.Verify(rec.Receipts[rec.Agreed].Outputs, leaf[:], int(o.Index), int(o.Count), siblings) {
+		w.t.Fatal("the answer is not in the receipt")
+	}
+	return out
+}
+
+// call pushes a command and returns its answer.
+func (w *world) call(to proto.ContractID, input string) *proto.Output {
+	w.t.Helper()
+	return w.answer(w.push(to, input))
+}
+
+// query asks a worker anonymously.
+func (n *node) query(to proto.ContractID, input string) (*proto.Answer, error) {
+	return n.ask(&proto.Query{To: to, Input: []byte(input)}, [32]byte(n.rt.Status().Session))
+}
+
+// ask asks a worker, sealed to a session.
+func (n *node) ask(q *proto.Query, session [32]byte) (*proto.Answer, error) {
+	fresh, err := commkey.Generate(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	ctx := proto.QueryContext("comettest-1")
+	env, err := envelope.Seal(rand.Reader, ctx, fresh, session, q.Marshal())
+	if err != nil {
+		return nil, err
+	}
+	b, err := n.rt.Query(context.Background(), env)
+	if err != nil {
+		return nil, err
+	}
+	p, err := envelope.OpenReply(ctx, fresh, session, b)
+	if err != nil {
+		return nil, err
+	}
+	return proto.ParseAnswer(p)
+}
