@@ -32,7 +32,7 @@ check:
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test: check tcb test-node test-oracles test-cgo build test-e2e smoke
+test: check tcb fuzz test-node test-oracles test-cgo build test-e2e smoke
 	@echo "all tests passed"
 
 test-node:
@@ -53,7 +53,7 @@ test-e2e: build
 	PHALA_BIN=$(CURDIR)/bin $(GO) test -count=1 ./test/e2e
 
 # Every fuzz target for a short, fixed time. The seeds run with the ordinary tests.
-FUZZTIME ?= 5s
+FUZZTIME ?= 1s
 fuzz:
 	@for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
