@@ -58,7 +58,7 @@ func (r *Runtime) checkpoint() error {
 	if err != nil {
 		return err
 	}
-	r.saved = r.cfg.Now()
+	r.saved = r.now()
 	names, err := r.store.List(checkpointPrefix)
 	if err != nil {
 		return err
@@ -104,7 +104,9 @@ func (r *Runtime) load(b []byte) error {
 	state, admitted := rd.Blob(1<<20), rd.Bool()
 	var queue []queued
 	for range rd.Count(1<<20, 4) {
-		queue = append(queue, queued{payload: rd.Blob(proto.MaxEntry)})
+		if payload := rd.Blob(proto.MaxEntry); !passing(payload) {
+			queue = append(queue, queued{payload: payload})
+		}
 	}
 	var s *seat
 	if rd.Bool() {

@@ -35,12 +35,11 @@ type codes struct {
 	wg     sync.WaitGroup
 	turn   chan struct{} // one compilation at a time
 
-	mu        sync.RWMutex
-	wanted    map[proto.Hash]bool
-	programs  map[proto.Hash]*engine.Program
-	busy      map[proto.Hash]bool
-	announced map[proto.Hash]bool // the cluster asked for them
-	failed    map[proto.Hash]error
+	mu       sync.RWMutex
+	wanted   map[proto.Hash]bool
+	programs map[proto.Hash]*engine.Program
+	busy     map[proto.Hash]bool
+	failed   map[proto.Hash]error
 }
 
 func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
@@ -49,7 +48,7 @@ func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
 		return nil, fmt.Errorf("pruntime: %w", err)
 	}
 	c := &codes{dir: dir, native: nativeCache{store: r.store}, done: r.prepared, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
-		wanted: map[proto.Hash]bool{}, programs: map[proto.Hash]*engine.Program{}, busy: map[proto.Hash]bool{}, announced: map[proto.Hash]bool{}, failed: map[proto.Hash]error{}}
+		wanted: map[proto.Hash]bool{}, programs: map[proto.Hash]*engine.Program{}, busy: map[proto.Hash]bool{}, failed: map[proto.Hash]error{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	cache, err := c.native.open()
 	if err != nil {
@@ -80,12 +79,12 @@ func (c *codes) path(h proto.Hash) string { return filepath.Join(c.dir, h.String
 func (c *codes) want(h proto.Hash) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	first := !c.announced[h]
-	c.announced[h] = true
 	if err := c.failed[h]; c.programs[h] != nil || err != nil {
-		if first {
-			go c.done(h, err) // prepared, or refused, before it was announced
-		}
+		c.wg.Add(1)
+		go func() { // decided before; the caller holds locks
+			defer c.wg.Done()
+			c.done(h, err)
+		}()
 		return
 	}
 	if c.busy[h] {
@@ -152,7 +151,6 @@ func (c *codes) prepare(h proto.Hash, module []byte) {
 		}
 		debug.FreeOSMemory() // compiling leaves a hundred megabytes of garbage
 		c.mu.Lock()
-		announced := c.announced[h]
 		delete(c.busy, h)
 		if err != nil {
 			c.failed[h] = err
@@ -168,9 +166,7 @@ func (c *codes) prepare(h proto.Hash, module []byte) {
 		} else {
 			c.log("code refused", "code", h, "error", err)
 		}
-		if announced {
-			c.done(h, err)
-		}
+		c.done(h, err)
 	}()
 }
 

@@ -2,6 +2,7 @@ package pruntime
 
 import (
 	"crypto/rand"
+	"slices"
 
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
@@ -63,7 +64,20 @@ func (o *outbox) acknowledge(position proto.Cursor, height int64) {
 	o.base, o.at = next, position
 	if !expected {
 		o.from = height + settle
+		// What was given out may be among what the chain took. Most of it does no harm twice.
+		o.queue = slices.DeleteFunc(o.queue, func(q queued) bool { return q.seq != 0 && passing(q.payload) })
 	}
+}
+
+// passing reports whether an entry is of its moment: a session or a challenge, which the
+// enclave makes anew when it does not arrive. Twice, or after a restart, a session would
+// take the place of the present one.
+func passing(payload []byte) bool {
+	switch e, _ := proto.ParseEntry(payload); e.(type) {
+	case proto.StartSession, proto.Challenge:
+		return true
+	}
+	return false
 }
 
 // entries returns signed entries from the first that the chain does not have.

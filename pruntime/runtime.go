@@ -98,6 +98,7 @@ type Runtime struct {
 	gk       *gatekeeper.Gatekeeper
 	admitted bool // the chain admitted this identity, seen in the inbox
 	saved    time.Time
+	clock    time.Time // the latest that the host's clock has shown
 	closed   bool
 	fatal    error
 	admit    chan struct{} // bounds concurrent queries
@@ -133,6 +134,15 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, err
 		}
 	}
 	return r, r.restore()
+}
+
+// now is the host's clock, which may only go forward: set back, it stands still. The
+// caller holds mu.
+func (r *Runtime) now() time.Time {
+	if t := r.cfg.Now(); t.After(r.clock) {
+		r.clock = t
+	}
+	return r.clock
 }
 
 // lock is for what moves the enclave on.
@@ -296,7 +306,7 @@ func (r *Runtime) Advance(b []byte) error {
 		}
 		added = true
 	}
-	batch, err := r.state.Apply(a, r.cfg.Now())
+	batch, err := r.state.Apply(a, r.now())
 	if err != nil {
 		if added {
 			r.state.Unfollow(own)
@@ -323,7 +333,7 @@ func (r *Runtime) Advance(b []byte) error {
 		return err
 	}
 	r.tick()
-	if r.cfg.Now().Sub(r.saved) > r.cfg.CheckpointInterval {
+	if r.now().Sub(r.saved) > r.cfg.CheckpointInterval {
 		return r.checkpoint()
 	}
 	return nil
@@ -403,7 +413,7 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 // tick starts what is due: sessions and challenges. Before the chain admitted this
 // enclave, its session is part of its registration.
 func (r *Runtime) tick() {
-	now := r.cfg.Now()
+	now := r.now()
 	h := r.state.Client().Trusted()
 	if !r.admitted {
 		return
@@ -463,7 +473,7 @@ func (r *Runtime) SyncHeaders(b []byte) error {
 	if err := r.ready(); err != nil {
 		return err
 	}
-	err = r.state.SyncHeaders(a.Blocks, r.cfg.Now())
+	err = r.state.SyncHeaders(a.Blocks, r.now())
 	if errors.Is(err, comet.ErrConflict) {
 		return r.halt(err)
 	}

@@ -171,23 +171,26 @@ func groups(outputs []proto.SealedOutput) (out [][]proto.SealedOutput) {
 	return out
 }
 
-// prepared is called when a code has been prepared or refused.
+// prepared is called when a code has been prepared or refused. Where the cluster
+// asked, this is the worker's vote.
 func (r *Runtime) prepared(code proto.Hash, err error) {
 	r.lock()
 	defer r.unlock()
 	if r.closed {
 		return // the vote is in the checkpoint as one to give
 	}
-	delete(r.voting, code)
 	if r.seat == nil {
 		return
 	}
-	if err != nil {
+	switch {
+	case !r.voting[code]:
+	case err != nil:
 		reason := err.Error()
 		r.outbox.push(proto.CodeRefused{Cluster: r.seat.cluster, Code: code, Reason: reason[:min(len(reason), 512)]})
-	} else {
+	default:
 		r.outbox.push(proto.CodePrepared{Cluster: r.seat.cluster, Code: code})
 	}
+	delete(r.voting, code)
 	if err := r.runCluster(); err != nil {
 		r.cfg.Log.Error("cluster", "error", err)
 	}

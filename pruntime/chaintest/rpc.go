@@ -182,6 +182,8 @@ type Server struct {
 	// Intercept, when not nil, sees every request first; a result that is not nil is the
 	// answer, and an error is a node's error.
 	Intercept func(method string, params map[string]any) (result any, err error)
+	// Eager makes a block whenever somebody asks for a transaction that waits for one.
+	Eager bool
 }
 
 // Server returns an RPC for httptest.
@@ -208,6 +210,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if result == nil && err == nil {
 		s.mu.Lock()
 		result, err = s.answer(req.Method, req.Params)
+		if s.Eager && req.Method == "tx" && err != nil {
+			s.endBlock()
+			s.C.Next()
+		}
 		s.mu.Unlock()
 	}
 	out := map[string]any{"jsonrpc": "2.0", "id": 1, "result": result}
@@ -294,10 +300,11 @@ func (c *Chain) query(path string, data []byte, height int64, prove bool) object
 	}
 	m := message(fields(data))
 	var values [][]byte
+	size := 0
 	switch path {
 	case "/phala.mq.v1.Query/Messages":
 		for _, msg := range c.C.Messages(string(m.bytes(1)), m.uint(2)-1, c.C.Height()) {
-			if msg.Seq <= m.uint(4) && len(values) < int(m.uint(3)) {
+			if size += len(msg.Payload); msg.Seq <= m.uint(4) && len(values) < int(m.uint(3)) && (size < 8<<20 || len(values) == 0) {
 				values = append(values, msg.Marshal())
 			}
 		}
