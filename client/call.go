@@ -166,13 +166,12 @@ func (c *Client) PushMany(ctx context.Context, to proto.ContractID, n int, input
 // ordered reads from the transaction where the chain put the command.
 func (p *Pending) ordered(res *rpc.TxResult) error {
 	p.Tx = res.Hash
-	if s, ok := res.Find("command", "seq"); ok {
-		seq, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			return fmt.Errorf("client: the chain numbered the command %q", s)
-		}
-		p.Seq, p.Receipt.Height = seq, uint64(res.Height)
+	s, ok := res.Find("command", "seq")
+	seq, err := strconv.ParseUint(s, 10, 64)
+	if !ok || err != nil || seq == 0 {
+		return fmt.Errorf("client: the node does not say where the command of transaction %s is in the cluster's order, but %q: ask another node", res.Hash, s)
 	}
+	p.Seq, p.Receipt.Height = seq, uint64(res.Height)
 	return nil
 }
 

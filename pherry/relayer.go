@@ -19,6 +19,7 @@ package pherry
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -26,6 +27,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +50,7 @@ type Relayer struct {
 	submitted uint64 // outbox entries up to here have been handed to the node
 	at        int64  // height at which they were
 	said      string // last error logged
+	failures  map[proto.Hash]failure
 
 	mu    sync.Mutex
 	state State
@@ -146,24 +149,21 @@ func (r *Relayer) Round(ctx context.Context) error {
 		}
 	}
 	// The node proves states from height 2 on, so headers from 3.
-	if node.Height > st.TrustedHeight && node.Height >= 3 {
-		if st, err = r.advance(ctx, st, node.Height); err != nil {
-			var ae *apiError
-			if !errors.As(err, &ae) || ae.Code != "need_code" {
+	for node.Height > st.TrustedHeight && node.Height >= 3 {
+		st, err = r.advance(ctx, st, node.Height)
+		if Code(err) == "need_code" {
+			st, err = r.Runtime.Status(ctx)
+			if err != nil {
 				return err
 			}
-			if st, err = r.Runtime.Status(ctx); err != nil {
-				return err
-			}
+			break
+		}
+		if err != nil {
+			return err
 		}
 	}
-	if err := r.codes(ctx, st); err != nil {
-		return err
-	}
-	if err := r.register(ctx, st); err != nil {
-		return err
-	}
-	return r.outbox(ctx, st)
+	// One of them that fails does not keep the others from being done.
+	return errors.Join(r.codes(ctx, st), r.register(ctx, st), r.outbox(ctx, st))
 }
 
 // Build collects what an enclave that stands at st needs to get to the state that the
@@ -182,6 +182,7 @@ func Build(ctx context.Context, node *rpc.Client, st *pruntime.Status, height in
 		topics = append(topics, own)
 	}
 	a := &inbox.Advance{Blocks: []*comet.LightBlock{b}}
+	cut := uint64(height - 1)
 	for _, t := range topics {
 		value, proof, err := node.Prove(ctx, proto.StoreMQ, proto.KeyTopic(t), height-1)
 		if t == own && errors.Is(err, rpc.ErrNotFound) {
@@ -195,25 +196,72 @@ func Build(ctx context.Context, node *rpc.Client, st *pruntime.Status, height in
 			return nil, err
 		}
 		a.Topics = append(a.Topics, inbox.Proven{Topic: t, Cursor: c, Proof: proof})
-		for from := st.Topics[t] + 1; from <= c.Seq; {
-			bodies, err := node.Messages(ctx, t, from, c.Seq)
+		messages, err := bodies(ctx, node, t, st.Topics[t]+1, c.Seq)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(messages); n > 0 && messages[n-1].Seq < c.Seq {
+			cut = min(cut, messages[n-1].Height-1) // of its height there may be more
+		}
+		a.Messages = append(a.Messages, messages...)
+	}
+	if cut = fitting(a.Messages, cut); cut == uint64(height-1) {
+		return a, nil
+	}
+	// More than one advance takes: a part of the way first.
+	if int64(cut) < st.TrustedHeight {
+		return nil, fmt.Errorf("pherry: up to height %d there are more messages than one advance takes", st.TrustedHeight)
+	}
+	return Build(ctx, node, st, int64(cut)+1)
+}
+
+// How much one advance brings: less than the enclave takes, which is in bytes of the
+// whole.
+const (
+	maxMessages = inbox.MaxMessages
+	maxBytes    = inbox.MaxAdvance / 4
+)
+
+// bodies fetches messages of a topic, from one sequence to another or as many as an
+// advance may have.
+func bodies(ctx context.Context, node *rpc.Client, topic string, from, to uint64) (out []*proto.Message, err error) {
+	for size := 0; from <= to && len(out) <= maxMessages && size <= maxBytes; {
+		list, err := node.Messages(ctx, topic, from, to)
+		if err != nil {
+			return nil, err
+		}
+		if len(list) == 0 {
+			return nil, fmt.Errorf("pherry: the node has no bodies of %s from %d: use one that kept them", topic, from)
+		}
+		for _, b := range list {
+			m, err := proto.ParseMessage(b)
 			if err != nil {
 				return nil, err
 			}
-			if len(bodies) == 0 {
-				return nil, fmt.Errorf("pherry: the node has no bodies of %s from %d: use one that kept them", t, from)
+			if m.Seq != from {
+				return nil, fmt.Errorf("pherry: the node answered message %d of %s for %d", m.Seq, topic, from)
 			}
-			for _, b := range bodies {
-				m, err := proto.ParseMessage(b)
-				if err != nil {
-					return nil, err
-				}
-				a.Messages = append(a.Messages, m)
-			}
-			from += uint64(len(bodies))
+			out, size, from = append(out, m), size+len(b), from+1
 		}
 	}
-	return a, nil
+	return out, nil
+}
+
+// fitting returns the largest height, up to the given one, whose messages fit into one
+// advance.
+func fitting(messages []*proto.Message, height uint64) uint64 {
+	byHeight := slices.Clone(messages)
+	slices.SortStableFunc(byHeight, func(x, y *proto.Message) int { return cmp.Compare(x.Height, y.Height) })
+	size := 0
+	for i, m := range byHeight {
+		if m.Height > height {
+			break
+		}
+		if size += len(m.Payload) + 256; i >= maxMessages || size > maxBytes {
+			return m.Height - 1
+		}
+	}
+	return height
 }
 
 // advance brings the enclave to the state that the header of the given height proves.
@@ -301,7 +349,9 @@ func (r *Relayer) register(ctx context.Context, st *pruntime.Status) error {
 
 // outbox acknowledges and submits.
 func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
-	if st.Outbox.Base != 0 && st.Outbox.Count == 0 {
+	if st.Outbox.Base == 0 {
+		r.submitted = 0 // it started anew: what was submitted is another life's
+	} else if st.Outbox.Count == 0 {
 		return nil
 	}
 	value, proof, err := r.Node.Prove(ctx, proto.StoreMQ, proto.KeyOutbox(st.Worker), st.TrustedHeight-1)
@@ -362,17 +412,38 @@ func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
 }
 
 // codes fetches what the enclave asks for.
-func (r *Relayer) codes(ctx context.Context, st *pruntime.Status) error {
+func (r *Relayer) codes(ctx context.Context, st *pruntime.Status) (errs error) {
 	for _, h := range st.WantCodes {
-		module, err := FetchCode(ctx, r.Node, h)
-		if err != nil {
-			return err
-		}
-		if _, err := r.Runtime.PutCode(ctx, h, module); err != nil {
-			return err
-		}
-		r.Log.Info("code delivered", "code", h, "bytes", len(module))
+		err := r.code(ctx, st, h)
+		errs = errors.Join(errs, err)
 	}
+	return errs
+}
+
+// A failure is a code that could not be fetched, and from which height on it is tried
+// again.
+type failure struct {
+	err   error
+	until int64
+}
+
+func (r *Relayer) code(ctx context.Context, st *pruntime.Status, h proto.Hash) error {
+	if f, ok := r.failures[h]; ok && st.TrustedHeight < f.until {
+		return f.err
+	}
+	delete(r.failures, h)
+	module, err := FetchCode(ctx, r.Node, h)
+	if err != nil {
+		if r.failures == nil {
+			r.failures = map[proto.Hash]failure{}
+		}
+		r.failures[h] = failure{err, st.TrustedHeight + resubmit}
+		return err
+	}
+	if _, err := r.Runtime.PutCode(ctx, h, module); err != nil {
+		return err
+	}
+	r.Log.Info("code delivered", "code", h, "bytes", len(module))
 	return nil
 }
 

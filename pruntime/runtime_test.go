@@ -11,6 +11,7 @@ import (
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
+	"github.com/phala-go/phala/pruntime/cluster"
 )
 
 // TestWholeWay goes from nothing to a decrypted answer: registration, admission, seat,
@@ -93,6 +94,48 @@ func TestReplicas(t *testing.T) {
 		if *n.rt.Status().StateRoot != *ws[0].rt.Status().StateRoot {
 			t.Error("the roots differ")
 		}
+	}
+}
+
+// TestCodeComesLate: a worker that has no code for a contract of its cluster follows the
+// chain, answers nothing, and catches up when the code comes; the others go on.
+func TestCodeComesLate(t *testing.T) {
+	w, _, ws := network(t, 3)
+	late := ws[2]
+	late.noCodes = true
+	id := w.announce(w.module)
+	w.until("the others answer", func() bool {
+		a, err := ws[0].query(id, "gi")
+		return err == nil && string(a.Return) == "1"
+	})
+	for i := range 3 {
+		if out := w.call(id, "n"); out.Return[0] != byte(i+1) {
+			t.Errorf("%s %x", out.Status, out.Return)
+		}
+	}
+	st := late.rt.Status()
+	if st.Waiting == 0 || st.Serving || st.Height+3 < uint64(w.chain.Height()) {
+		t.Errorf("without the code: height %d of %d, waiting %d, serving %v", st.Height, w.chain.Height(), st.Waiting, st.Serving)
+	}
+	if _, err := late.query(id, "gn"); !errors.Is(err, pruntime.ErrNotServing) || !errors.Is(err, cluster.ErrNeedCode) {
+		t.Errorf("it answers: %v", err)
+	}
+	// Also after a restart.
+	late.kill()
+	late.start()
+	w.until("it has its keys again", func() bool { return late.rt.Status().StateRoot != nil })
+	if late.serving() {
+		t.Error("it serves after a restart")
+	}
+	late.noCodes = false
+	w.until("it caught up", func() bool {
+		a, err := late.query(id, "gn")
+		return err == nil && len(a.Return) == 1 && a.Return[0] == 3
+	})
+	seq := w.chain.Cluster(w.cluster).FinalSeq
+	w.until("its word is on the chain", func() bool { rec, _ := w.chain.Receipt(w.cluster, seq); return len(rec.Votes) == 3 })
+	if rec, _ := w.chain.Receipt(w.cluster, seq); len(rec.Receipts) != 1 {
+		t.Error("it says something else")
 	}
 }
 

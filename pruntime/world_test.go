@@ -72,6 +72,9 @@ type node struct {
 	tee     *tee
 	rt      *pruntime.Runtime
 	off     bool          // its relayer does nothing
+	noCodes bool          // its relayer brings no codes
+	lag     int           // rounds that a run of its outbox is on its way to the chain
+	flight  []run         // those that are
 	ahead   time.Duration // its clock, ahead of the chain's
 	lastErr error
 }
@@ -213,7 +216,7 @@ func (n *node) relay() error {
 		}
 	}
 	for _, h := range n.rt.Status().WantCodes {
-		if h == n.w.code {
+		if h == n.w.code && !n.noCodes {
 			if err := n.rt.PutCode(h, n.w.module); err != nil {
 				return err
 			}
@@ -235,10 +238,32 @@ func (n *node) carry() error {
 		return err
 	}
 	first, entries, err := n.rt.Outbox(32)
-	if err != nil || len(entries) == 0 {
+	if err != nil {
 		return err
 	}
-	err = n.w.chain.Submit(n.rt.Self(), first, plain(entries))
+	n.flight = append(n.flight, run{first, plain(entries)})
+	for len(n.flight) > n.lag {
+		if err := n.land(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A run is a part of an outbox, from first on.
+type run struct {
+	first   uint64
+	entries []chaintest.Entry
+}
+
+// land brings the oldest run that is on its way to the chain.
+func (n *node) land() error {
+	x := n.flight[0]
+	n.flight = n.flight[1:]
+	if len(x.entries) == 0 {
+		return nil
+	}
+	err := n.w.chain.Submit(n.rt.Self(), x.first, x.entries)
 	var r *chaintest.Refusal
 	if errors.As(err, &r) && r.Space == "mq" {
 		return nil // the chain is ahead of what was proven; the next round sees where it is

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	mrand "math/rand/v2"
 	"testing"
 
 	"github.com/phala-go/phala/proto"
@@ -201,5 +202,29 @@ func BenchmarkCommand(b *testing.B) {
 		b.StartTimer()
 		w.block()
 		w.history = nil
+	}
+}
+
+// TestGolden freezes the state: two enclaves of one rules version must have these roots.
+func TestGolden(t *testing.T) {
+	w := newWorld(t, home)
+	w.rng = mrand.NewChaCha8([32]byte{})
+	w.code = proto.Hash{0xc0, 0xde} // whatever the module's bytes are
+	w.c.programs = programs{w.code: script(t)}
+	w.instantiate(nil)
+	w.push(w.command("pkvalue"))
+	w.push(w.command("t"))
+	w.push(w.command("n", func(c *command) { c.inv.Expiry = w.height }))
+	w.run()
+	w.message(proto.CodeAnnounced{Code: proto.Hash{1}})
+	w.block()
+	keys, _ := testKeys(t)
+	for name, c := range map[string]struct{ got, want string }{
+		"empty": {New(chain, home, keys, nil, rand.Reader).Snapshot().Root().String(), "e4e42f8d095df50adbadfdd4632338f671f3097f5c18add748727c127fea8800"},
+		"used":  {w.c.Snapshot().Root().String(), "ee885b50958a0822dcfec73b6fa469883a6457a3385297856fce7c67765d4d3e"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: the root is %s, the rules say %s", name, c.got, c.want)
+		}
 	}
 }

@@ -88,6 +88,7 @@ type world struct {
 	nonce   uint64
 	pending []*command
 	history [][]inbox.Item
+	rng     io.Reader // of the callers
 }
 
 func testKeys(t testing.TB) (Keys, *commkey.SecretKey) {
@@ -102,7 +103,7 @@ func testKeys(t testing.TB) (Keys, *commkey.SecretKey) {
 // newWorld is a cluster without contracts at height 100.
 func newWorld(t testing.TB, id proto.ClusterID) *world {
 	keys, key := testKeys(t)
-	w := &world{t: t, id: id, epoch: key, height: 100, cursor: proto.CreatedCursor(chain, proto.TopicCluster(id)),
+	w := &world{t: t, id: id, rng: rand.Reader, epoch: key, height: 100, cursor: proto.CreatedCursor(chain, proto.TopicCluster(id)),
 		alice: newAccount("alice"), bob: newAccount("bob"), code: script(t).Hash()}
 	w.c = New(chain, id, keys, programs{w.code: script(t)}, rand.Reader)
 	return w
@@ -138,7 +139,7 @@ type command struct {
 // signed.
 func (w *world) command(input string, edit ...func(*command)) *command {
 	w.nonce++
-	fresh, err := commkey.Generate(rand.Reader)
+	fresh, err := commkey.Generate(w.rng)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func (w *world) seal(c *command) []byte {
 		return c.envelope
 	}
 	if c.inv.Signature == nil {
-		sig, err := c.signer.Sign(rand.Reader, c.inv.SignedBytes(c.chain, c.cluster))
+		sig, err := c.signer.Sign(w.rng, c.inv.SignedBytes(c.chain, c.cluster))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -167,7 +168,7 @@ func (w *world) seal(c *command) []byte {
 	if c.plain == nil {
 		c.plain = c.inv.Marshal()
 	}
-	env, err := envelope.Seal(rand.Reader, c.ctx, c.fresh, c.to.Public(), c.plain)
+	env, err := envelope.Seal(w.rng, c.ctx, c.fresh, c.to.Public(), c.plain)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,0 +1,458 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/client/rpc"
+	"github.com/phala-go/phala/client/tx"
+	"github.com/phala-go/phala/crypto/commkey"
+	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/lightclient/comet"
+	"github.com/phala-go/phala/lightclient/comet/comettest"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/chaintest"
+	"github.com/phala-go/phala/pruntime/chaintest/stack"
+	"github.com/phala-go/phala/pruntime/engine/enginetest"
+)
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// deployed is a network with a contract.
+func deployed(t *testing.T, workers int) (*stack.Stack, *client.Client, proto.ContractID) {
+	t.Helper()
+	s := stack.Ready(t, newTEE(t), workers)
+	c := client.Open(s.Network(), s.Key("user"))
+	s.Go()
+	d, err := c.Deploy(within(t, 30*time.Second), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Receipt.Status != "ok" || d.Cluster != s.Cluster || d.Receipt.Seats <= workers/2 {
+		t.Errorf("deployment %+v, receipt %+v", d, d.Receipt)
+	}
+	return s, c, d.Contract
+}
+
+func call(t *testing.T, c *client.Client, id proto.ContractID, input string, o client.CallOptions) (*client.Receipt, error) {
+	t.Helper()
+	p, err := c.Push(within(t, 20*time.Second), id, []byte(input), o)
+	if err != nil {
+		return nil, err
+	}
+	return c.Wait(within(t, 20*time.Second), p)
+}
+
+// ask asks the first worker with a raw input.
+func ask(t *testing.T, c *client.Client, id proto.ContractID, input string, o client.QueryOptions) (*proto.Answer, error) {
+	t.Helper()
+	targets, err := c.Targets(within(t, 10*time.Second), id)
+	if err != nil {
+		return nil, err
+	}
+	return c.Ask(within(t, 10*time.Second), targets[0], id, []byte(input), o)
+}
+
+func TestCallAndQuery(t *testing.T) {
+	_, c, id := deployed(t, 2)
+	r, err := call(t, c, id, "pkvalue", client.CallOptions{})
+	if err != nil || r.Status != "ok" || r.Height == 0 || r.GasUsed == 0 || r.Seq == 0 || r.Tx == "" || r.Contract != id {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	a, err := ask(t, c, id, "gk", client.QueryOptions{MinHeight: r.Height})
+	if err != nil || string(a.Return) != "value" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	pub := c.Account()
+	for _, x := range []struct {
+		o    client.QueryOptions
+		want []byte
+	}{{client.QueryOptions{}, pub}, {client.QueryOptions{Anonymous: true}, nil}} {
+		if a, err := ask(t, c, id, "c", x.o); err != nil || !bytes.Equal(a.Return, x.want) {
+			t.Errorf("the caller is %x, %v", a.Return, err)
+		}
+	}
+	var ce *client.CallError
+	if r, err := call(t, c, id, "f", client.CallOptions{}); !errors.As(err, &ce) || r.Status != "contract_error" || r.Error != "no! (code 7)" || ce.Receipt.Status != r.Status {
+		t.Errorf("a refused command: %+v, %v", r, err)
+	}
+	if r, err := call(t, c, id, "l", client.CallOptions{GasLimit: 1 << 20}); !errors.As(err, &ce) || r.Status != "out_of_gas" || r.GasUsed != 1<<20 {
+		t.Errorf("out of gas: %+v, %v", r, err)
+	}
+	var qe *client.QueryError
+	if _, err := ask(t, c, id, "t", client.QueryOptions{}); !errors.As(err, &qe) || qe.Answer.Status != proto.StatusTrap {
+		t.Errorf("a query that traps: %v", err)
+	}
+	if _, err := ask(t, c, id, "e", client.QueryOptions{MinHeight: 1 << 40}); !errors.As(err, &qe) || qe.Answer.Status != proto.StatusTooOld {
+		t.Errorf("a state that does not exist yet: %v", err)
+	}
+	nonce := [16]byte{7}
+	if _, err := call(t, c, id, "e", client.CallOptions{Nonce: nonce}); err != nil {
+		t.Error(err)
+	}
+	if r, err := call(t, c, id, "e", client.CallOptions{Nonce: nonce}); !errors.As(err, &ce) || r.Status != "replayed" {
+		t.Errorf("a nonce again: %+v, %v", r, err)
+	}
+	if _, err := call(t, c, id, "e", client.CallOptions{After: nonce}); err != nil {
+		t.Errorf("after one that ran: %v", err)
+	}
+	if r, err := call(t, c, id, "e", client.CallOptions{After: [16]byte{9}}); !errors.As(err, &ce) || r.Status != "out_of_order" {
+		t.Errorf("after one that did not: %+v, %v", r, err)
+	}
+	if r, err := call(t, c, id, "e", client.CallOptions{Expiry: 1 << 30}); !errors.As(err, &ce) || r.Status != "expired" {
+		t.Errorf("an expiry too far: %+v, %v", r, err)
+	}
+	if _, err := call(t, c, id, "e", client.CallOptions{GasLimit: 1 << 60}); err == nil {
+		t.Error("a gas limit above every tier is sent")
+	}
+	// The high-level query sends JSON, to which this contract answers nothing.
+	if a, err := c.Query(within(t, 10*time.Second), id, "Method", map[string]int{"a": 1}, client.QueryOptions{}); err != nil || a.Status != proto.StatusOK {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	s, c, id := deployed(t, 1)
+	ctx := within(t, 30*time.Second)
+	if _, err := c.Push(ctx, proto.ContractID{1}, nil, client.CallOptions{}); !errors.Is(err, client.ErrNoContract) {
+		t.Errorf("no contract: %v", err)
+	}
+	if _, err := c.Targets(ctx, proto.ContractID{1}); !errors.Is(err, client.ErrNoContract) {
+		t.Errorf("no contract: %v", err)
+	}
+	nobody := client.Open(s.Network(), nil)
+	if _, err := nobody.Push(ctx, id, nil, client.CallOptions{}); !errors.Is(err, client.ErrNoKey) {
+		t.Errorf("a call without a key: %v", err)
+	}
+	if _, err := nobody.Upload(ctx, []byte("x"), nil); !errors.Is(err, client.ErrNoKey) {
+		t.Errorf("an upload without a key: %v", err)
+	}
+	if a, err := ask(t, nobody, id, "c", client.QueryOptions{}); err != nil || len(a.Return) != 0 {
+		t.Errorf("a query without a key: %v, %v", a, err)
+	}
+	empty, height := s.Chain.CreateCluster([]byte("owner"), 1), s.Chain.Height()
+	for s.Chain.Height() < height+4 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if _, err := c.Deploy(ctx, empty, enginetest.Script(""), nil, nil, nil); !errors.Is(err, client.ErrNotReady) {
+		t.Errorf("a cluster without a key: %v", err)
+	}
+	var refused *tx.Refused
+	if _, err := c.Deploy(ctx, s.Cluster, nil, nil, nil, nil); err == nil {
+		t.Error("an empty module is uploaded")
+	}
+	// An account that nobody paid into.
+	other := stack.New(t, newTEE(t))
+	stranger := client.Open(s.Network(), other.Key("stranger"))
+	if _, err := stranger.Push(ctx, id, nil, client.CallOptions{}); !errors.Is(err, tx.ErrNoAccount) {
+		t.Errorf("an unknown account: %v", err)
+	}
+	// What the chain refuses is typed.
+	_, err := c.Sender().Send(ctx, 1, tx.PushCommand(c.Account(), 99, 1, 1, 0, make([]byte, 400)))
+	if !errors.As(err, &refused) || refused.Space != "contracts" || refused.Code != 3 {
+		t.Errorf("no such cluster: %v", err)
+	}
+}
+
+// TestRefusedCode: a module that the workers refuse is an error that says so.
+func TestRefusedCode(t *testing.T) {
+	s, c, _ := deployed(t, 1)
+	_, err := c.Deploy(within(t, 20*time.Second), s.Cluster, []byte("not Wasm"), nil, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "refused the code") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestLyingNode: a node that serves another chain, or another state, is found out.
+func TestLyingNode(t *testing.T) {
+	s, _, id := deployed(t, 1)
+	ctx := within(t, 30*time.Second)
+	fresh := func() *client.Client { return client.Open(s.Network(), nil) }
+	wrong := s.Network()
+	wrong.Root[0] ^= 1
+	if _, err := client.Open(wrong, nil).Sync(ctx); !errors.Is(err, client.ErrTrustRoot) {
+		t.Errorf("another trust root: %v", err)
+	}
+	wrong = s.Network()
+	wrong.Chain = "other-1"
+	if _, err := client.Open(wrong, nil).Sync(ctx); !errors.Is(err, client.ErrTrustRoot) {
+		t.Errorf("another chain: %v", err)
+	}
+	other := comettest.New(comettest.Config{Validators: comettest.NewSet("evil", 4), Start: time.Now().Add(-time.Hour)})
+	other.Run(2000)
+	for _, x := range []struct {
+		name string
+		f    func(method string, p map[string]any) (any, error)
+		want error
+	}{
+		{"a header of other validators", func(m string, p map[string]any) (any, error) {
+			if m == "commit" && p["height"] != "1" {
+				return map[string]any{"signed_header": chaintest.Commit(other.Light(1999))}, nil
+			}
+			return nil, nil
+		}, nil},
+		{"an invented contract", func(m string, p map[string]any) (any, error) {
+			if m == "abci_query" {
+				return map[string]any{"response": map[string]any{"code": 0, "height": "1", "value": make([]byte, 40),
+					"proofOps": map[string]any{"ops": []any{map[string]any{"data": []byte{1}}, map[string]any{"data": []byte{2}}}}}}, nil
+			}
+			return nil, nil
+		}, comet.ErrProof},
+		{"a value without a proof", func(m string, p map[string]any) (any, error) {
+			if m == "abci_query" {
+				return map[string]any{"response": map[string]any{"code": 0, "height": "1", "value": make([]byte, 40)}}, nil
+			}
+			return nil, nil
+		}, rpc.ErrUnreachable},
+		{"errors", func(string, map[string]any) (any, error) { return nil, errors.New("disk full") }, nil},
+	} {
+		s.Server.Intercept = x.f
+		_, err := fresh().Contract(ctx, id)
+		if err == nil || (x.want != nil && !errors.Is(err, x.want)) {
+			t.Errorf("%s: %v", x.name, err)
+		}
+		s.Server.Intercept = nil
+	}
+	if _, err := fresh().Contract(ctx, id); err != nil {
+		t.Error(err)
+	}
+	gone := s.Network()
+	gone.Node = "http://127.0.0.1:1"
+	if _, err := client.Open(gone, nil).Sync(ctx); !errors.Is(err, rpc.ErrUnreachable) {
+		t.Errorf("no node: %v", err)
+	}
+}
+
+// TestSilentNode: a node that does not say where it put a command is an error, not a wait
+// without end.
+func TestSilentNode(t *testing.T) {
+	s, c, id := deployed(t, 1)
+	for _, events := range [][]any{{}, {map[string]any{"type": "command", "attributes": []any{map[string]string{"key": "seq", "value": "soon"}}}}} {
+		s.Server.Intercept = func(m string, _ map[string]any) (any, error) {
+			if m == "tx" {
+				return map[string]any{"height": "5", "tx_result": map[string]any{"code": 0, "gas_used": "1", "events": events}}, nil
+			}
+			return nil, nil
+		}
+		if p, err := c.Push(within(t, 5*time.Second), id, []byte("e"), client.CallOptions{}); err == nil {
+			t.Errorf("pushed as %d", p.Seq)
+		}
+	}
+	s.Server.Intercept = nil
+}
+
+// TestForgedOutputs: what a seat posts that is not in the final receipt is passed over.
+func TestForgedOutputs(t *testing.T) {
+	s, c, id := deployed(t, 1)
+	p, err := c.Push(within(t, 20*time.Second), id, []byte("etruth"), client.CallOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The worker knows the epoch key and could seal anything: here, an answer that its
+	// receipt does not hold.
+	forged := (&proto.Output{Seq: p.Seq, Height: 1, Return: []byte("a lie")}).Marshal()
+	key, err := commkey.FromSeed([32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender, err := envelope.Sender(p.Envelope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := envelope.SealReply(bytes.NewReader(make([]byte, 100)), envelope.Context{Purpose: "command-output", Chain: "comettest-1"}, key, sender, forged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lie := (&proto.SealedOutput{Seq: p.Seq, Index: 0, Count: 1, Sealed: sealed}).Marshal()
+	s.Server.Intercept = func(m string, q map[string]any) (any, error) {
+		if m != "abci_query" || !strings.HasSuffix(q["path"].(string), "Query/Output") {
+			return nil, nil
+		}
+		var b []byte
+		for _, o := range append([][]byte{[]byte("nonsense"), lie, {}}, s.Chain.Outputs(s.Cluster, p.Seq)...) {
+			b = protowire.AppendBytes(protowire.AppendTag(b, 1, protowire.BytesType), o)
+		}
+		return map[string]any{"response": map[string]any{"code": 0, "height": "1", "value": b}}, nil
+	}
+	r, err := c.Wait(within(t, 20*time.Second), p)
+	s.Server.Intercept = nil
+	if err != nil || string(r.Return) != "truth" || r.Seats != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestWorkers: of several workers, one that does not answer, or not this question, is
+// passed over; where none is left the error says what each did.
+func TestWorkers(t *testing.T) {
+	s, c, id := deployed(t, 2)
+	ctx := within(t, 60*time.Second)
+	targets, err := c.Targets(ctx, id)
+	if err != nil || len(targets) != 2 {
+		t.Fatal(targets, err)
+	}
+	good := targets[0]
+	var replay []byte
+	for _, x := range []struct {
+		name string
+		h    http.HandlerFunc
+		want error
+		says string
+	}{
+		{"fails", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "oops", 500) }, nil, "HTTP 500"},
+		{"says why", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(503)
+			json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"code": "not_serving", "message": "no challenge came back"}})
+		}, nil, "no challenge came back (not_serving)"},
+		{"answers nonsense", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat("x", 1000)) }, client.ErrAnswer, ""},
+		{"answers nothing", func(http.ResponseWriter, *http.Request) {}, client.ErrAnswer, ""},
+		{"returns the question", func(w http.ResponseWriter, r *http.Request) {
+			b := new(bytes.Buffer)
+			b.ReadFrom(r.Body)
+			w.Write(b.Bytes())
+		}, client.ErrAnswer, ""},
+		{"returns an old answer", func(w http.ResponseWriter, r *http.Request) {
+			if replay == nil {
+				res, err := http.Post(good.Endpoint+"/v1/query", "", r.Body)
+				if err != nil {
+					panic(err)
+				}
+				b := new(bytes.Buffer)
+				b.ReadFrom(res.Body)
+				replay = b.Bytes()
+			}
+			w.Write(replay)
+		}, client.ErrAnswer, ""},
+	} {
+		srv := httptest.NewServer(x.h)
+		bad := good
+		bad.Endpoint = srv.URL
+		if x.name == "returns an old answer" {
+			if a, err := c.Ask(ctx, bad, id, []byte("eold"), client.QueryOptions{}); err != nil || string(a.Return) != "old" {
+				t.Errorf("through a proxy: %v, %v", a, err)
+			}
+		}
+		_, err := c.Ask(ctx, bad, id, []byte("enew"), client.QueryOptions{})
+		if err == nil || (x.want != nil && !errors.Is(err, x.want)) || !strings.Contains(err.Error(), x.says) {
+			t.Errorf("%s: %v", x.name, err)
+		}
+		srv.Close()
+	}
+	// Sealed to one worker's session, another one's cannot answer.
+	crossed := targets[0]
+	crossed.Endpoint = targets[1].Endpoint
+	if _, err := c.Ask(ctx, crossed, id, []byte("e"), client.QueryOptions{}); err == nil {
+		t.Error("another worker answers")
+	}
+	s.List[1].Public.Close()
+	if a, err := c.Query(ctx, id, "x", nil, client.QueryOptions{}); err != nil {
+		t.Errorf("one of two is left: %v, %v", a, err)
+	}
+	s.List[2].Public.Close()
+	if _, err := c.Query(ctx, id, "x", nil, client.QueryOptions{}); !errors.Is(err, client.ErrNoWorker) || strings.Count(err.Error(), "worker ") < 2 {
+		t.Errorf("none is left: %v", err)
+	}
+}
+
+// TestSyncOverChanges: the client walks over replaced validator sets, and asks for few
+// blocks.
+func TestSyncOverChanges(t *testing.T) {
+	s := stack.New(t, newTEE(t))
+	c := client.Open(s.Network(), nil)
+	ctx := within(t, 20*time.Second)
+	if _, err := c.Sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 6 {
+		s.Chain.Announce(comettest.NewSet(fmt.Sprint("set ", i), 5))
+		s.Chain.Next(60)
+	}
+	asked := 0
+	s.Server.Intercept = func(m string, _ map[string]any) (any, error) {
+		if m == "commit" {
+			asked++
+		}
+		return nil, nil
+	}
+	h, err := c.Sync(ctx)
+	if err != nil || h.Height != s.Chain.Height() || asked > 120 {
+		t.Errorf("at %v of %d after %d blocks, %v", h, s.Chain.Height(), asked, err)
+	}
+}
+
+// TestSender: many transactions at once and from two processes arrive in order.
+func TestSender(t *testing.T) {
+	s := stack.New(t, newTEE(t))
+	a := s.Sender("account")
+	b := &tx.Sender{Node: rpc.New(s.Node.URL), Chain: a.Chain, Key: a.Key}
+	ctx := within(t, 20*time.Second)
+	pub := a.Key.Public()
+	m, packed := chaintest.Pack(bytes.Repeat([]byte("module "), 1000))
+	msg := tx.UploadCode(pub[:], m.Marshal(), 0, packed)
+	for i := range 6 {
+		sender := a
+		if i%3 == 2 {
+			sender = b
+		}
+		s.Chain.Next(1)
+		if _, err := sender.Send(ctx, 1000, msg); err != nil {
+			t.Fatalf("transaction %d: %v", i, err)
+		}
+	}
+	done := make(chan error)
+	for range 8 {
+		go func() { _, err := a.Broadcast(ctx, 1000, false, msg); done <- err }()
+	}
+	for range 8 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := b.Node.Tx(ctx, strings.Repeat("00", 32)); !errors.Is(err, rpc.ErrNotFound) {
+		t.Errorf("an unknown transaction: %v", err)
+	}
+	if _, err := b.Node.Tx(ctx, "xyz"); err == nil {
+		t.Error("a hash that is none")
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	s.Server.Eager = false
+	if _, err := a.Send(short, 1000, msg); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a block that does not come: %v", err)
+	}
+}
+
+// TestPack: the same module packs to the same bytes, in chunks of the right size.
+func TestPack(t *testing.T) {
+	module := enginetest.Script("pack")
+	m, packed, err := client.Pack(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m2, packed2, err := client.Pack(module)
+	if err != nil || !bytes.Equal(packed, packed2) || !bytes.Equal(m.Marshal(), m2.Marshal()) || int(m.Size) != len(module) || int(m.Packed) != len(packed) {
+		t.Error("another packing", err)
+	}
+	if _, err := proto.ParseCodeManifest(m.Marshal()); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range [][]byte{nil, make([]byte, proto.MaxCode+1)} {
+		if _, _, err := client.Pack(bad); err == nil {
+			t.Errorf("%d bytes are packed", len(bad))
+		}
+	}
+}
