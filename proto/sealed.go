@@ -198,8 +198,8 @@ type Query struct {
 	Input     []byte
 	Nonce     [16]byte // returned in the answer, which binds it
 	MinHeight uint64   // the answer must come from a state at least this new
-	GasLimit  uint64 // 0: the worker's limit
-	From      []byte // empty: anonymous
+	GasLimit  uint64   // 0: the worker's limit
+	From      []byte   // empty: anonymous
 	Scheme    uint8
 	PublicKey []byte
 	Signature []byte
