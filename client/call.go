@@ -111,7 +111,7 @@ func (c *Client) Push(ctx context.Context, to proto.ContractID, input []byte, o 
 	if !ok {
 		return nil, fmt.Errorf("client: gas limit %d is above the largest tier, %d", gas, proto.TierGas(proto.MaxTier))
 	}
-	env := proto.CommandContext(c.net.Chain, cl.ID, cl.Epoch, tier, 0)
+	env := (&proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}).Context(c.net.Chain, cl.ID)
 	p, err := c.seal(ctx, cl, env, to, input, gas, o)
 	if err != nil {
 		return nil, err
@@ -139,13 +139,14 @@ func (c *Client) PushMany(ctx context.Context, to proto.ContractID, n int, input
 		return 0, err
 	}
 	tier, _ := proto.TierFor(DefaultGas)
+	env := (&proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}).Context(c.net.Chain, cl.ID)
 	var last string
 	for i := range n {
 		in, err := input(i)
 		if err != nil {
 			return 0, err
 		}
-		p, err := c.seal(ctx, cl, proto.CommandContext(c.net.Chain, cl.ID, cl.Epoch, tier, 0), to, in, DefaultGas, CallOptions{})
+		p, err := c.seal(ctx, cl, env, to, in, DefaultGas, CallOptions{})
 		if err != nil {
 			return 0, err
 		}
@@ -231,7 +232,8 @@ func (c *Client) height(ctx context.Context) (uint64, error) {
 }
 
 // Wait waits for a command's final receipt, opens the answer and checks that it is in
-// the receipt.
+// the receipt. A command that the workers could not open has a receipt and no answer: it
+// ends with the status not_opened.
 func (c *Client) Wait(ctx context.Context, p *Pending) (*Receipt, error) {
 	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
 		cl, err := c.Cluster(ctx, p.Cluster)
@@ -283,7 +285,47 @@ func (c *Client) open(ctx context.Context, p *Pending) (bool, error) {
 		p.Receipt.Height, p.Status, p.GasUsed, p.Return, p.Error, p.Seats = out.Height, out.Status.String(), out.GasUsed, out.Return, out.Error, seats
 		return true, nil
 	}
-	return false, nil
+	return c.unanswered(ctx, p)
+}
+
+// unanswered reports whether the final receipt says that there is no answer: the seats
+// could not open the command, so none of them knows to whom it would be sealed.
+func (c *Client) unanswered(ctx context.Context, p *Pending) (bool, error) {
+	cmd, err := read(ctx, c, proto.StoreContracts, proto.KeyCommand(p.Cluster, p.Seq), proto.ParseCommandRecord)
+	if err != nil || !cmd.Done {
+		return false, err
+	}
+	rec, err := c.Receipt(ctx, p.Cluster, cmd.Receipt)
+	if err != nil {
+		return false, err
+	}
+	r, seats := agreed(rec)
+	if r == nil || p.Seq < r.FromSeq || p.Seq > r.ToSeq {
+		return false, fmt.Errorf("%w: message %d of cluster %s", ErrReceipt, p.Seq, p.Cluster)
+	}
+	item := r.Items[p.Seq-r.FromSeq]
+	if item.Answered {
+		return false, nil // it is still on its way to this node
+	}
+	p.Status, p.Seats = proto.StatusNotOpened.String(), seats
+	p.GasUsed = proto.GasOfBucket(item.GasBucket)
+	p.Error = "the cluster's workers could not open it, and nothing ran: it was sealed to another cluster, epoch, payer or gas tier than it was sent with"
+	return true, nil
+}
+
+// agreed returns the final receipt of a record and how many seats signed it, or nil.
+func agreed(rec *proto.ReceiptRecord) (*proto.Receipt, int) {
+	if !rec.Final {
+		return nil, 0
+	}
+	r := &rec.Receipts[rec.Agreed]
+	digest, seats := proto.Hash(sha256.Sum256(proto.MarshalEntry(*r))), 0
+	for _, v := range rec.Votes {
+		if v.Digest == digest {
+			seats++
+		}
+	}
+	return r, seats
 }
 
 // inReceipt checks an opened output against the final receipt and returns how many
@@ -296,10 +338,10 @@ func (c *Client) inReceipt(ctx context.Context, cl proto.ClusterID, o *proto.Sea
 	if err != nil {
 		return 0, err
 	}
-	if !rec.Final {
+	r, seats := agreed(rec)
+	if r == nil {
 		return 0, fmt.Errorf("%w: message %d of cluster %s is not final", ErrReceipt, o.Seq, cl)
 	}
-	r := &rec.Receipts[rec.Agreed]
 	leaf := out.Commitment()
 	siblings := make([][32]byte, len(o.Proof))
 	for i, h := range o.Proof {
@@ -307,12 +349,6 @@ func (c *Client) inReceipt(ctx context.Context, cl proto.ClusterID, o *proto.Sea
 	}
 	if int(o.Count) != len(r.Items) || !merkle.Verify(r.Outputs, leaf[:], int(o.Index), int(o.Count), siblings) {
 		return 0, fmt.Errorf("%w: message %d of cluster %s", ErrReceipt, o.Seq, cl)
-	}
-	digest, seats := proto.Hash(sha256.Sum256(proto.MarshalEntry(*r))), 0
-	for _, v := range rec.Votes {
-		if v.Digest == digest {
-			seats++
-		}
 	}
 	return seats, nil
 }
@@ -410,7 +446,8 @@ func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, sa
 	}
 	id := proto.NewContractID(c.net.Chain, cluster, c.Account(), hash, salt)
 	tier, _ := proto.TierFor(DefaultGas)
-	env := proto.InstantiateContext(c.net.Chain, cluster, cl.Epoch, tier, 0, id, c.Account(), hash)
+	env := (&proto.Instantiated{Contract: id, Deployer: c.Account(), Code: hash,
+		Command: proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}}).Context(c.net.Chain, cluster)
 	p, err := c.seal(ctx, cl, env, id, input, DefaultGas, CallOptions{Expiry: 9_000})
 	if err != nil {
 		return nil, err

@@ -456,3 +456,34 @@ func TestPack(t *testing.T) {
 		}
 	}
 }
+
+// TestUnopened: a command that the workers cannot open has no answer, and its caller does
+// not wait for one.
+func TestUnopened(t *testing.T) {
+	s, c, id := deployed(t, 2)
+	p, err := c.Push(within(t, 20*time.Second), id, []byte("pkvalue"), client.CallOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Wait(within(t, 20*time.Second), p); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody else pays for the same bytes.
+	mallory := s.Key("mallory")
+	who := mallory.Public()
+	send := &tx.Sender{Node: c.Node(), Chain: s.Network().Chain, Key: mallory}
+	res, err := send.Send(within(t, 20*time.Second), 10_000_000, tx.PushCommand(who[:], uint32(s.Cluster), 1, p.GasTier, 0, p.Envelope))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seq, _ := res.Find("command", "seq")
+	copied := *p
+	if _, err := fmt.Sscan(seq, &copied.Seq); err != nil || copied.Seq <= p.Seq {
+		t.Fatalf("the copy is message %q after %d: %v", seq, p.Seq, err)
+	}
+	r, err := c.Wait(within(t, 20*time.Second), &copied)
+	var refused *client.CallError
+	if !errors.As(err, &refused) || r.Status != proto.StatusNotOpened.String() || r.Seats != 2 || r.GasUsed == 0 || !strings.Contains(r.Error, "could not open") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

@@ -61,8 +61,10 @@ func derived() []derivedValue {
 	folded := created.Fold(m)
 	contract := proto.NewContractID("chain-1", c, []byte("deployer"), hash, []byte("salt"))
 	commitment := filled[proto.Output]().Commitment()
-	command := proto.CommandContext("chain-1", c, 5, 6, 7)
-	instantiate := proto.InstantiateContext("chain-1", c, 5, 6, 7, id, []byte("deployer"), hash)
+	pushed := proto.PushedCommand{Payer: []byte("payer"), Epoch: 5, GasTier: 6, DepositLimit: 7}
+	command := pushed.Context("chain-1", c)
+	constructor := proto.Instantiated{Contract: id, Deployer: []byte("deployer"), Code: hash, Command: pushed}
+	instantiate := constructor.Context("chain-1", c)
 	release := proto.ReleaseContext("chain-1", w, c, 5)
 	query := proto.QueryContext("chain-1")
 	return []derivedValue{

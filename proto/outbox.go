@@ -180,6 +180,29 @@ type CodeRefused struct {
 // A ReceiptItem is what a receipt says in the clear about one message.
 type ReceiptItem struct {
 	GasBucket uint8 // see GasOfBucket; 0 for a message that is not a command
+	// Answered: there is an output for whoever sealed the message. There is none for a
+	// message that is not a command, and for one that did not open.
+	Answered bool
+}
+
+// answered is the bit of an item's byte that says so; the others are the bucket.
+const answered = 0x80
+
+func (i ReceiptItem) byte() byte {
+	b := i.GasBucket
+	if i.Answered {
+		b |= answered
+	}
+	return b
+}
+
+func readItem(r *wire.Reader) ReceiptItem {
+	b := r.U8()
+	i := ReceiptItem{GasBucket: b &^ answered, Answered: b&answered != 0}
+	if i.GasBucket > 64 && r.Err() == nil {
+		r.Fail(fmt.Errorf("%w: gas bucket %d", wire.ErrNotCanonical, i.GasBucket))
+	}
+	return i
 }
 
 // A Receipt is what one replica says about all of a cluster's messages of one
@@ -243,7 +266,7 @@ func (e CodeRefused) encode(w *wire.Writer) {
 func (e Receipt) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).U64(e.FromSeq).U64(e.ToSeq).Fixed(e.Head[:]).Fixed(e.StateRoot[:]).Fixed(e.Outputs[:]).Count(len(e.Items))
 	for _, i := range e.Items {
-		w.U8(i.GasBucket)
+		w.U8(i.byte())
 	}
 }
 func (e PostOutputs) encode(w *wire.Writer) {
@@ -311,7 +334,7 @@ func ParseEntry(b []byte) (Entry, error) {
 	case 9:
 		rc := Receipt{Cluster: ClusterID(r.U32()), FromSeq: r.U64(), ToSeq: r.U64(), Head: r.Array32(), StateRoot: r.Array32(), Outputs: r.Array32()}
 		for range r.Count(MaxReceiptItems, 1) {
-			rc.Items = append(rc.Items, ReceiptItem{r.U8()})
+			rc.Items = append(rc.Items, readItem(r))
 		}
 		if r.Err() == nil && (rc.FromSeq == 0 || rc.ToSeq < rc.FromSeq || rc.ToSeq-rc.FromSeq+1 != uint64(len(rc.Items))) {
 			r.Fail(fmt.Errorf("%w: receipt of %d items for messages %d to %d", wire.ErrNotCanonical, len(rc.Items), rc.FromSeq, rc.ToSeq))

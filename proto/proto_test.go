@@ -165,12 +165,18 @@ func TestContexts(t *testing.T) {
 		return fmt.Sprintf("%q %q %x %d %x", c.Purpose, c.Chain, c.Cluster, c.Epoch, c.Outer)
 	}
 	id, code, dep := proto.ContractID{1}, proto.Hash{2}, []byte("deployer")
+	command := func(payer string, epoch uint64, tier uint8, deposit uint64) *proto.PushedCommand {
+		return &proto.PushedCommand{Payer: []byte(payer), Epoch: epoch, GasTier: tier, DepositLimit: deposit}
+	}
+	constructor := func(tier uint8, id proto.ContractID, deployer []byte, code proto.Hash) envelope.Context {
+		return (&proto.Instantiated{Contract: id, Deployer: deployer, Code: code, Command: *command("p", 1, tier, 1)}).Context("a", 1)
+	}
 	seen := map[string]int{}
 	for i, c := range []envelope.Context{
-		proto.CommandContext("a", 1, 1, 1, 1), proto.CommandContext("b", 1, 1, 1, 1), proto.CommandContext("a", 2, 1, 1, 1), proto.CommandContext("a", 1, 2, 1, 1),
-		proto.CommandContext("a", 1, 1, 2, 1), proto.CommandContext("a", 1, 1, 1, 2),
-		proto.InstantiateContext("a", 1, 1, 1, 1, id, dep, code), proto.InstantiateContext("a", 1, 1, 2, 1, id, dep, code), proto.InstantiateContext("a", 1, 1, 1, 1, proto.ContractID{9}, dep, code),
-		proto.InstantiateContext("a", 1, 1, 1, 1, id, nil, code), proto.InstantiateContext("a", 1, 1, 1, 1, id, dep, proto.Hash{9}),
+		command("p", 1, 1, 1).Context("a", 1), command("p", 1, 1, 1).Context("b", 1), command("p", 1, 1, 1).Context("a", 2), command("q", 1, 1, 1).Context("a", 1),
+		command("p", 2, 1, 1).Context("a", 1), command("p", 1, 2, 1).Context("a", 1), command("p", 1, 1, 2).Context("a", 1),
+		constructor(1, id, dep, code), constructor(2, id, dep, code), constructor(1, proto.ContractID{9}, dep, code),
+		constructor(1, id, nil, code), constructor(1, id, dep, proto.Hash{9}),
 		proto.QueryContext("a"), proto.QueryContext("b"),
 		proto.ReleaseContext("a", proto.WorkerID{1}, 1, 1), proto.ReleaseContext("a", proto.WorkerID{2}, 1, 1), proto.ReleaseContext("a", proto.WorkerID{1}, 2, 1), proto.ReleaseContext("a", proto.WorkerID{1}, 1, 2),
 	} {

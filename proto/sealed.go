@@ -97,18 +97,20 @@ func ParseInvocation(b []byte) (*Invocation, error) {
 	return v, nil
 }
 
-// CommandContext is what the envelope of a command is bound to.
-func CommandContext(chain string, cluster ClusterID, epoch uint64, tier uint8, depositLimit uint64) envelope.Context {
-	return envelope.Context{Purpose: "command", Chain: chain, Cluster: cluster.Bytes(), Epoch: epoch,
-		Outer: new(wire.Writer).U8(tier).U64(depositLimit).Bytes()}
+// Context is what the envelope of c is bound to in a cluster: everything outside of it.
+// The payer is part of it, so that a ciphertext which somebody copies from the queue
+// opens for nobody but the account that it was made for.
+func (c *PushedCommand) Context(chain string, cluster ClusterID) envelope.Context {
+	return envelope.Context{Purpose: "command", Chain: chain, Cluster: cluster.Bytes(), Epoch: c.Epoch,
+		Outer: new(wire.Writer).Blob(c.Payer).U8(c.GasTier).U64(c.DepositLimit).Bytes()}
 }
 
-// InstantiateContext is CommandContext for a constructor, bound to what is public
-// about the deployment as well.
-func InstantiateContext(chain string, cluster ClusterID, epoch uint64, tier uint8, depositLimit uint64, contract ContractID, deployer []byte, code Hash) envelope.Context {
-	c := CommandContext(chain, cluster, epoch, tier, depositLimit)
+// Context is PushedCommand.Context for a constructor, bound to what is public about the
+// deployment as well.
+func (e *Instantiated) Context(chain string, cluster ClusterID) envelope.Context {
+	c := e.Command.Context(chain, cluster)
 	c.Purpose = "instantiate"
-	c.Outer = new(wire.Writer).Blob(c.Outer).Fixed(contract[:]).Blob(deployer).Fixed(code[:]).Bytes()
+	c.Outer = new(wire.Writer).Blob(c.Outer).Fixed(e.Contract[:]).Blob(e.Deployer).Fixed(e.Code[:]).Bytes()
 	return c
 }
 

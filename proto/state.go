@@ -321,17 +321,18 @@ type CommandRecord struct {
 	Height       uint64
 	Done         bool // receipt final, escrow settled
 	Charged      uint64
+	Receipt      uint64 // when Done: first message of the final receipt, see KeyReceipt
 }
 
 // Marshal encodes c.
 func (c *CommandRecord) Marshal() []byte {
-	return new(wire.Writer).Blob(c.Payer).U8(c.GasTier).U64(c.DepositLimit).U64(c.GasPrice).U64(c.Escrow).U64(c.Height).Bool(c.Done).U64(c.Charged).Bytes()
+	return new(wire.Writer).Blob(c.Payer).U8(c.GasTier).U64(c.DepositLimit).U64(c.GasPrice).U64(c.Escrow).U64(c.Height).Bool(c.Done).U64(c.Charged).U64(c.Receipt).Bytes()
 }
 
 // ParseCommandRecord decodes a CommandRecord.
 func ParseCommandRecord(b []byte) (*CommandRecord, error) {
 	r := wire.NewReader(b)
-	c := &CommandRecord{r.Blob(MaxSender), r.U8(), r.U64(), r.U64(), r.U64(), r.U64(), r.Bool(), r.U64()}
+	c := &CommandRecord{r.Blob(MaxSender), r.U8(), r.U64(), r.U64(), r.U64(), r.U64(), r.Bool(), r.U64(), r.U64()}
 	if err := r.Close(); err != nil {
 		return nil, fmt.Errorf("proto: command record: %w", err)
 	}

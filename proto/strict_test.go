@@ -201,6 +201,8 @@ func TestRules(t *testing.T) {
 		{"receipt without items", rec(func(r *proto.Receipt) { r.Items = nil }), wire.ErrNotCanonical},
 		{"receipt with an item too many", rec(func(r *proto.Receipt) { r.Items = make([]proto.ReceiptItem, 3) }), wire.ErrNotCanonical},
 		{"receipt over all numbers", rec(func(r *proto.Receipt) { r.FromSeq, r.ToSeq, r.Items = 1, 1<<64-1, nil }), wire.ErrNotCanonical},
+		{"receipt with the largest bucket", rec(func(r *proto.Receipt) { r.Items = bucket(r, 64) }), nil},
+		{"receipt with a bucket above all gas", rec(func(r *proto.Receipt) { r.Items = bucket(r, 65) }), wire.ErrNotCanonical},
 		{"good manifest", manifest(1, proto.ChunkSize, 1), nil},
 		{"manifest of a chunk and a byte", manifest(1, proto.ChunkSize+1, 2), nil},
 		{"manifest of no module", manifest(0, 1, 1), wire.ErrNotCanonical},
@@ -235,4 +237,10 @@ func TestRules(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
+}
+
+func bucket(r *proto.Receipt, b uint8) []proto.ReceiptItem {
+	items := make([]proto.ReceiptItem, len(r.Items))
+	items[0].GasBucket = b
+	return items
 }

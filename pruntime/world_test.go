@@ -380,10 +380,12 @@ func (w *world) seal(ctx envelope.Context, to proto.ContractID, input string) (*
 // push pushes a command.
 func (w *world) push(to proto.ContractID, input string) *sent {
 	w.t.Helper()
-	s, env := w.seal(proto.CommandContext("comettest-1", w.cluster, 1, tier, 0), to, input)
 	pub := w.user.Public()
+	cmd := proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier}
+	s, env := w.seal(cmd.Context("comettest-1", w.cluster), to, input)
+	cmd.Envelope = env
 	var err error
-	if s.seq, err = w.chain.Push(w.cluster, proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier, Envelope: env}); err != nil {
+	if s.seq, err = w.chain.Push(w.cluster, cmd); err != nil {
 		w.t.Fatal(err)
 	}
 	return s
@@ -397,8 +399,9 @@ func (w *world) announce(module []byte) proto.ContractID {
 	pub := w.user.Public()
 	salt := fmt.Append(nil, w.nonce)
 	id := proto.NewContractID("comettest-1", w.cluster, pub[:], m.Code, salt)
-	_, env := w.seal(proto.InstantiateContext("comettest-1", w.cluster, 1, tier, 0, id, pub[:], m.Code), id, "pi1")
-	if _, err := w.chain.Deploy(w.cluster, m.Code, salt, proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier, Envelope: env}); err != nil {
+	inst := proto.Instantiated{Contract: id, Deployer: pub[:], Code: m.Code, Command: proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier}}
+	_, inst.Command.Envelope = w.seal(inst.Context("comettest-1", w.cluster), id, "pi1")
+	if _, err := w.chain.Deploy(w.cluster, m.Code, salt, inst.Command); err != nil {
 		w.t.Fatal(err)
 	}
 	return id

@@ -99,7 +99,7 @@ func openCommand() float64 {
 	inv := &proto.Invocation{From: pub[:], Input: []byte(`{"method":"SetGreeting","args":"Hi"}`), GasLimit: 1 << 26, Expiry: 100, Scheme: uint8(identity.SchemeSr25519), PublicKey: pub[:]}
 	sig, _ := k.Sign(rand.Reader, inv.SignedBytes("bench", 1))
 	inv.Signature = sig[:]
-	ctx := proto.CommandContext("bench", 1, 1, 6, 0)
+	ctx := (&proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: 6}).Context("bench", 1)
 	env, err := envelope.Seal(rand.Reader, ctx, fresh, epoch.Public(), inv.Marshal())
 	if err != nil {
 		panic(err)

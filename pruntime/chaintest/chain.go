@@ -58,6 +58,7 @@ type Chain struct {
 	chunks   map[string][]byte
 	waiting  []*proto.Contract
 	receipts map[string]*proto.ReceiptRecord
+	commands map[string]*proto.CommandRecord
 	outputs  map[string][][]byte
 	accounts map[string]*accountRecord
 	txs      map[string]*txResult
@@ -76,7 +77,7 @@ type Taken struct {
 // New returns a chain of three blocks with the topics that every chain has.
 func New(cfg comettest.Config) *Chain {
 	c := &Chain{C: comettest.New(cfg), Expires: 400_000, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{},
-		outboxes: map[proto.WorkerID]proto.Cursor{}, codes: map[proto.Hash]*proto.Code{}, chunks: map[string][]byte{}, receipts: map[string]*proto.ReceiptRecord{},
+		outboxes: map[proto.WorkerID]proto.Cursor{}, codes: map[proto.Hash]*proto.Code{}, chunks: map[string][]byte{}, receipts: map[string]*proto.ReceiptRecord{}, commands: map[string]*proto.CommandRecord{},
 		outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}}
 	c.C.CreateTopic(proto.TopicSystem)
 	c.C.CreateTopic(proto.TopicGatekeeper)

@@ -95,6 +95,13 @@ func votes(list []proto.CodeVote, cl *proto.Cluster) (n int) {
 func (c *Chain) start(ct *proto.Contract) {
 	ct.Phase = proto.ContractStarted
 	ct.Seq = c.send(proto.TopicCluster(ct.Cluster), proto.Instantiated{Contract: ct.ID, Deployer: ct.Deployer, Code: ct.Code, Command: ct.Command})
+	c.record(ct.Cluster, ct.Seq, &ct.Command)
+}
+
+func (c *Chain) record(id proto.ClusterID, seq uint64, cmd *proto.PushedCommand) {
+	k, r := proto.KeyCommand(id, seq), &proto.CommandRecord{Payer: cmd.Payer, GasTier: cmd.GasTier, Height: uint64(c.C.Height()) + 1}
+	c.commands[string(k)] = r
+	c.C.Put(proto.StoreContracts, k, r.Marshal())
 }
 
 func (c *Chain) clusterEntry(w *proto.WorkerInfo, seq uint64, raw Entry, entry proto.Entry) error {
@@ -219,6 +226,13 @@ func (c *Chain) receipt(cl *proto.Cluster, worker proto.WorkerID, seq uint64, ra
 			return nil
 		}
 		r := rec.Receipts[rec.Agreed]
+		for seq := r.FromSeq; seq <= r.ToSeq; seq++ {
+			k := proto.KeyCommand(cl.ID, seq)
+			if cmd := c.commands[string(k)]; cmd != nil {
+				cmd.Done, cmd.Receipt = true, r.FromSeq
+				c.C.Put(proto.StoreContracts, k, cmd.Marshal())
+			}
+		}
 		cl.FinalSeq, cl.FinalHead, cl.FinalRoot = r.ToSeq, r.Head, r.StateRoot
 		c.C.Put(proto.StoreContracts, key, rec.Marshal())
 		c.putCluster(cl)
@@ -288,7 +302,9 @@ func (c *Chain) push(id proto.ClusterID, cmd proto.PushedCommand) (uint64, error
 	if _, err := c.accept(id, cmd.Epoch); err != nil {
 		return 0, err
 	}
-	return c.send(proto.TopicCluster(id), cmd), nil
+	seq := c.send(proto.TopicCluster(id), cmd)
+	c.record(id, seq, &cmd)
+	return seq, nil
 }
 
 // Deploy makes a contract of an uploaded code.

@@ -176,10 +176,10 @@ func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error
 func (c *Cluster) dispatch(ctx context.Context, o *overlay, it *inbox.Item, a *answer) error {
 	switch e := it.Event.(type) {
 	case proto.PushedCommand:
-		a.ctx = proto.CommandContext(c.chain, c.id, e.Epoch, e.GasTier, e.DepositLimit)
+		a.ctx = e.Context(c.chain, c.id)
 		return c.command(ctx, o, it, a, &e, nil)
 	case proto.Instantiated:
-		a.ctx = proto.InstantiateContext(c.chain, c.id, e.Command.Epoch, e.Command.GasTier, e.Command.DepositLimit, e.Contract, e.Deployer, e.Code)
+		a.ctx = e.Context(c.chain, c.id)
 		return c.command(ctx, o, it, a, &e.Command, &e)
 	}
 	return nil
@@ -341,7 +341,7 @@ func (c *Cluster) receipt(items []inbox.Item, answers []answer, next *Snapshot) 
 		a.out.Blinding = subkey(secret, "blinding/v1", transcript.U64(a.out.Seq))
 		h := a.out.Commitment()
 		leaves[i] = h[:]
-		res.Receipt.Items = append(res.Receipt.Items, proto.ReceiptItem{GasBucket: a.out.GasBucket})
+		res.Receipt.Items = append(res.Receipt.Items, proto.ReceiptItem{GasBucket: a.out.GasBucket, Answered: a.seal})
 	}
 	res.Receipt.Outputs = merkle.Root(leaves)
 	for i := range answers {

@@ -60,7 +60,7 @@ func TestStatuses(t *testing.T) {
 		{"expiry at the end of numbers", proto.StatusExpired, false, true, "e", func(_ *world, c *command) { c.inv.Expiry = 1<<64 - 1 }},
 		{"wrong epoch", proto.StatusWrongEpoch, false, false, "e", func(w *world, c *command) {
 			c.pushed.Epoch = epoch + 1
-			c.ctx = proto.CommandContext(chain, w.id, epoch+1, tier, 0)
+			c.ctx = c.pushed.Context(chain, w.id)
 		}},
 		{"sealed to another key", proto.StatusNotOpened, false, false, "e", func(w *world, c *command) { c.to = mustKey(w, 9) }},
 		{"random bytes", proto.StatusNotOpened, false, false, "e", func(w *world, c *command) {
@@ -152,14 +152,16 @@ func TestMovedEnvelope(t *testing.T) {
 		name string
 		edit func(w *world, c *command) // what is pushed; c.ctx is the place that it was sealed for
 	}{
-		{"from another cluster", func(w *world, c *command) { c.ctx = proto.CommandContext(chain, w.id+1, epoch, tier, 0) }},
-		{"from another chain", func(w *world, c *command) { c.ctx = proto.CommandContext("test-2", w.id, epoch, tier, 0) }},
+		{"from another cluster", func(w *world, c *command) { c.ctx = c.pushed.Context(chain, w.id+1) }},
+		{"from another chain", func(w *world, c *command) { c.ctx = c.pushed.Context("test-2", w.id) }},
+		{"copied by another payer", func(w *world, c *command) { c.pushed.Payer = []byte("mallory") }},
 		{"under a lower gas tier", func(w *world, c *command) { c.pushed.GasTier-- }},
 		{"under a higher gas tier", func(w *world, c *command) { c.pushed.GasTier++ }},
 		{"under another deposit limit", func(w *world, c *command) { c.pushed.DepositLimit = 1 }},
-		{"from another epoch", func(w *world, c *command) { c.ctx = proto.CommandContext(chain, w.id, epoch+1, tier, 0) }},
+		{"from another epoch", func(w *world, c *command) { c.ctx.Epoch++ }},
 		{"a constructor as a command", func(w *world, c *command) {
-			c.ctx = proto.InstantiateContext(chain, w.id, epoch, tier, 0, w.target, w.alice.id, w.code)
+			inst := proto.Instantiated{Contract: w.target, Deployer: w.alice.id, Code: w.code, Command: c.pushed}
+			c.ctx = inst.Context(chain, w.id)
 		}},
 		{"a command as a constructor", func(w *world, c *command) {
 			c.inst = &proto.Instantiated{Contract: proto.ContractID{9}, Deployer: w.alice.id, Code: w.code}
@@ -172,7 +174,7 @@ func TestMovedEnvelope(t *testing.T) {
 			c.edit(w, cmd)
 			w.push(cmd)
 			res := w.block()
-			if len(res.Outputs) != 0 || res.Receipt.Items[0].GasBucket != proto.BucketOf(gasOpen) || w.stored("k") != "" {
+			if len(res.Outputs) != 0 || res.Receipt.Items[0].Answered || res.Receipt.Items[0].GasBucket != proto.BucketOf(gasOpen) || w.stored("k") != "" {
 				t.Errorf("%d answers, gas bucket %d, stored %q", len(res.Outputs), res.Receipt.Items[0].GasBucket, w.stored("k"))
 			}
 		})
@@ -187,9 +189,15 @@ func TestReplay(t *testing.T) {
 	outs := w.run()
 	wantStatus(t, "first", outs[0], proto.StatusOK)
 	wantStatus(t, "in the same block", outs[1], proto.StatusReplayed)
-	c.pushed.Payer = w.bob.id
 	c.envelope = c.pushed.Envelope
-	wantStatus(t, "later, paid for by bob", w.one(c), proto.StatusReplayed)
+	wantStatus(t, "later", w.one(c), proto.StatusReplayed)
+	// Bob pays for a copy: it opens for no payer but the one that it was sealed with.
+	c.pushed.Payer = w.bob.id
+	w.push(c)
+	if res := w.block(); len(res.Outputs) != 0 || res.Receipt.Items[0].Answered {
+		t.Errorf("a copy that bob pays for has %d answers", len(res.Outputs))
+	}
+	w.pending, c.pushed.Payer = nil, w.alice.id
 	if w.stored("n") != "\x01" {
 		t.Errorf("it ran %x times", w.stored("n"))
 	}
@@ -314,7 +322,7 @@ func TestInstantiate(t *testing.T) {
 			if res := w.block(); len(res.Outputs) != 0 || res.Receipt.Items[0].GasBucket == 0 {
 				t.Errorf("%d answers", len(res.Outputs))
 			}
-			w.pending = nil
+			w.pending, c.pushed.Payer = nil, w.alice.id
 		}
 		if w.stored("i") != "1" {
 			t.Errorf("stored %q", w.stored("i"))

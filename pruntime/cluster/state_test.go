@@ -221,7 +221,7 @@ func TestGolden(t *testing.T) {
 	keys, _ := testKeys(t)
 	for name, c := range map[string]struct{ got, want string }{
 		"empty": {New(chain, home, keys, nil, rand.Reader).Snapshot().Root().String(), "e4e42f8d095df50adbadfdd4632338f671f3097f5c18add748727c127fea8800"},
-		"used":  {w.c.Snapshot().Root().String(), "ee885b50958a0822dcfec73b6fa469883a6457a3385297856fce7c67765d4d3e"},
+		"used":  {w.c.Snapshot().Root().String(), "19fd2b3912f20cde701ba305369c9fd6461f7b5d02e07b66631b95ea9f8b6c16"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: the root is %s, the rules say %s", name, c.got, c.want)

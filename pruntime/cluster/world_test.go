@@ -147,7 +147,7 @@ func (w *world) command(input string, edit ...func(*command)) *command {
 		inv:    proto.Invocation{From: w.alice.id, To: w.target, Input: []byte(input), GasLimit: 10 << 20, Expiry: w.height + 100, Scheme: uint8(identity.SchemeSr25519), PublicKey: w.alice.id},
 		pushed: proto.PushedCommand{Payer: w.alice.id, Epoch: epoch, GasTier: tier}}
 	binary.BigEndian.PutUint64(c.inv.Nonce[:], w.nonce)
-	c.ctx = proto.CommandContext(chain, w.id, epoch, tier, 0)
+	c.ctx = c.pushed.Context(chain, w.id)
 	for _, f := range edit {
 		f(c)
 	}
@@ -195,7 +195,8 @@ func (w *world) instantiate(edit func(*command)) *command {
 	c := w.command("pi1", func(c *command) {
 		c.inst = &proto.Instantiated{Contract: id, Deployer: w.alice.id, Code: w.code}
 		c.inv.To = id
-		c.ctx = proto.InstantiateContext(chain, w.id, epoch, tier, 0, id, w.alice.id, w.code)
+		c.inst.Command = c.pushed
+		c.ctx = c.inst.Context(chain, w.id)
 		if edit != nil {
 			edit(c)
 		}

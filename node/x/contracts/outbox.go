@@ -398,7 +398,7 @@ func (k *Keeper) settle(ctx sdk.Context, c *proto.Cluster, r *proto.Receipt, rec
 		if cmd == nil || cmd.Done {
 			continue // a message that is not a command
 		}
-		cmd.Done, cmd.Charged = true, chargeFor(cmd, item.GasBucket)
+		cmd.Done, cmd.Charged, cmd.Receipt = true, chargeFor(cmd, item.GasBucket), r.FromSeq
 		earned = earned.Add(math.NewIntFromUint64(cmd.Charged))
 		if err := errors.Join(k.pay(ctx, cmd.Payer, math.NewIntFromUint64(cmd.Escrow-cmd.Charged)), set(ctx, k, proto.KeyCommand(c.ID, seq), cmd)); err != nil {
 			return err

@@ -285,9 +285,9 @@ func TestSettlement(t *testing.T) {
 		var buckets []uint8
 		var txs []func(sdk.Context) error
 		for range n {
-			c := command{2 + rng.Intn(2), uint8(rng.Intn(proto.MaxTier + 1)), uint8(rng.Intn(70))}
+			c := command{2 + rng.Intn(2), uint8(rng.Intn(proto.MaxTier + 1)), uint8(rng.Intn(65))}
 			if rng.Intn(8) == 0 {
-				c.bucket = 255
+				c.bucket = 64
 			}
 			commands, buckets = append(commands, c), append(buckets, c.bucket)
 			txs = append(txs, e.push(push(c.payer, uint32(c.tier))))
