@@ -111,18 +111,50 @@ func (c *Client) Push(ctx context.Context, to proto.ContractID, input []byte, o 
 	if !ok {
 		return nil, fmt.Errorf("client: gas limit %d is above the largest tier, %d", gas, proto.TierGas(proto.MaxTier))
 	}
-	env := (&proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}).Context(c.net.Chain, cl.ID)
-	p, err := c.seal(ctx, cl, env, to, input, gas, o)
-	if err != nil {
-		return nil, err
-	}
-	p.GasTier = tier
-	res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.PushCommand(c.Account(), uint32(cl.ID), cl.Epoch, tier, 0, p.Envelope))
-	if err != nil {
-		return nil, err
-	}
-	return p, p.ordered(res)
+	var p *Pending
+	err = c.inEpoch(ctx, cl, func(cl *proto.Cluster) error {
+		env := (&proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}).Context(c.net.Chain, cl.ID)
+		if p, err = c.seal(ctx, cl, env, to, input, gas, o); err != nil {
+			return err
+		}
+		p.GasTier = tier
+		res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.PushCommand(c.Account(), uint32(cl.ID), cl.Epoch, tier, 0, p.Envelope))
+		if err != nil {
+			return err
+		}
+		return p.ordered(res)
+	})
+	return p, err
 }
+
+// inEpoch does what is sealed to a cluster's epoch, and does it again where the epoch
+// ended meanwhile.
+func (c *Client) inEpoch(ctx context.Context, cl *proto.Cluster, do func(*proto.Cluster) error) error {
+	for {
+		err := do(cl)
+		var refused *tx.Refused
+		if !errors.Is(err, errEpochEnded) && (!errors.As(err, &refused) || refused.Space != proto.StoreContracts || refused.Code != codeEpoch) {
+			return err
+		}
+		old := cl.Epoch
+		err = poll(ctx, 50*time.Millisecond, func() (bool, error) {
+			var err error
+			cl, err = c.Cluster(ctx, cl.ID)
+			return err == nil && cl.Epoch != old, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// codeEpoch is the chain's code for a message that is sealed to another epoch than the
+// cluster's.
+const codeEpoch = 5
+
+// errEpochEnded: a contract waited for its code until the epoch was over to which its
+// constructor was sealed.
+var errEpochEnded = errors.New("client: the epoch ended before the contract's code was ready")
 
 // PushMany pushes n commands to one contract without waiting for each, and returns the
 // number of the cluster's message that the last of them became.
@@ -446,32 +478,37 @@ func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, sa
 	}
 	id := proto.NewContractID(c.net.Chain, cluster, c.Account(), hash, salt)
 	tier, _ := proto.TierFor(DefaultGas)
-	env := (&proto.Instantiated{Contract: id, Deployer: c.Account(), Code: hash,
-		Command: proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}}).Context(c.net.Chain, cluster)
-	p, err := c.seal(ctx, cl, env, id, input, DefaultGas, CallOptions{Expiry: 9_000})
-	if err != nil {
-		return nil, err
-	}
-	p.GasTier = tier
-	res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.Deploy(c.Account(), uint32(cluster), hash, salt, cl.Epoch, tier, 0, p.Envelope))
-	if err != nil {
-		return nil, err
-	}
-	p.Tx = res.Hash
 	d := &Deployment{Contract: id, Cluster: cluster, Code: hash}
-	err = poll(ctx, 50*time.Millisecond, func() (bool, error) {
-		ct, err := c.Contract(ctx, id)
-		if errors.Is(err, ErrNoContract) {
-			return false, nil // in the newest block, whose state the next header proves
+	var p *Pending
+	err = c.inEpoch(ctx, cl, func(cl *proto.Cluster) error {
+		env := (&proto.Instantiated{Contract: id, Deployer: c.Account(), Code: hash,
+			Command: proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}}).Context(c.net.Chain, cluster)
+		if p, err = c.seal(ctx, cl, env, id, input, DefaultGas, CallOptions{Expiry: 9_000}); err != nil {
+			return err
 		}
+		p.GasTier = tier
+		res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.Deploy(c.Account(), uint32(cluster), hash, salt, cl.Epoch, tier, 0, p.Envelope))
 		if err != nil {
-			return false, err
+			return err
 		}
-		if ct.Phase == proto.ContractRefused {
-			return false, fmt.Errorf("client: the cluster's workers refused the code %s: does it build with \"phala build\"?", hash)
-		}
-		p.Seq = ct.Seq
-		return ct.Phase == proto.ContractStarted, nil
+		p.Tx = res.Hash
+		return poll(ctx, 50*time.Millisecond, func() (bool, error) {
+			ct, err := c.Contract(ctx, id)
+			if errors.Is(err, ErrNoContract) || (err == nil && ct.Height < uint64(res.Height)) {
+				return false, nil // in the newest block, whose state the next header proves
+			}
+			if err != nil {
+				return false, err
+			}
+			switch ct.Phase {
+			case proto.ContractRefused:
+				return false, fmt.Errorf("client: the cluster's workers refused the code %s: does it build with \"phala build\"?", hash)
+			case proto.ContractExpired:
+				return false, errEpochEnded
+			}
+			p.Seq = ct.Seq
+			return ct.Phase == proto.ContractStarted, nil
+		})
 	})
 	if err != nil {
 		return d, err

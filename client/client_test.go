@@ -487,3 +487,27 @@ func TestUnopened(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// TestEpochEnds: a command that is sealed while the epoch ends is sealed again, and the
+// caller does not see it.
+func TestEpochEnds(t *testing.T) {
+	s, c, id := deployed(t, 1)
+	before, err := c.Cluster(within(t, 10*time.Second), s.Cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Chain.EndEpoch(s.Cluster)
+	for i := range 30 {
+		if r, err := call(t, c, id, "n", client.CallOptions{}); err != nil || r.Status != "ok" {
+			t.Fatalf("command %d: %+v, %v", i, r, err)
+		}
+	}
+	after, err := c.Cluster(within(t, 10*time.Second), s.Cluster)
+	if err != nil || after.Epoch != before.Epoch+1 || after.EpochKey == before.EpochKey {
+		t.Errorf("epoch %d after %d, %v", after.Epoch, before.Epoch, err)
+	}
+	a, err := ask(t, c, id, "gn", client.QueryOptions{})
+	if err != nil || len(a.Return) == 0 || a.Return[0] != 30 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}

@@ -12,7 +12,7 @@
 //     their proofs, the messages between;
 //  5. tell it, with a proof, which of its outbox entries the chain has, and submit the
 //     others;
-//  6. fetch contract codes that it asks for.
+//  6. fetch contract codes and pieces of a cluster's state that it asks for.
 //
 // A round that fails is tried again; the next one asks anew.
 package pherry
@@ -151,7 +151,7 @@ func (r *Relayer) Round(ctx context.Context) error {
 	// The node proves states from height 2 on, so headers from 3.
 	for node.Height > st.TrustedHeight && node.Height >= 3 {
 		st, err = r.advance(ctx, st, node.Height)
-		if Code(err) == "need_code" {
+		if c := Code(err); c == "need_code" || c == "need_key" {
 			st, err = r.Runtime.Status(ctx)
 			if err != nil {
 				return err
@@ -163,7 +163,7 @@ func (r *Relayer) Round(ctx context.Context) error {
 		}
 	}
 	// One of them that fails does not keep the others from being done.
-	return errors.Join(r.codes(ctx, st), r.register(ctx, st), r.outbox(ctx, st))
+	return errors.Join(r.codes(ctx, st), r.clusterState(ctx, st), r.register(ctx, st), r.outbox(ctx, st))
 }
 
 // Build collects what an enclave that stands at st needs to get to the state that the
@@ -477,4 +477,43 @@ func FetchCode(ctx context.Context, node *rpc.Client, h proto.Hash) ([]byte, err
 		return nil, fmt.Errorf("pherry: what the node has for code %s unpacks to something else", h)
 	}
 	return module, nil
+}
+
+// clusterState brings the state of a cluster that the enclave wants.
+func (r *Relayer) clusterState(ctx context.Context, st *pruntime.Status) error {
+	w := st.WantState
+	if w == nil {
+		return nil
+	}
+	b, err := r.Node.Read(ctx, proto.StoreContracts, proto.KeySnapshot(w.Cluster, w.Epoch))
+	if errors.Is(err, rpc.ErrNotFound) {
+		return nil // a newer one took its place, of which the enclave hears
+	}
+	if err != nil {
+		return err
+	}
+	rec, err := proto.ParseSnapshotRecord(b)
+	if err != nil {
+		return err
+	}
+	if rec.Snapshot() == nil {
+		return fmt.Errorf("pherry: the node has no agreed snapshot of cluster %s, epoch %d", w.Cluster, w.Epoch)
+	}
+	if !w.Described {
+		if st, err = r.Runtime.PutSnapshot(ctx, rec.Snapshot()); err != nil {
+			return err
+		}
+	}
+	for st.WantState != nil && st.WantState.Epoch == w.Epoch && len(st.WantState.Pieces) > 0 {
+		i := st.WantState.Pieces[0]
+		piece, err := r.Node.Piece(ctx, uint32(w.Cluster), w.Epoch, uint32(i))
+		if err != nil {
+			return err
+		}
+		if st, err = r.Runtime.PutPiece(ctx, i, piece); err != nil {
+			return err
+		}
+	}
+	r.Log.Info("state delivered", "cluster", w.Cluster, "epoch", w.Epoch, "pieces", len(rec.Snapshot().Pieces))
+	return nil
 }

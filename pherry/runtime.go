@@ -109,6 +109,16 @@ func (r *Runtime) PutCode(ctx context.Context, h proto.Hash, module []byte) (*pr
 	return r.status(ctx, http.MethodPut, "/v1/code/"+h.String(), module)
 }
 
+// PutSnapshot brings the description of a cluster's state.
+func (r *Runtime) PutSnapshot(ctx context.Context, s *proto.Snapshot) (*pruntime.Status, error) {
+	return r.status(ctx, http.MethodPut, "/v1/state", s.Marshal())
+}
+
+// PutPiece brings a piece of a cluster's state.
+func (r *Runtime) PutPiece(ctx context.Context, i int, b []byte) (*pruntime.Status, error) {
+	return r.status(ctx, http.MethodPut, fmt.Sprintf("/v1/state/%d", i), b)
+}
+
 // Registration asks for what the operator submits.
 func (r *Runtime) Registration(ctx context.Context) (*api.Registration, error) {
 	out := new(api.Registration)

@@ -57,11 +57,13 @@ type SessionStarted struct {
 	Hash   Hash
 }
 
-// Seated (topics gatekeeper and worker/<id>): the worker has a seat in the cluster.
+// Seated (topics gatekeeper and worker/<id>): the worker has a seat in the cluster. It
+// starts from State, or where that is zero from the cluster's first message.
 type Seated struct {
 	Cluster ClusterID
 	Worker  WorkerID
 	Epoch   uint64
+	State   StateRef
 }
 
 // Unseated (topics gatekeeper and worker/<id>): the worker lost its seat.
@@ -70,11 +72,33 @@ type Unseated struct {
 	Worker  WorkerID
 }
 
-// EpochStarted (topics gatekeeper and cluster/<id>): commands are sealed to the
-// key of this epoch from now on.
+// EpochAnnounced (topic gatekeeper): the cluster's seats need the key of this epoch,
+// which starts once a majority of them published it.
+type EpochAnnounced struct {
+	Cluster ClusterID
+	Epoch   uint64
+}
+
+// EpochStarted (topic cluster/<id>): commands are sealed to the key of this epoch from
+// the next message on. The state after this message's block is the epoch's snapshot.
 type EpochStarted struct {
 	Cluster ClusterID
 	Epoch   uint64
+}
+
+// SnapshotWanted (topic cluster/<id>): a majority of the seats took the same snapshot;
+// Holder posts its pieces. When it does not, the next seat is asked.
+type SnapshotWanted struct {
+	Cluster ClusterID
+	State   StateRef
+	Holder  WorkerID
+}
+
+// SnapshotStored (topics gatekeeper and cluster/<id>): all pieces of the snapshot are
+// kept by the nodes. Keys of older epochs are not needed any more.
+type SnapshotStored struct {
+	Cluster ClusterID
+	State   StateRef
 }
 
 // ChallengeEchoed (topic worker/<id>): the chain saw the worker's challenge.
@@ -126,6 +150,9 @@ func (CodeAnnounced) eventKind() uint8    { return 9 }
 func (Instantiated) eventKind() uint8     { return 10 }
 func (PushedCommand) eventKind() uint8    { return 11 }
 func (MasterKeySet) eventKind() uint8     { return 12 }
+func (EpochAnnounced) eventKind() uint8   { return 13 }
+func (SnapshotWanted) eventKind() uint8   { return 14 }
+func (SnapshotStored) eventKind() uint8   { return 15 }
 
 func (e RulesActivated) encode(w *wire.Writer) { w.U32(e.Version).U64(e.EffectiveHeight) }
 func (e WorkerRegistered) encode(w *wire.Writer) {
@@ -134,7 +161,10 @@ func (e WorkerRegistered) encode(w *wire.Writer) {
 func (e SessionStarted) encode(w *wire.Writer) {
 	w.Fixed(e.Worker[:]).Fixed(e.Key[:]).U64(e.Height).Fixed(e.Hash[:])
 }
-func (e Seated) encode(w *wire.Writer)   { w.U32(uint32(e.Cluster)).Fixed(e.Worker[:]).U64(e.Epoch) }
+func (e Seated) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster)).Fixed(e.Worker[:]).U64(e.Epoch)
+	e.State.encode(w)
+}
 func (e Unseated) encode(w *wire.Writer) { w.U32(uint32(e.Cluster)).Fixed(e.Worker[:]) }
 func (e EpochStarted) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).U64(e.Epoch)
@@ -152,6 +182,18 @@ func (e PushedCommand) encode(w *wire.Writer) {
 	w.Blob(e.Payer).U64(e.Epoch).U8(e.GasTier).U64(e.DepositLimit).Blob(e.Envelope)
 }
 func (e MasterKeySet) encode(w *wire.Writer) { w.Fixed(e.Public[:]) }
+func (e EpochAnnounced) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster)).U64(e.Epoch)
+}
+func (e SnapshotWanted) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster))
+	e.State.encode(w)
+	w.Fixed(e.Holder[:])
+}
+func (e SnapshotStored) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster))
+	e.State.encode(w)
+}
 
 func readPushedCommand(r *wire.Reader) PushedCommand {
 	return PushedCommand{r.Blob(MaxSender), r.U64(), r.U8(), r.U64(), r.Blob(MaxEnvelope)}
@@ -169,7 +211,7 @@ func ParseEvent(b []byte) (Event, error) {
 	case 3:
 		e = SessionStarted{r.Array32(), r.Array32(), r.U64(), r.Array32()}
 	case 4:
-		e = Seated{ClusterID(r.U32()), r.Array32(), r.U64()}
+		e = Seated{ClusterID(r.U32()), r.Array32(), r.U64(), readStateRef(r)}
 	case 5:
 		e = Unseated{ClusterID(r.U32()), r.Array32()}
 	case 6:
@@ -186,6 +228,12 @@ func ParseEvent(b []byte) (Event, error) {
 		e = readPushedCommand(r)
 	case 12:
 		e = MasterKeySet{r.Array32()}
+	case 13:
+		e = EpochAnnounced{ClusterID(r.U32()), r.U64()}
+	case 14:
+		e = SnapshotWanted{ClusterID(r.U32()), readStateRef(r), r.Array32()}
+	case 15:
+		e = SnapshotStored{ClusterID(r.U32()), readStateRef(r)}
 	default:
 		if r.Err() == nil {
 			r.Fail(fmt.Errorf("%w: event %d", ErrUnknownKind, kind))

@@ -79,7 +79,8 @@ func fill(v reflect.Value, n *uint64) {
 }
 
 // The rules that an example of random parts breaks.
-func fixReceipt(r *proto.Receipt) { r.FromSeq, r.ToSeq = 7, 8 }
+func fixSnapshot(s *proto.Snapshot) { s.Size = proto.PieceSize + 7 }
+func fixReceipt(r *proto.Receipt)   { r.FromSeq, r.ToSeq = 7, 8 }
 func fixManifest(m *proto.CodeManifest) {
 	m.Size, m.Packed = 1_000_000, proto.ChunkSize+5
 }
@@ -91,11 +92,12 @@ func kinds() []kind {
 		event(*filled[proto.RulesActivated]()), event(*filled[proto.WorkerRegistered]()), event(*filled[proto.SessionStarted]()),
 		event(*filled[proto.Seated]()), event(*filled[proto.Unseated]()), event(*filled[proto.EpochStarted]()), event(*filled[proto.ChallengeEchoed]()),
 		event(*filled[proto.KeysReleased]()), event(*filled[proto.CodeAnnounced]()), event(*filled[proto.Instantiated]()),
-		event(*filled[proto.PushedCommand]()), event(*filled[proto.MasterKeySet]()),
+		event(*filled[proto.PushedCommand]()), event(*filled[proto.MasterKeySet]()), event(*filled[proto.EpochAnnounced]()),
+		event(*filled[proto.SnapshotWanted]()), event(*filled[proto.SnapshotStored]()),
 
 		entry(*filled[proto.StartSession]()), entry(*filled[proto.Challenge]()), entry(*filled[proto.SetEndpoints]()), entry(*filled[proto.PublishMasterKey]()),
 		entry(*filled[proto.ReleaseKeys]()), entry(*filled[proto.PublishEpochKey]()), entry(*filled[proto.CodePrepared]()), entry(*filled[proto.CodeRefused]()),
-		entry(receipt), entry(*filled[proto.PostOutputs]()),
+		entry(receipt), entry(*filled[proto.PostOutputs]()), entry(*filled(func(e *proto.SnapshotTaken) { fixSnapshot(&e.Snapshot) })), entry(*filled[proto.SnapshotPiece]()),
 
 		of("Message", filled[proto.Message](), (*proto.Message).Marshal, proto.ParseMessage),
 		of("Cursor", filled[proto.Cursor](), func(c *proto.Cursor) []byte { return c.Marshal() }, func(b []byte) (*proto.Cursor, error) { c, err := proto.ParseCursor(b); return &c, err }),
@@ -113,6 +115,14 @@ func kinds() []kind {
 		of("CodeManifest", filled(fixManifest), (*proto.CodeManifest).Marshal, proto.ParseCodeManifest),
 		of("Code", filled(func(c *proto.Code) { fixManifest(&c.Manifest) }), (*proto.Code).Marshal, proto.ParseCode),
 		of("CommandRecord", filled[proto.CommandRecord](), (*proto.CommandRecord).Marshal, proto.ParseCommandRecord),
+		of("StateRef", filled[proto.StateRef](), (*proto.StateRef).Marshal, proto.ParseStateRef),
+		of("Snapshot", filled(fixSnapshot), (*proto.Snapshot).Marshal, proto.ParseSnapshot),
+		of("SnapshotRecord", filled(func(r *proto.SnapshotRecord) {
+			for i := range r.Taken {
+				fixSnapshot(&r.Taken[i])
+			}
+			r.Agreed, r.Index = true, 1
+		}), (*proto.SnapshotRecord).Marshal, proto.ParseSnapshotRecord),
 		of("ReceiptRecord", filled(func(r *proto.ReceiptRecord) {
 			for i := range r.Receipts {
 				fixReceipt(&r.Receipts[i])

@@ -217,6 +217,20 @@ type Receipt struct {
 	Items     []ReceiptItem
 }
 
+// SnapshotTaken is a seat's word for the snapshot of an epoch.
+type SnapshotTaken struct {
+	Cluster  ClusterID
+	Snapshot Snapshot
+}
+
+// SnapshotPiece is one piece of a snapshot that a majority took.
+type SnapshotPiece struct {
+	Cluster ClusterID
+	Epoch   uint64
+	Index   uint32
+	Piece   []byte
+}
+
 // PostOutputs carries the sealed answers of final or not yet final receipts.
 type PostOutputs struct {
 	Cluster ClusterID
@@ -243,6 +257,8 @@ func (CodePrepared) entryKind() uint8     { return 7 }
 func (CodeRefused) entryKind() uint8      { return 8 }
 func (Receipt) entryKind() uint8          { return 9 }
 func (PostOutputs) entryKind() uint8      { return 10 }
+func (SnapshotTaken) entryKind() uint8    { return 11 }
+func (SnapshotPiece) entryKind() uint8    { return 12 }
 
 func (e StartSession) encode(w *wire.Writer) { w.Fixed(e.Key[:]).U64(e.Height).Fixed(e.Hash[:]) }
 func (e Challenge) encode(w *wire.Writer)    { w.Fixed(e.Nonce[:]) }
@@ -268,6 +284,13 @@ func (e Receipt) encode(w *wire.Writer) {
 	for _, i := range e.Items {
 		w.U8(i.byte())
 	}
+}
+func (e SnapshotTaken) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster))
+	e.Snapshot.encode(w)
+}
+func (e SnapshotPiece) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster)).U64(e.Epoch).U32(e.Index).Blob(e.Piece)
 }
 func (e PostOutputs) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).Count(len(e.Outputs))
@@ -346,6 +369,10 @@ func ParseEntry(b []byte) (Entry, error) {
 			po.Outputs = append(po.Outputs, readSealedOutput(r))
 		}
 		e = po
+	case 11:
+		e = SnapshotTaken{ClusterID(r.U32()), readSnapshot(r)}
+	case 12:
+		e = SnapshotPiece{ClusterID(r.U32()), r.U64(), r.U32(), r.Blob(PieceSize)}
 	default:
 		if r.Err() == nil {
 			r.Fail(fmt.Errorf("%w: outbox entry %d", ErrUnknownKind, kind))

@@ -105,6 +105,10 @@ type Cluster struct {
 	FinalHead   Hash
 	FinalRoot   Hash
 	Sealed      []SealedEpoch // votes for the epoch's key
+	EpochHeight uint64        // when that key counted
+	Next        uint64        // epoch that is announced and starts when its key counts; 0: none
+	NextSealed  []SealedEpoch // votes for its key
+	State       StateRef      // newest snapshot that the nodes keep; zero: none
 }
 
 // A SealedEpoch is one seat's word for an epoch's public key.
@@ -138,6 +142,11 @@ func (c *Cluster) Marshal() []byte {
 	for _, s := range c.Sealed {
 		w.Fixed(s.Worker[:]).Fixed(s.Public[:])
 	}
+	w.U64(c.EpochHeight).U64(c.Next).Count(len(c.NextSealed))
+	for _, s := range c.NextSealed {
+		w.Fixed(s.Worker[:]).Fixed(s.Public[:])
+	}
+	c.State.encode(w)
 	return w.Bytes()
 }
 
@@ -152,6 +161,11 @@ func ParseCluster(b []byte) (*Cluster, error) {
 	for range r.Count(MaxSeats, 64) {
 		c.Sealed = append(c.Sealed, SealedEpoch{r.Array32(), r.Array32()})
 	}
+	c.EpochHeight, c.Next = r.U64(), r.U64()
+	for range r.Count(MaxSeats, 64) {
+		c.NextSealed = append(c.NextSealed, SealedEpoch{r.Array32(), r.Array32()})
+	}
+	c.State = readStateRef(r)
 	if err := r.Close(); err != nil {
 		return nil, fmt.Errorf("proto: cluster: %w", err)
 	}
@@ -162,7 +176,8 @@ func ParseCluster(b []byte) (*Cluster, error) {
 const (
 	ContractWaiting uint8 = 1 // for a majority of seats to prepare the code
 	ContractStarted uint8 = 2 // its constructor is in the cluster's topic
-	ContractRefused uint8 = 3 // a majority of seats refused the code
+	ContractRefused uint8 = 3 // a majority of seats refused the code: it may be deployed again
+	ContractExpired uint8 = 4 // its epoch ended before its code was ready: it may be deployed again
 )
 
 // A Contract is a deployment.
@@ -374,7 +389,11 @@ func ParseReceiptRecord(b []byte) (*ReceiptRecord, error) {
 	r := wire.NewReader(b)
 	rr := new(ReceiptRecord)
 	for range r.Count(MaxSeats, 4) {
-		e, err := ParseEntry(r.Blob(MaxEntry))
+		raw := r.Blob(MaxEntry)
+		if r.Err() != nil {
+			break
+		}
+		e, err := ParseEntry(raw)
 		rec, ok := e.(Receipt)
 		if r.Err() == nil && (err != nil || !ok) {
 			r.Fail(fmt.Errorf("%w: not a receipt: %v", wire.ErrNotCanonical, err))

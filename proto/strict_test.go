@@ -139,6 +139,17 @@ func TestLimits(t *testing.T) {
 		{"Cluster", "owner", proto.MaxSender, func(n int) any { return &proto.Cluster{Owner: data(n)} }},
 		{"Cluster", "seats", proto.MaxSeats, func(n int) any { return &proto.Cluster{Seats: make([]proto.WorkerID, n)} }},
 		{"Cluster", "sealed", proto.MaxSeats, func(n int) any { return &proto.Cluster{Sealed: make([]proto.SealedEpoch, n)} }},
+		{"Cluster", "sealed next", proto.MaxSeats, func(n int) any { return &proto.Cluster{NextSealed: make([]proto.SealedEpoch, n)} }},
+		{"entry/SnapshotPiece", "piece", proto.PieceSize, func(n int) any { return proto.SnapshotPiece{Piece: data(n)} }},
+		{"Snapshot", "pieces", proto.MaxPieces, func(n int) any { return &proto.Snapshot{Size: uint64(n) * proto.PieceSize, Pieces: hashes(n)} }},
+		{"SnapshotRecord", "taken", proto.MaxSeats, func(n int) any {
+			r := &proto.SnapshotRecord{}
+			for range n {
+				r.Taken = append(r.Taken, proto.Snapshot{Size: 1, Pieces: hashes(1)})
+			}
+			return r
+		}},
+		{"SnapshotRecord", "votes", proto.MaxSeats, func(n int) any { return &proto.SnapshotRecord{Votes: make([]proto.SnapshotVote, n)} }},
 		{"Contract", "deployer", proto.MaxSender, func(n int) any { return &proto.Contract{Deployer: data(n)} }},
 		{"CodeManifest", "size", proto.MaxCode, func(n int) any {
 			return &proto.CodeManifest{Size: uint32(n), Packed: 1, Chunks: hashes(1)}
@@ -172,6 +183,20 @@ func TestLimits(t *testing.T) {
 // TestRules: values that have an encoding and break a rule of their kind.
 func TestRules(t *testing.T) {
 	good := *filled(fixReceipt)
+	snap := func(size uint64, pieces int) func() error {
+		return func() error {
+			_, err := proto.ParseSnapshot((&proto.Snapshot{Size: size, Pieces: make([]proto.Hash, pieces)}).Marshal())
+			return err
+		}
+	}
+	snaps := func(edit func(*proto.SnapshotRecord)) func() error {
+		return func() error {
+			r := &proto.SnapshotRecord{Taken: []proto.Snapshot{{Size: 1, Pieces: make([]proto.Hash, 1)}}}
+			edit(r)
+			_, err := proto.ParseSnapshotRecord(r.Marshal())
+			return err
+		}
+	}
 	rec := func(edit func(*proto.Receipt)) func() error {
 		return func() error {
 			r := good
@@ -209,6 +234,16 @@ func TestRules(t *testing.T) {
 		{"manifest of no bytes", manifest(1, 0, 0), wire.ErrNotCanonical},
 		{"manifest with a chunk too few", manifest(1, proto.ChunkSize+1, 1), wire.ErrNotCanonical},
 		{"manifest with a chunk too many", manifest(1, proto.ChunkSize, 2), wire.ErrNotCanonical},
+		{"good snapshot", snap(proto.PieceSize+1, 2), nil},
+		{"snapshot of a full piece", snap(proto.PieceSize, 1), nil},
+		{"snapshot of nothing", snap(0, 0), wire.ErrNotCanonical},
+		{"snapshot with a piece too many", snap(proto.PieceSize, 2), wire.ErrNotCanonical},
+		{"snapshot with a piece too few", snap(proto.PieceSize+1, 1), wire.ErrNotCanonical},
+		{"snapshot whose size wraps around 2^64", snap(1<<64-1, 0), wire.ErrNotCanonical},
+		{"snapshot pieces without agreement", snaps(func(r *proto.SnapshotRecord) { r.Have = make([]bool, 1) }), wire.ErrNotCanonical},
+		{"agreed snapshot without flags", snaps(func(r *proto.SnapshotRecord) { r.Agreed = true }), wire.ErrNotCanonical},
+		{"agreed snapshot that is not there", snaps(func(r *proto.SnapshotRecord) { r.Agreed, r.Index, r.Have = true, 1, make([]bool, 1) }), wire.ErrNotCanonical},
+		{"agreed snapshot", snaps(func(r *proto.SnapshotRecord) { r.Agreed, r.Have = true, make([]bool, 1) }), nil},
 		{"manifest whose size wraps around 2^32", manifest(1, 1<<32-1, 0), wire.ErrNotCanonical},
 		{"manifest whose size wraps around 2^32 by one", manifest(1, 1<<32-proto.ChunkSize+1, 0), wire.ErrNotCanonical},
 		{"code with a flag too few", func() error {

@@ -38,7 +38,7 @@ func (r *Runtime) checkpoint() error {
 		if s.replica != nil {
 			state = s.replica.Snapshot().Marshal()
 		}
-		w.U32(uint32(s.cluster)).Bool(state != nil).Blob(state).Count(len(s.pending))
+		w.U32(uint32(s.cluster)).Fixed(s.stored.Marshal()).Bool(state != nil).Blob(state).Count(len(s.pending))
 		for i := range s.pending {
 			w.Blob(s.pending[i].Message.Marshal()).Fixed(s.pending[i].Cursor.Marshal())
 		}
@@ -111,6 +111,13 @@ func (r *Runtime) load(b []byte) error {
 	var s *seat
 	if rd.Bool() {
 		s = newSeat(proto.ClusterID(rd.U32()))
+		var stored [112]byte
+		rd.Fixed(stored[:])
+		ref, err := proto.ParseStateRef(stored[:])
+		if err != nil {
+			return err
+		}
+		s.stored = *ref
 		has := rd.Bool()
 		s.sealed = rd.Blob(maxState)
 		if !has {

@@ -100,6 +100,8 @@ func (r *Runtime) serving() error {
 		return fmt.Errorf("%w: no seat in a cluster", ErrNotServing)
 	case r.seat.replica == nil:
 		return fmt.Errorf("%w: waiting for the cluster's keys", ErrNotServing)
+	case r.behind(r.seat):
+		return fmt.Errorf("%w: waiting for the cluster's state", ErrNotServing)
 	case r.seat.blocked != nil:
 		return fmt.Errorf("%w: %d messages wait: %w", ErrNotServing, len(r.seat.pending), r.seat.blocked)
 	case !r.sessions.live():
@@ -131,6 +133,7 @@ type Status struct {
 	Seq           uint64            `json:"seq,omitempty"` // last processed message of the cluster
 	Waiting       int               `json:"waiting"`       // delivered, not processed
 	WantCodes     []proto.Hash      `json:"want_codes,omitempty"`
+	WantState     *WantedState      `json:"want_state,omitempty"`
 	Outbox        OutboxStatus      `json:"outbox"`
 	Gatekeeper    *GatekeeperStatus `json:"gatekeeper,omitempty"`
 	Fatal         string            `json:"fatal,omitempty"`
@@ -179,6 +182,7 @@ func (r *Runtime) Status() Status {
 			s.StateRoot, s.Seq = &root, snap.Cursor().Seq
 		}
 	}
+	s.WantState = r.wanted()
 	if r.gk != nil {
 		s.Gatekeeper = &GatekeeperStatus{r.gk.Active(), r.gk.Master()}
 		s.Serving = r.gk.Active() && r.fatal == nil

@@ -294,8 +294,13 @@ func (r *Runtime) Advance(b []byte) error {
 	if err := r.ready(); err != nil {
 		return err
 	}
-	if s := r.seat; s != nil && s.blocked != nil && len(s.pending) > maxPending {
-		return s.blocked
+	if s := r.seat; s != nil && len(s.pending) > maxPending {
+		if s.blocked != nil {
+			return s.blocked
+		}
+		if r.behind(s) {
+			return fmt.Errorf("%w: the cluster's state is needed first", ErrNotReady)
+		}
 	}
 	// The worker's own topic exists from its registration on. A relayer says when; if
 	// it says so too early, there is no proof to give and nothing happens.
@@ -364,6 +369,8 @@ func (r *Runtime) handle(it *inbox.Item) error {
 		return nil
 	}
 	switch e := it.Event.(type) {
+	case proto.SnapshotStored:
+		r.seat.noteStored(e)
 	case proto.CodeAnnounced:
 		r.voting[e.Code] = true
 		r.codes.want(e.Code)
@@ -396,13 +403,17 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 	case proto.Seated:
 		if r.seat == nil {
 			r.seat = newSeat(e.Cluster)
-			r.seat.fresh = true
+			r.seat.fresh, r.seat.stored = true, e.State
+			if !e.State.IsZero() {
+				return r.state.FollowFrom(proto.TopicCluster(e.Cluster), e.State.Cursor)
+			}
 			return r.state.Follow(proto.TopicCluster(e.Cluster))
 		}
 	case proto.Unseated:
 		if r.seat != nil && r.seat.cluster == e.Cluster {
 			r.state.Unfollow(proto.TopicCluster(e.Cluster))
 			r.seat, r.voting = nil, map[proto.Hash]bool{}
+			return r.dropSnapshots(e.Cluster, 1<<63)
 		}
 	case proto.KeysReleased:
 		return r.keysReleased(&e)

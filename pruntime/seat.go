@@ -18,12 +18,15 @@ import (
 
 // A seat is a worker's place in a cluster.
 type seat struct {
-	cluster proto.ClusterID
-	replica *cluster.Cluster // nil until the keys came
-	pending []inbox.Item     // delivered, not yet processed
-	sealed  []byte           // state from a checkpoint, until the keys came
-	blocked error            // why pending waits: a code that is not prepared here
-	fresh   bool             // given in the batch that is being handled
+	cluster  proto.ClusterID
+	replica  *cluster.Cluster // nil until the keys came
+	pending  []inbox.Item     // delivered, not yet processed
+	sealed   []byte           // state from a checkpoint, until the keys came
+	blocked  error            // why pending waits: a code that is not prepared here, or a key
+	fresh    bool             // given in the batch that is being handled
+	stored   proto.StateRef   // newest state that the chain keeps, zero: none
+	joining  *joining         // pieces of it that came, while it is wanted
+	unusable proto.StateRef   // one that turned out to be none
 }
 
 // maxPending is how many messages may wait for a code before no more are taken.
@@ -100,6 +103,7 @@ func (r *Runtime) keysReleased(e *proto.KeysReleased) error {
 		r.cfg.Log.Warn("key release changes an epoch's key", "gatekeeper", e.Gatekeeper, "epoch", rel.Epoch)
 		return nil
 	}
+	r.seat.blocked = nil // it may be what was waited for
 	r.outbox.push(proto.PublishEpochKey{Cluster: rel.Cluster, Epoch: rel.Epoch, Public: epochKey.Public()})
 	r.cfg.Log.Info("cluster keys received", "cluster", rel.Cluster, "epoch", rel.Epoch, "gatekeeper", e.Gatekeeper)
 	return nil
@@ -128,7 +132,7 @@ func (r *Runtime) runCluster() error {
 	if s == nil || s.replica == nil {
 		return nil
 	}
-	for len(s.pending) > 0 {
+	for len(s.pending) > 0 && !r.behind(s) {
 		n := 1
 		for n < len(s.pending) && s.pending[n].Height == s.pending[0].Height {
 			n++
@@ -136,18 +140,22 @@ func (r *Runtime) runCluster() error {
 		r.mu.Unlock() // commands may take long
 		res, err := s.replica.Apply(context.Background(), s.pending[:n])
 		r.mu.Lock()
-		if errors.Is(err, cluster.ErrNeedCode) {
+		if errors.Is(err, cluster.ErrNeedCode) || errors.Is(err, cluster.ErrNeedKey) {
 			s.blocked = err
-			return nil // goes on when the code is prepared
+			return nil // goes on when it is there
 		}
 		s.blocked = nil
 		if err != nil {
 			return r.halt(err)
 		}
+		done := s.pending[:n]
 		s.pending = s.pending[n:]
 		r.outbox.push(res.Receipt)
 		for _, outputs := range groups(res.Outputs) {
 			r.outbox.push(proto.PostOutputs{Cluster: s.cluster, Outputs: outputs})
+		}
+		if err := r.keepState(s, res.Started, done); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -73,6 +73,7 @@ type node struct {
 	rt      *pruntime.Runtime
 	off     bool          // its relayer does nothing
 	noCodes bool          // its relayer brings no codes
+	noState bool          // nor pieces of a state
 	lag     int           // rounds that a run of its outbox is on its way to the chain
 	flight  []run         // those that are
 	ahead   time.Duration // its clock, ahead of the chain's
@@ -222,6 +223,9 @@ func (n *node) relay() error {
 			}
 		}
 	}
+	if err := n.bringState(); err != nil {
+		return err
+	}
 	if _, ok := n.w.chain.Worker(st.Worker); !ok {
 		reg, sig, ev, err := n.rt.Register(context.Background())
 		if err != nil {
@@ -230,6 +234,29 @@ func (n *node) relay() error {
 		return n.w.chain.Register(reg, sig, ev)
 	}
 	return n.carry()
+}
+
+// bringState brings what the enclave wants of its cluster's state.
+func (n *node) bringState() error {
+	for {
+		want := n.rt.Status().WantState
+		if want == nil || n.noState {
+			return nil
+		}
+		s, piece, ok := n.w.chain.Snapshot(want.Cluster, want.Epoch)
+		if !ok {
+			return fmt.Errorf("the chain has no snapshot of epoch %d", want.Epoch)
+		}
+		if !want.Described {
+			if err := n.rt.PutSnapshot(s.Marshal()); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := n.rt.PutPiece(want.Pieces[0], piece(want.Pieces[0])); err != nil {
+			return err
+		}
+	}
 }
 
 // carry brings the outbox to the chain.
@@ -381,7 +408,7 @@ func (w *world) seal(ctx envelope.Context, to proto.ContractID, input string) (*
 func (w *world) push(to proto.ContractID, input string) *sent {
 	w.t.Helper()
 	pub := w.user.Public()
-	cmd := proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier}
+	cmd := proto.PushedCommand{Payer: pub[:], Epoch: w.chain.Cluster(w.cluster).Epoch, GasTier: tier}
 	s, env := w.seal(cmd.Context("comettest-1", w.cluster), to, input)
 	cmd.Envelope = env
 	var err error
@@ -399,7 +426,7 @@ func (w *world) announce(module []byte) proto.ContractID {
 	pub := w.user.Public()
 	salt := fmt.Append(nil, w.nonce)
 	id := proto.NewContractID("comettest-1", w.cluster, pub[:], m.Code, salt)
-	inst := proto.Instantiated{Contract: id, Deployer: pub[:], Code: m.Code, Command: proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier}}
+	inst := proto.Instantiated{Contract: id, Deployer: pub[:], Code: m.Code, Command: proto.PushedCommand{Payer: pub[:], Epoch: w.chain.Cluster(w.cluster).Epoch, GasTier: tier}}
 	_, inst.Command.Envelope = w.seal(inst.Context("comettest-1", w.cluster), id, "pi1")
 	if _, err := w.chain.Deploy(w.cluster, m.Code, salt, inst.Command); err != nil {
 		w.t.Fatal(err)

@@ -369,6 +369,24 @@ func (c *Client) Chunk(ctx context.Context, code [32]byte, index uint32) ([]byte
 	return chunks[0], nil
 }
 
+// Piece returns one piece of a cluster's snapshot.
+func (c *Client) Piece(ctx context.Context, cluster uint32, epoch uint64, index uint32) ([]byte, error) {
+	req := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(cluster))
+	req = protowire.AppendVarint(protowire.AppendTag(req, 2, protowire.VarintType), epoch)
+	if index > 0 {
+		req = protowire.AppendVarint(protowire.AppendTag(req, 3, protowire.VarintType), uint64(index))
+	}
+	b, err := c.Query(ctx, "/phala.contracts.v1.Query/Piece", req)
+	if err != nil {
+		return nil, err
+	}
+	pieces, err := repeatedBytes(b)
+	if err != nil || len(pieces) != 1 {
+		return nil, fmt.Errorf("%w: piece %d of the snapshot of cluster %d, epoch %d", ErrNotFound, index, cluster, epoch)
+	}
+	return pieces[0], nil
+}
+
 // Outputs returns the sealed answers to a command, one from each seat that posted one.
 func (c *Client) Outputs(ctx context.Context, cluster uint32, seq uint64) ([][]byte, error) {
 	req := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(cluster))

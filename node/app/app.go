@@ -250,7 +250,7 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 			panic(err)
 		}
 		if ctx.BlockHeight()%20 == 0 {
-			if err := a.MQ.Prune(ctx, keep); err != nil {
+			if err := a.MQ.Prune(ctx, keep, a.Contracts.Needed); err != nil {
 				logger.Error("bodies were not pruned", "error", err)
 			}
 		}

@@ -44,6 +44,7 @@ type NetworkSpec struct {
 	Accounts      []AccountSpec   `json:"accounts"`
 	Roots         string          `json:"roots"`         // hex; simulated attestation roots, empty for the vendors'
 	Registry      registry.Params `json:"registry"`      // parameters
+	Contracts     json.RawMessage `json:"contracts"`     // those that differ from the default
 	MinGasPrice   string          `json:"min_gas_price"` // base units for one gas, such as "0.001ppha"
 }
 
@@ -116,6 +117,15 @@ func InitNetwork(s *NetworkSpec) error {
 	}
 	if err := set(registry.ModuleName, registry.Genesis{Params: s.Registry, Roots: roots}); err != nil {
 		return err
+	}
+	if len(s.Contracts) > 0 {
+		p := contracts.DefaultParams()
+		if err := json.Unmarshal(s.Contracts, &p); err != nil {
+			return fmt.Errorf("contracts: %w", err)
+		}
+		if err := set(contracts.ModuleName, contracts.Genesis{Params: p}); err != nil {
+			return err
+		}
 	}
 	gen := genutiltypes.DefaultGenesisState()
 	gen.GenTxs = gentxs

@@ -69,8 +69,10 @@ var codes = []struct {
 	{pruntime.ErrTrustRoot, "trust_root", http.StatusConflict},
 	{pruntime.ErrProof, "proof", http.StatusConflict},
 	{pruntime.ErrCode, "code", http.StatusBadRequest},
+	{pruntime.ErrState, "state", http.StatusConflict},
 	{pruntime.ErrRole, "role", http.StatusBadRequest},
 	{cluster.ErrNeedCode, "need_code", http.StatusConflict},
+	{cluster.ErrNeedKey, "need_key", http.StatusConflict},
 	{inbox.ErrMalformed, "malformed", http.StatusBadRequest},
 	{inbox.ErrTopics, "topics", http.StatusConflict},
 	{inbox.ErrFold, "fold", http.StatusConflict},
@@ -236,6 +238,14 @@ func Private(rt *pruntime.Runtime) http.Handler {
 			return fmt.Errorf("%w: %v", errRequest, err)
 		}
 		return rt.PutCode(h, b)
+	})
+	binary("PUT /v1/state", maxSmall, func(_ *http.Request, b []byte) error { return rt.PutSnapshot(b) })
+	binary("PUT /v1/state/{piece}", proto.PieceSize, func(r *http.Request, b []byte) error {
+		i, err := strconv.Atoi(r.PathValue("piece"))
+		if err != nil {
+			return fmt.Errorf("%w: piece %q", errRequest, r.PathValue("piece"))
+		}
+		return rt.PutPiece(i, b)
 	})
 	binary("POST /v1/acknowledge", maxSmall, func(_ *http.Request, b []byte) error {
 		var a Acknowledge

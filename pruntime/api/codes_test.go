@@ -28,6 +28,8 @@ var golden = []struct {
 	{pruntime.ErrCode, "code", 400},
 	{pruntime.ErrRole, "role", 400},
 	{cluster.ErrNeedCode, "need_code", 409},
+	{cluster.ErrNeedKey, "need_key", 409},
+	{pruntime.ErrState, "state", 409},
 	{inbox.ErrMalformed, "malformed", 400},
 	{inbox.ErrTopics, "topics", 409},
 	{inbox.ErrTopicExists, "topics", 409},

@@ -52,12 +52,14 @@ type Chain struct {
 	seqs     map[string]uint64 // messages of a topic, those of the next block included
 	workers  map[proto.WorkerID]*proto.WorkerInfo
 	order    []proto.WorkerID
+	gone     map[proto.WorkerID]bool // get no seat any more
 	outboxes map[proto.WorkerID]proto.Cursor
 	clusters []*proto.Cluster
 	codes    map[proto.Hash]*proto.Code
 	chunks   map[string][]byte
 	waiting  []*proto.Contract
 	receipts map[string]*proto.ReceiptRecord
+	taken    map[string]*proto.SnapshotRecord
 	commands map[string]*proto.CommandRecord
 	outputs  map[string][][]byte
 	accounts map[string]*accountRecord
@@ -76,9 +78,9 @@ type Taken struct {
 
 // New returns a chain of three blocks with the topics that every chain has.
 func New(cfg comettest.Config) *Chain {
-	c := &Chain{C: comettest.New(cfg), Expires: 400_000, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{},
+	c := &Chain{C: comettest.New(cfg), Expires: 400_000, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, gone: map[proto.WorkerID]bool{},
 		outboxes: map[proto.WorkerID]proto.Cursor{}, codes: map[proto.Hash]*proto.Code{}, chunks: map[string][]byte{}, receipts: map[string]*proto.ReceiptRecord{}, commands: map[string]*proto.CommandRecord{},
-		outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}}
+		taken: map[string]*proto.SnapshotRecord{}, outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}}
 	c.C.CreateTopic(proto.TopicSystem)
 	c.C.CreateTopic(proto.TopicGatekeeper)
 	c.C.Run(3)

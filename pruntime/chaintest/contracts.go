@@ -54,12 +54,12 @@ func (c *Chain) endBlock() {
 	for _, cl := range c.clusters {
 		for _, id := range c.order {
 			w := c.workers[id]
-			if len(cl.Seats) < int(cl.SeatsWanted) && w.Role == proto.RoleWorker && w.State.Cluster == 0 {
+			if len(cl.Seats) < int(cl.SeatsWanted) && w.Role == proto.RoleWorker && w.State.Cluster == 0 && !c.gone[id] {
 				cl.Seats = append(cl.Seats, id)
 				w.State.Cluster = cl.ID
 				c.putWorker(w)
 				c.putCluster(cl)
-				e := proto.Seated{Cluster: cl.ID, Worker: id, Epoch: cl.Epoch}
+				e := proto.Seated{Cluster: cl.ID, Worker: id, Epoch: cl.Epoch, State: cl.State}
 				c.send(proto.TopicWorker(id), e)
 				c.send(proto.TopicGatekeeper, e)
 			}
@@ -136,6 +136,12 @@ func (c *Chain) clusterEntry(w *proto.WorkerInfo, seq uint64, raw Entry, entry p
 		if err != nil {
 			return err
 		}
+		if cl.Next != 0 && e.Epoch == cl.Next {
+			return c.nextKey(cl, w.Worker, e.Public)
+		}
+		if e.Epoch != cl.Epoch {
+			return nil
+		}
 		same := 1
 		for _, s := range cl.Sealed {
 			if s.Worker == w.Worker {
@@ -161,6 +167,18 @@ func (c *Chain) clusterEntry(w *proto.WorkerInfo, seq uint64, raw Entry, entry p
 			return err
 		}
 		return c.receipt(cl, w.Worker, seq, raw, e)
+	case proto.SnapshotTaken:
+		cl, err := seat(e.Cluster)
+		if err != nil {
+			return err
+		}
+		return c.snapshotTaken(cl, w.Worker, &e.Snapshot)
+	case proto.SnapshotPiece:
+		cl, err := seat(e.Cluster)
+		if err != nil {
+			return err
+		}
+		return c.snapshotPiece(cl, &e)
 	case proto.PostOutputs:
 		if _, err := seat(e.Cluster); err != nil {
 			return err

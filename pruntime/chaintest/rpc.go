@@ -312,6 +312,10 @@ func (c *Chain) query(path string, data []byte, height int64, prove bool) object
 		if b := c.chunks[chunkKey(proto.Hash(m.bytes(1)), uint32(m.uint(2)))]; b != nil {
 			values = append(values, b)
 		}
+	case "/phala.contracts.v1.Query/Piece":
+		if b := c.chunks[pieceKey(proto.ClusterID(m.uint(1)), m.uint(2), uint32(m.uint(3)))]; b != nil {
+			values = append(values, b)
+		}
 	case "/phala.contracts.v1.Query/Output":
 		values = c.outputs[outputKey(proto.ClusterID(m.uint(1)), m.uint(2))]
 	default:

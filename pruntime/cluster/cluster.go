@@ -33,9 +33,11 @@ const (
 	QueryGas = 1 << 32
 )
 
-// ErrNeedCode: a code that a message names has not been prepared here. The batch is
-// applied again once it has.
-var ErrNeedCode = errors.New("cluster: code is not prepared")
+// What Apply waits for. The batch is applied again once it is there.
+var (
+	ErrNeedCode = errors.New("cluster: code is not prepared")
+	ErrNeedKey  = errors.New("cluster: the epoch's key has not been released to this worker")
+)
 
 // Keys are what the gatekeepers released to a cluster's workers.
 type Keys struct {
@@ -109,8 +111,11 @@ func (c *Cluster) ID() proto.ClusterID { return c.id }
 func (c *Cluster) Snapshot() *Snapshot { return c.state.Load() }
 
 // AddEpoch gives the replica an epoch's keys. An epoch's keys never change: it reports
-// whether these are the ones.
+// whether these are the ones. Those of an epoch that is over are not kept.
 func (c *Cluster) AddEpoch(epoch uint64, key *commkey.SecretKey, blind [32]byte) bool {
+	if epoch < c.state.Load().Epoch() {
+		return true
+	}
 	if old := c.keys.Epochs[epoch]; old != nil {
 		return old.Public() == key.Public()
 	}
@@ -122,16 +127,38 @@ func (c *Cluster) AddEpoch(epoch uint64, key *commkey.SecretKey, blind [32]byte)
 type Result struct {
 	Receipt proto.Receipt
 	Outputs []proto.SealedOutput
+	// Started is the epoch that began at this height, 0 for none. The state after it is
+	// the epoch's snapshot.
+	Started uint64
 }
 
-// Needs returns the codes that items need and that are not prepared.
-func (c *Cluster) Needs(items []inbox.Item) (out []proto.Hash) {
+// needs returns the first thing that items need and that is not here.
+func (c *Cluster) needs(items []inbox.Item) error {
+	epoch := c.state.Load().Epoch()
+	command := func(cmd *proto.PushedCommand) error {
+		if cmd.Epoch == epoch && c.keys.Epochs[epoch] == nil {
+			return fmt.Errorf("%w: epoch %d", ErrNeedKey, epoch)
+		}
+		return nil
+	}
 	for _, it := range items {
-		if e, ok := it.Event.(proto.Instantiated); ok && c.programs.Program(e.Code) == nil {
-			out = append(out, e.Code)
+		switch e := it.Event.(type) {
+		case proto.EpochStarted:
+			epoch = e.Epoch
+		case proto.PushedCommand:
+			if err := command(&e); err != nil {
+				return err
+			}
+		case proto.Instantiated:
+			if c.programs.Program(e.Code) == nil {
+				return fmt.Errorf("%w: %s", ErrNeedCode, e.Code)
+			}
+			if err := command(&e.Command); err != nil {
+				return err
+			}
 		}
 	}
-	return out
+	return nil
 }
 
 // answer is an output on its way into a receipt.
@@ -146,8 +173,8 @@ type answer struct {
 // Apply processes all of the cluster's messages of one height, commits the state and
 // returns the receipt. On an error nothing has changed.
 func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error) {
-	if need := c.Needs(items); len(need) > 0 {
-		return nil, fmt.Errorf("%w: %s", ErrNeedCode, need[0])
+	if err := c.needs(items); err != nil {
+		return nil, err
 	}
 	o := &overlay{c.state.Load().m}
 	answers := make([]answer, len(items))
@@ -167,14 +194,32 @@ func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error
 	if err != nil {
 		return nil, err
 	}
+	for i := range items {
+		if e, ok := items[i].Event.(proto.EpochStarted); ok {
+			r.Started = e.Epoch
+		}
+	}
 	c.state.Store(next)
+	c.forget(next.Epoch())
 	return r, nil
+}
+
+// forget erases the keys of epochs that are over.
+func (c *Cluster) forget(epoch uint64) {
+	for e := range c.keys.Epochs {
+		if e < epoch {
+			delete(c.keys.Epochs, e)
+			delete(c.keys.Blind, e)
+		}
+	}
 }
 
 // dispatch processes one message. An error is the replica's own failure, not the
 // message's.
 func (c *Cluster) dispatch(ctx context.Context, o *overlay, it *inbox.Item, a *answer) error {
 	switch e := it.Event.(type) {
+	case proto.EpochStarted:
+		o.m = o.m.Set(keyEpoch, binary.BigEndian.AppendUint64(nil, e.Epoch))
 	case proto.PushedCommand:
 		a.ctx = e.Context(c.chain, c.id)
 		return c.command(ctx, o, it, a, &e, nil)
@@ -201,10 +246,11 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 			return refuse(proto.StatusAlreadyExists, "the contract exists")
 		}
 	}
-	key := c.keys.Epochs[cmd.Epoch]
-	if key == nil {
-		return refuse(proto.StatusWrongEpoch, fmt.Sprintf("epoch %d is not accepted", cmd.Epoch))
+	// The chain lets only the epoch of the moment through, so this is no client's fault.
+	if epoch := (&Snapshot{m: o.m}).Epoch(); cmd.Epoch != epoch {
+		return refuse(proto.StatusWrongEpoch, fmt.Sprintf("sealed to epoch %d, the cluster is in %d", cmd.Epoch, epoch))
 	}
+	key := c.keys.Epochs[cmd.Epoch]
 	plain, reply, err := envelope.Open(a.ctx, key, cmd.Envelope)
 	if err != nil {
 		return refuse(proto.StatusNotOpened, err.Error())

@@ -8,6 +8,7 @@
 //
 //	"c"                         position in the topic, 40 bytes
 //	"r"                         rules version
+//	"e"                         epoch
 //	"k/" contract               code hash, deployer
 //	"s/" contract "/" key       a contract's storage
 //	"n/" hash(from, nonce)      expiry height of a used nonce

@@ -16,6 +16,7 @@ import (
 var (
 	keyCursor = []byte("c")
 	keyRules  = []byte("r")
+	keyEpoch  = []byte("e")
 )
 
 func keyContract(id proto.ContractID) []byte { return append([]byte("k/"), id[:]...) }
@@ -58,6 +59,12 @@ func (s *Snapshot) Cursor() proto.Cursor {
 func (s *Snapshot) Rules() uint32 {
 	b, _ := s.m.Get(keyRules)
 	return binary.BigEndian.Uint32(b)
+}
+
+// Epoch is the epoch to whose key commands are sealed.
+func (s *Snapshot) Epoch() uint64 {
+	b, _ := s.m.Get(keyEpoch)
+	return binary.BigEndian.Uint64(b)
 }
 
 // A record of a contract in the state.
@@ -104,7 +111,7 @@ type overlay struct {
 // emptyState is the state of a cluster in which nothing has happened.
 func emptyState(rootKey [32]byte, chain string, id proto.ClusterID) *Snapshot {
 	m := mtreap.New(rootKey).Set(keyCursor, proto.CreatedCursor(chain, proto.TopicCluster(id)).Marshal()).
-		Set(keyRules, binary.BigEndian.AppendUint32(nil, 1))
+		Set(keyRules, binary.BigEndian.AppendUint32(nil, 1)).Set(keyEpoch, binary.BigEndian.AppendUint64(nil, 1))
 	return &Snapshot{m, m.Root()}
 }
 
@@ -138,8 +145,11 @@ func ParseSnapshot(rootKey [32]byte, b []byte) (*Snapshot, error) {
 	if proto.Hash(m.Root()) != root {
 		return nil, ErrState
 	}
-	for _, k := range [][]byte{keyCursor, keyRules} {
-		if _, ok := m.Get(k); !ok {
+	for _, k := range []struct {
+		key  []byte
+		size int
+	}{{keyCursor, 40}, {keyRules, 4}, {keyEpoch, 8}} {
+		if v, ok := m.Get(k.key); !ok || len(v) != k.size {
 			return nil, ErrState
 		}
 	}

@@ -220,8 +220,8 @@ func TestGolden(t *testing.T) {
 	w.block()
 	keys, _ := testKeys(t)
 	for name, c := range map[string]struct{ got, want string }{
-		"empty": {New(chain, home, keys, nil, rand.Reader).Snapshot().Root().String(), "e4e42f8d095df50adbadfdd4632338f671f3097f5c18add748727c127fea8800"},
-		"used":  {w.c.Snapshot().Root().String(), "19fd2b3912f20cde701ba305369c9fd6461f7b5d02e07b66631b95ea9f8b6c16"},
+		"empty": {New(chain, home, keys, nil, rand.Reader).Snapshot().Root().String(), "cf59fc912b18460173d29dd152905b026100ef0832afee846e0c5402b04d8403"},
+		"used":  {w.c.Snapshot().Root().String(), "d6c95a195edeeddf2177516682b8b12afdac05bc663f8345a4d62e277c560c3e"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: the root is %s, the rules say %s", name, c.got, c.want)

@@ -25,7 +25,7 @@ import (
 const (
 	chain = "test-1"
 	home  = proto.ClusterID(1)
-	epoch = uint64(3)
+	epoch = uint64(1)
 	tier  = uint8(4) // 16 Mi gas
 )
 

@@ -10,7 +10,9 @@
 // evidence. It verifies the evidence itself, with the roots that are compiled into it
 // or fixed by its network, so that validators alone cannot admit a fake worker to keys.
 // It releases the keys of a cluster to a worker that has a seat there, to the worker's
-// current session key, and to no other.
+// current session key, and to no other: the stable key, and the traffic keys from the
+// epoch of the newest stored snapshot, where a worker without a state begins, to the one
+// that was announced last.
 package gatekeeper
 
 import (
@@ -44,7 +46,20 @@ type Judge func(evidence []byte, reportData [64]byte, at time.Time) error
 type worker struct {
 	session [32]byte // zero: none that may have keys
 	expires uint64
-	seats   map[proto.ClusterID]uint64 // cluster to epoch
+	seats   map[proto.ClusterID]bool
+}
+
+// epochs are those of a cluster whose keys are released.
+type epochs struct{ first, last uint64 }
+
+// maxEpochs bounds how many epochs' keys are released where no snapshot gets stored.
+const maxEpochs = 16
+
+func (e *epochs) raise(last uint64) {
+	e.last = max(e.last, last)
+	if e.last-e.first >= maxEpochs {
+		e.first = e.last - maxEpochs + 1
+	}
 }
 
 // A seat whose keys are to be released.
@@ -55,23 +70,24 @@ type seat struct {
 
 // A Gatekeeper reacts to messages. It is not safe for concurrent use.
 type Gatekeeper struct {
-	chain   string
-	self    proto.WorkerID
-	judge   Judge
-	rng     io.Reader
-	share   *dprf.Share
-	master  [32]byte // decided by the chain; zero until then
-	workers map[proto.WorkerID]*worker
-	refused map[proto.WorkerID]error
-	due     map[seat]bool
-	send    func(proto.Entry)
+	chain    string
+	self     proto.WorkerID
+	judge    Judge
+	rng      io.Reader
+	share    *dprf.Share
+	master   [32]byte // decided by the chain; zero until then
+	workers  map[proto.WorkerID]*worker
+	clusters map[proto.ClusterID]*epochs
+	refused  map[proto.WorkerID]error
+	due      map[seat]uint64 // the first epoch to release
+	send     func(proto.Entry)
 }
 
 // New returns a gatekeeper that sends its entries with send. share is nil on a
 // gatekeeper that has none yet.
 func New(chain string, self proto.WorkerID, share *dprf.Share, judge Judge, rng io.Reader, send func(proto.Entry)) *Gatekeeper {
 	return &Gatekeeper{chain: chain, self: self, judge: judge, rng: rng, share: share, send: send,
-		workers: map[proto.WorkerID]*worker{}, refused: map[proto.WorkerID]error{}, due: map[seat]bool{}}
+		workers: map[proto.WorkerID]*worker{}, clusters: map[proto.ClusterID]*epochs{}, refused: map[proto.WorkerID]error{}, due: map[seat]uint64{}}
 }
 
 // Master is the master public key that the chain decided on; zero before.
@@ -120,18 +136,23 @@ func (g *Gatekeeper) Handle(e proto.Event, height uint64, at time.Time) {
 		g.session(e.Worker, e.Key, e.Height, height)
 	case proto.Seated:
 		// The seat counts from here on, also where the worker is refused until later.
-		g.worker(e.Worker).seats[e.Cluster] = e.Epoch
-		g.due[seat{e.Worker, e.Cluster}] = true
+		g.worker(e.Worker).seats[e.Cluster] = true
+		g.epochs(e.Cluster, e.Epoch).raise(e.Epoch)
+		g.due[seat{e.Worker, e.Cluster}] = 0
 	case proto.Unseated:
 		delete(g.worker(e.Worker).seats, e.Cluster)
 		delete(g.due, seat{e.Worker, e.Cluster})
-	case proto.EpochStarted:
+	case proto.EpochAnnounced:
+		g.epochs(e.Cluster, e.Epoch).raise(e.Epoch)
 		for id, w := range g.workers {
-			if _, ok := w.seats[e.Cluster]; ok {
-				w.seats[e.Cluster] = e.Epoch
-				g.due[seat{id, e.Cluster}] = true
+			s := seat{id, e.Cluster}
+			if _, ok := g.due[s]; !ok && w.seats[e.Cluster] {
+				g.due[s] = e.Epoch // it has those before
 			}
 		}
+	case proto.SnapshotStored:
+		k := g.epochs(e.Cluster, e.State.Epoch)
+		k.first = max(k.first, min(e.State.Epoch, k.last))
 	case proto.MasterKeySet:
 		g.master = e.Public
 		for id, w := range g.workers {
@@ -143,10 +164,20 @@ func (g *Gatekeeper) Handle(e proto.Event, height uint64, at time.Time) {
 func (g *Gatekeeper) worker(id proto.WorkerID) *worker {
 	w := g.workers[id]
 	if w == nil {
-		w = &worker{seats: map[proto.ClusterID]uint64{}}
+		w = &worker{seats: map[proto.ClusterID]bool{}}
 		g.workers[id] = w
 	}
 	return w
+}
+
+// epochs returns a cluster's epochs; the first that is heard of is the first there is.
+func (g *Gatekeeper) epochs(c proto.ClusterID, heard uint64) *epochs {
+	e := g.clusters[c]
+	if e == nil {
+		e = &epochs{heard, heard}
+		g.clusters[c] = e
+	}
+	return e
 }
 
 // session takes the session that is now a worker's only one. One that is refused gets
@@ -168,7 +199,7 @@ func (g *Gatekeeper) session(id proto.WorkerID, key [32]byte, named, height uint
 
 func (g *Gatekeeper) markAll(id proto.WorkerID, w *worker) {
 	for c := range w.seats {
-		g.due[seat{id, c}] = true
+		g.due[seat{id, c}] = 0
 	}
 }
 
@@ -183,9 +214,10 @@ func (g *Gatekeeper) Flush(height uint64) error {
 		return cmp.Or(bytes.Compare(a.worker[:], b.worker[:]), cmp.Compare(a.cluster, b.cluster))
 	})
 	for _, s := range due {
+		from := g.due[s]
 		delete(g.due, s)
 		if w := g.workers[s.worker]; w != nil {
-			if err := g.release(s.worker, w, s.cluster, height); err != nil {
+			if err := g.release(s.worker, w, s.cluster, from, height); err != nil {
 				return err
 			}
 		}
@@ -217,7 +249,7 @@ func (g *Gatekeeper) registered(e *proto.WorkerRegistered, height uint64, at tim
 
 // release seals this gatekeeper's partial evaluations for a cluster to a worker's
 // session.
-func (g *Gatekeeper) release(id proto.WorkerID, w *worker, c proto.ClusterID, height uint64) error {
+func (g *Gatekeeper) release(id proto.WorkerID, w *worker, c proto.ClusterID, from, height uint64) error {
 	if w.session == [32]byte{} {
 		return nil // refused: see there
 	}
@@ -225,7 +257,16 @@ func (g *Gatekeeper) release(id proto.WorkerID, w *worker, c proto.ClusterID, he
 		g.refused[id] = fmt.Errorf("gatekeeper: attestation ended at height %d", w.expires)
 		return nil
 	}
-	epoch := w.seats[c]
+	e := g.clusters[c]
+	for epoch := max(from, e.first); epoch <= e.last; epoch++ {
+		if err := g.releaseEpoch(id, w, c, epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Gatekeeper) releaseEpoch(id proto.WorkerID, w *worker, c proto.ClusterID, epoch uint64) error {
 	var shares []proto.KeyShare
 	for _, label := range []string{cluster.LabelStable(c), cluster.LabelTraffic(c, epoch)} {
 		p, proof, err := g.share.Evaluate(g.rng, label)
@@ -258,8 +299,12 @@ func (g *Gatekeeper) Marshal() []byte {
 		k := g.workers[id]
 		w.Fixed(id[:]).Fixed(k.session[:]).U64(k.expires).Count(len(k.seats))
 		for _, c := range slices.Sorted(maps.Keys(k.seats)) {
-			w.U32(uint32(c)).U64(k.seats[c])
+			w.U32(uint32(c))
 		}
+	}
+	w.Count(len(g.clusters))
+	for _, c := range slices.Sorted(maps.Keys(g.clusters)) {
+		w.U32(uint32(c)).U64(g.clusters[c].first).U64(g.clusters[c].last)
 	}
 	return w.Bytes()
 }
@@ -268,21 +313,28 @@ func (g *Gatekeeper) Marshal() []byte {
 // restarted meanwhile announce their sessions themselves.
 func (g *Gatekeeper) Restore(b []byte) error {
 	r := wire.NewReader(b)
-	master, workers := r.Array32(), map[proto.WorkerID]*worker{}
+	master, workers, clusters := r.Array32(), map[proto.WorkerID]*worker{}, map[proto.ClusterID]*epochs{}
 	for range r.Count(1<<20, 76) {
 		id := proto.WorkerID(r.Array32())
 		if workers[id] != nil {
 			r.Fail(fmt.Errorf("%w: worker %s twice", wire.ErrNotCanonical, id))
 		}
-		k := &worker{session: r.Array32(), expires: r.U64(), seats: map[proto.ClusterID]uint64{}}
-		for range r.Count(proto.MaxSeats, 12) {
-			k.seats[proto.ClusterID(r.U32())] = r.U64()
+		k := &worker{session: r.Array32(), expires: r.U64(), seats: map[proto.ClusterID]bool{}}
+		for range r.Count(proto.MaxSeats, 4) {
+			k.seats[proto.ClusterID(r.U32())] = true
 		}
 		workers[id] = k
+	}
+	for range r.Count(1<<20, 20) {
+		id, e := proto.ClusterID(r.U32()), &epochs{r.U64(), r.U64()}
+		if clusters[id] != nil || e.last < e.first || e.last-e.first >= maxEpochs {
+			r.Fail(fmt.Errorf("%w: epochs %d to %d of cluster %s", wire.ErrNotCanonical, e.first, e.last, id))
+		}
+		clusters[id] = e
 	}
 	if err := r.Close(); err != nil {
 		return fmt.Errorf("gatekeeper: state: %w", err)
 	}
-	g.master, g.workers = master, workers
+	g.master, g.workers, g.clusters = master, workers, clusters
 	return nil
 }

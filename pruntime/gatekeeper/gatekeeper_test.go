@@ -255,20 +255,20 @@ func TestFakeWorkers(t *testing.T) {
 			if releases := x.flush(height); !strings.HasPrefix(c.name, "made ") { // good evidence, at the wrong time
 				none(t, "another session", releases)
 			}
-			x.handle(proto.EpochStarted{Cluster: 1, Epoch: 2}, height)
+			x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 2}, height)
 			x.flush(height)
 			// The seat stays, so the worker gets its keys once it shows good evidence.
 			x.handle(registration(1, s, func(r *proto.Registration) { r.Height = height }), height)
 			releases := x.flush(height)
-			only(t, "good evidence", releases, s)
-			if releases[0].Epoch != 2 || x.g.Refused(proto.WorkerID{1}) != nil {
-				t.Errorf("epoch %d, refused: %v", releases[0].Epoch, x.g.Refused(proto.WorkerID{1}))
+			each(t, "good evidence", releases, s, 1, 2)
+			if x.g.Refused(proto.WorkerID{1}) != nil {
+				t.Errorf("refused: %v", x.g.Refused(proto.WorkerID{1}))
 			}
 			// And loses them with bad evidence.
 			bad := registration(1, newSession(t))
 			bad.Evidence = []byte("forged")
 			x.handle(bad, height)
-			x.handle(proto.EpochStarted{Cluster: 1, Epoch: 3}, height)
+			x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 3}, height)
 			none(t, "bad evidence later", x.flush(height))
 			if !errors.Is(x.g.Refused(proto.WorkerID{1}), errBad) {
 				t.Errorf("refused: %v", x.g.Refused(proto.WorkerID{1}))
@@ -283,7 +283,7 @@ func TestExpired(t *testing.T) {
 	x.handle(registration(1, s, func(r *proto.Registration) { r.Height = 900 }), 950)
 	x.handle(seated(1, 1), 999)
 	only(t, "last height", x.flush(999), s)
-	x.handle(proto.EpochStarted{Cluster: 1, Epoch: 2}, 1000)
+	x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 2}, 1000)
 	none(t, "after it", x.flush(1000))
 	if x.g.Refused(proto.WorkerID{1}) == nil {
 		t.Error("nobody is told")
@@ -292,9 +292,9 @@ func TestExpired(t *testing.T) {
 	e.Expires = 2000
 	x.handle(e, 1002)
 	releases := x.flush(1002)
-	only(t, "renewed", releases, s)
-	if releases[0].Epoch != 2 || x.g.Refused(proto.WorkerID{1}) != nil {
-		t.Errorf("epoch %d, refused %v", releases[0].Epoch, x.g.Refused(proto.WorkerID{1}))
+	each(t, "renewed", releases, s, 1, 2)
+	if x.g.Refused(proto.WorkerID{1}) != nil {
+		t.Errorf("refused %v", x.g.Refused(proto.WorkerID{1}))
 	}
 }
 
@@ -310,7 +310,7 @@ func TestSessions(t *testing.T) {
 	only(t, "the oldest that counts", x.flush(111+MaxSessionAge), s2)
 	for name, named := range map[string]uint64{"too old": 110, "from the future": 112 + MaxSessionAge} {
 		x.handle(proto.SessionStarted{Worker: w, Key: newSession(t).Public(), Height: named}, 111+MaxSessionAge)
-		x.handle(proto.EpochStarted{Cluster: 1, Epoch: 2}, 111+MaxSessionAge)
+		x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 2}, 111+MaxSessionAge)
 		none(t, name, x.flush(111+MaxSessionAge))
 		if x.g.Refused(w) == nil {
 			t.Errorf("%s: nobody is told", name)
@@ -319,14 +319,27 @@ func TestSessions(t *testing.T) {
 	s3 := newSession(t)
 	x.handle(proto.SessionStarted{Worker: w, Key: s3.Public(), Height: 800}, 800)
 	releases := x.flush(800)
-	only(t, "fresh again", releases, s3)
-	if releases[0].Epoch != 2 || x.g.Refused(w) != nil {
-		t.Errorf("epoch %d, refused %v", releases[0].Epoch, x.g.Refused(w))
+	each(t, "fresh again", releases, s3, 1, 2)
+	if x.g.Refused(w) != nil {
+		t.Errorf("refused %v", x.g.Refused(w))
 	}
 	x.handle(proto.SessionStarted{Worker: proto.WorkerID{7}, Key: s.Public(), Height: 800}, 800)
 	none(t, "a worker that nobody knows", x.flush(800))
 	x.handle(proto.SessionStarted{Worker: w, Key: [32]byte{0xff}, Height: 800}, 800)
 	none(t, "a session that is no key", x.flush(800))
+}
+
+// each checks that the releases are of these epochs and sealed to the session.
+func each(t *testing.T, name string, releases []proto.ReleaseKeys, session *commkey.SecretKey, epochs ...uint64) {
+	t.Helper()
+	var got []uint64
+	for _, r := range releases {
+		got = append(got, r.Epoch)
+		only(t, name, []proto.ReleaseKeys{r}, session)
+	}
+	if !slices.Equal(got, epochs) {
+		t.Fatalf("%s: epochs %d, want %d", name, got, epochs)
+	}
 }
 
 func TestUnseated(t *testing.T) {
@@ -335,7 +348,7 @@ func TestUnseated(t *testing.T) {
 	x.handle(seated(1, 1), 110)
 	x.handle(proto.Unseated{Cluster: 1, Worker: proto.WorkerID{1}}, 110)
 	none(t, "seated and unseated", x.flush(110))
-	x.handle(proto.EpochStarted{Cluster: 1, Epoch: 2}, 111)
+	x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 2}, 111)
 	x.handle(proto.SessionStarted{Worker: proto.WorkerID{1}, Key: s.Public(), Height: 111}, 111)
 	none(t, "without a seat", x.flush(111))
 	x.handle(proto.Unseated{Cluster: 1, Worker: proto.WorkerID{9}}, 112)
@@ -358,13 +371,51 @@ func TestReplayOfThePast(t *testing.T) {
 	for h := uint64(113); h < 120; h++ {
 		last = newSession(t)
 		x.handle(proto.SessionStarted{Worker: w, Key: last.Public(), Height: h}, h)
-		x.handle(proto.EpochStarted{Cluster: 1, Epoch: h}, h)
+		x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: h - 111}, h)
+		x.handle(proto.SnapshotStored{Cluster: 1, State: proto.StateRef{Epoch: h - 112}}, h)
 	}
-	releases := x.flush(120)
-	only(t, "the past", releases, last)
-	if releases[0].Epoch != 119 {
-		t.Errorf("epoch %d", releases[0].Epoch)
+	each(t, "the past", x.flush(120), last, 7, 8)
+}
+
+// TestEpochs: a new epoch's key goes to every seat when it is announced; a new session
+// gets the keys from the newest stored snapshot on, and never of more epochs than a bound.
+func TestEpochs(t *testing.T) {
+	x, s, s2 := active(t), newSession(t), newSession(t)
+	x.handle(registration(1, s), 110)
+	x.handle(registration(2, s2), 110)
+	x.handle(seated(1, 1), 110)
+	x.handle(seated(2, 1), 110)
+	x.flush(110)
+	x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 2}, 111)
+	releases := x.flush(111)
+	if len(releases) != 2 || releases[0].Epoch != 2 || releases[1].Epoch != 2 || releases[0].Worker == releases[1].Worker {
+		t.Fatalf("%+v", releases)
 	}
+	stable := open(t, x, releases[0], s)[cluster.LabelStable(1)]
+	x.handle(proto.EpochAnnounced{Cluster: 2, Epoch: 2}, 111)
+	x.handle(proto.SnapshotStored{Cluster: 1, State: proto.StateRef{Epoch: 2}}, 112)
+	none(t, "nothing new", x.flush(112))
+	x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 3}, 113)
+	x.flush(113)
+	s3 := newSession(t)
+	x.handle(proto.SessionStarted{Worker: proto.WorkerID{1}, Key: s3.Public(), Height: 114}, 114)
+	releases = x.flush(114)
+	each(t, "from the snapshot on", releases, s3, 2, 3)
+	if open(t, x, releases[1], s3)[cluster.LabelStable(1)] != stable {
+		t.Error("the stable key changed with the epoch")
+	}
+	// A snapshot of an epoch that this gatekeeper has not heard of leaves it the last.
+	x.handle(proto.SnapshotStored{Cluster: 1, State: proto.StateRef{Epoch: 99}}, 115)
+	for e := uint64(4); e < 60; e++ {
+		x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: e}, 115)
+	}
+	x.flush(115)
+	x.handle(proto.SessionStarted{Worker: proto.WorkerID{1}, Key: s.Public(), Height: 116}, 116)
+	var want []uint64
+	for e := uint64(60 - maxEpochs); e < 60; e++ {
+		want = append(want, e)
+	}
+	each(t, "without snapshots", x.flush(116), s, want...)
 }
 
 // TestRestart: what was sealed comes back as it was, with nothing due, and what happens
@@ -392,14 +443,12 @@ func TestRestart(t *testing.T) {
 	y.handle(proto.SessionStarted{Worker: proto.WorkerID{1}, Key: s2.Public(), Height: 112}, 112)
 	y.handle(proto.SessionStarted{Worker: proto.WorkerID{2}, Key: s2.Public(), Height: 112}, 112)
 	releases := y.flush(112)
-	only(t, "a new session", releases, s2)
+	each(t, "a new session", releases, s2, 1, 2, 3, 4)
 	if after := open(t, y, releases[0], s2); after[cluster.LabelStable(1)] != before[cluster.LabelStable(1)] {
 		t.Error("the keys changed")
 	}
 	y.handle(registration(3, s2), 113)
-	if releases := y.flush(113); len(releases) != 1 || releases[0].Epoch != 4 {
-		t.Errorf("the seat of a worker that registers later: %+v", releases)
-	}
+	each(t, "the seat of a worker that registers later", y.flush(113), s2, 1, 2, 3, 4)
 	for i := range state {
 		if err := newTester(t, nil).g.Restore(state[:i]); err == nil {
 			t.Errorf("cut to %d bytes, and it is taken", i)
@@ -416,7 +465,8 @@ func FuzzRestore(f *testing.F) {
 	x := &tester{}
 	x.g = New(chain, proto.WorkerID{}, nil, judge, rand.Reader, nil)
 	f.Add(x.g.Marshal())
-	x.g.worker(proto.WorkerID{1}).seats[1] = 2
+	x.g.worker(proto.WorkerID{1}).seats[1] = true
+	x.g.epochs(1, 2).raise(5)
 	f.Add(x.g.Marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		g := New(chain, proto.WorkerID{}, nil, judge, rand.Reader, nil)

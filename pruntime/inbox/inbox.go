@@ -132,6 +132,12 @@ func (s *State) Cursor(name string) (proto.Cursor, bool) {
 // Follow adds a topic from its beginning. Its next advance brings all its messages,
 // however old.
 func (s *State) Follow(name string) error {
+	return s.FollowFrom(name, proto.CreatedCursor(s.chain, name))
+}
+
+// FollowFrom adds a topic from a position in its past that the caller trusts, because a
+// message that the chain finalised names it. Its next advance brings all messages after.
+func (s *State) FollowFrom(name string, at proto.Cursor) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -141,7 +147,7 @@ func (s *State) Follow(name string) error {
 	if len(s.topics) >= MaxTopics {
 		return errf(ErrTopics, "more than %d", MaxTopics)
 	}
-	s.topics[name] = topic{cursor: proto.CreatedCursor(s.chain, name)}
+	s.topics[name] = topic{cursor: at}
 	return nil
 }
 

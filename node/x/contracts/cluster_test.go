@@ -240,7 +240,7 @@ func TestUpdateParams(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)
 			}
-			want := Params{5, 6, 7, 2}
+			want := Params{BaseFee: 5, GasPrice: 6, CodePrice: 7, Rules: 2}
 			if p, err := e.k.Params(e.Context()); err != nil || p != want {
 				t.Fatalf("parameters %+v, %v", p, err)
 			}

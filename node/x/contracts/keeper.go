@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"cosmossdk.io/core/store"
 	sdkerrors "cosmossdk.io/errors"
@@ -41,6 +42,7 @@ var (
 	ErrFunds      = sdkerrors.Register(ModuleName, 14, "not enough money for gas tier and base fee")
 	ErrDeposit    = sdkerrors.Register(ModuleName, 15, "this cluster's rules charge no storage deposit: the limit must be 0")
 	ErrRefused    = sdkerrors.Register(ModuleName, 16, "the cluster's workers refused this code")
+	ErrSnapshot   = sdkerrors.Register(ModuleName, 18, "snapshot refused")
 	ErrBusy       = sdkerrors.Register(ModuleName, 17, "this block has as many messages for the cluster as one receipt can answer: submit again")
 )
 
@@ -193,24 +195,27 @@ func (k *Keeper) CreateCluster(c context.Context, m *types.MsgCreateCluster) (*t
 // EndBlock makes receipts final, starts or refuses contracts that waited for their
 // code and fills free seats.
 func (k *Keeper) EndBlock(ctx sdk.Context) error {
-	return errors.Join(k.finaliseVoted(ctx), k.startDecided(ctx), k.fillSeats(ctx))
-}
-
-// fillSeats gives free seats to serving workers that have none, in order of cluster
-// and identity.
-func (k *Keeper) fillSeats(ctx sdk.Context) error {
-	var wanting []*proto.Cluster
-	err := kv.Each(k.store.OpenKVStore(ctx), []byte("c/"), func(_, v []byte) (bool, error) {
-		c, err := proto.ParseCluster(v)
-		if err == nil && len(c.Seats) < int(c.SeatsWanted) {
-			wanting = append(wanting, c)
-		}
-		return true, err
-	})
-	if err != nil || len(wanting) == 0 {
+	if err := errors.Join(k.finaliseVoted(ctx), k.startDecided(ctx), k.followSnapshots(ctx)); err != nil {
 		return err
 	}
-	var free []proto.WorkerID
+	p, err := k.Params(ctx)
+	if err != nil {
+		return err
+	}
+	var clusters []*proto.Cluster
+	err = kv.Each(k.store.OpenKVStore(ctx), []byte("c/"), func(_, v []byte) (bool, error) {
+		c, err := proto.ParseCluster(v)
+		clusters = append(clusters, c)
+		return true, err
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(k.turnEpochs(ctx, clusters, &p), k.replaceSilent(ctx, clusters, &p), k.fillSeats(ctx, clusters))
+}
+
+// free lists the serving workers without a seat, in order of identity.
+func (k *Keeper) free(ctx sdk.Context) (free []proto.WorkerID, err error) {
 	err = k.registry.Each(ctx, func(w *proto.WorkerInfo) (bool, error) {
 		if w.Role == proto.RoleWorker && w.State.Cluster == 0 {
 			if ok, _ := k.registry.Serving(ctx, w.Worker); ok {
@@ -219,6 +224,17 @@ func (k *Keeper) fillSeats(ctx sdk.Context) error {
 		}
 		return true, nil
 	})
+	return free, err
+}
+
+// fillSeats gives free seats to serving workers that have none, in order of cluster
+// and identity.
+func (k *Keeper) fillSeats(ctx sdk.Context, clusters []*proto.Cluster) error {
+	wanting := slices.DeleteFunc(slices.Clone(clusters), func(c *proto.Cluster) bool { return len(c.Seats) >= int(c.SeatsWanted) })
+	if len(wanting) == 0 {
+		return nil
+	}
+	free, err := k.free(ctx)
 	if err != nil {
 		return err
 	}
@@ -239,7 +255,7 @@ func (k *Keeper) seat(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID) error
 	if err := errors.Join(set(ctx, k, proto.KeyCluster(c.ID), c), k.registry.SetCluster(ctx, w, c.ID)); err != nil {
 		return err
 	}
-	e := proto.Seated{Cluster: c.ID, Worker: w, Epoch: c.Epoch}
+	e := proto.Seated{Cluster: c.ID, Worker: w, Epoch: max(c.Epoch, c.Next), State: c.State}
 	for _, topic := range []string{proto.TopicWorker(w), proto.TopicGatekeeper} {
 		if _, err := k.mq.Append(ctx, topic, []byte(ModuleName), e); err != nil {
 			return err
@@ -347,7 +363,7 @@ func (k *Keeper) accept(ctx sdk.Context, payer sdk.AccAddress, cluster uint32, e
 	case c.EpochKey == [32]byte{}:
 		return nil, nil, ErrNoEpochKey.Wrap(c.ID.String())
 	case epoch != c.Epoch:
-		return nil, nil, ErrEpoch.Wrapf("epoch %d, cluster %s is in %d", epoch, c.ID, c.Epoch)
+		return nil, nil, ErrEpoch.Wrapf("epoch %d, cluster %s is in %d: seal it again", epoch, c.ID, c.Epoch)
 	case tier > proto.MaxTier:
 		return nil, nil, ErrMalformed.Wrapf("gas tier %d, at most %d", tier, proto.MaxTier)
 	case deposit != 0:
@@ -424,7 +440,7 @@ func (k *Keeper) Deploy(c context.Context, m *types.MsgDeploy) (*types.MsgDeploy
 		Command: proto.PushedCommand{Payer: deployer, Epoch: m.Epoch, GasTier: rec.GasTier, DepositLimit: m.DepositLimit, Envelope: m.Envelope}}
 	if old, err := get(ctx, k, proto.KeyContract(ct.ID), proto.ParseContract); err != nil {
 		return nil, err
-	} else if old != nil {
+	} else if old != nil && old.Phase != proto.ContractRefused && old.Phase != proto.ContractExpired {
 		return nil, ErrExists.Wrap(ct.ID.String())
 	}
 	// The escrow waits under the contract's key until the constructor has a sequence.
@@ -477,6 +493,14 @@ func (k *Keeper) wait(ctx sdk.Context, cl *proto.Cluster, ct *proto.Contract, co
 
 // start puts a contract's constructor into its cluster's topic.
 func (k *Keeper) start(ctx sdk.Context, ct *proto.Contract) error {
+	c, err := k.Cluster(ctx, ct.Cluster)
+	if err != nil {
+		return err
+	}
+	if ct.Command.Epoch != c.Epoch {
+		// The seats have erased the key that its constructor is sealed to.
+		return k.refuse(ctx, ct, proto.ContractExpired)
+	}
 	rec, err := get(ctx, k, pendingKey(ct.ID), proto.ParseCommandRecord)
 	if err != nil {
 		return err

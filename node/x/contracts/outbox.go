@@ -10,7 +10,6 @@ import (
 	"cosmossdk.io/math"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
-	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/node/x/contracts/types"
 	"github.com/phala-go/phala/node/x/internal/kv"
 	"github.com/phala-go/phala/node/x/mq"
@@ -32,6 +31,10 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 		id = e.Cluster
 	case proto.PostOutputs:
 		id = e.Cluster
+	case proto.SnapshotTaken:
+		id = e.Cluster
+	case proto.SnapshotPiece:
+		id = e.Cluster
 	default:
 		return ErrMalformed.Wrapf("entry %T", entry)
 	}
@@ -51,6 +54,10 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 		return k.codeVote(ctx, c, from.Worker, e.Code, false)
 	case proto.Receipt:
 		return k.receipt(ctx, c, from, e)
+	case proto.SnapshotTaken:
+		return k.snapshotTaken(ctx, c, from.Worker, &e)
+	case proto.SnapshotPiece:
+		return k.snapshotPiece(ctx, c, &e)
 	case proto.PostOutputs:
 		for i := range e.Outputs {
 			if err := k.mq.Stage(ctx, outputKey(c.ID, e.Outputs[i].Seq, from.Worker), e.Outputs[i].Marshal()); err != nil {
@@ -59,32 +66,6 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 		}
 	}
 	return nil
-}
-
-// epochKey counts a seat's word for the epoch's public key. It counts once a
-// majority published the same; a seat may not change its word.
-func (k *Keeper) epochKey(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, e proto.PublishEpochKey) error {
-	if e.Epoch != c.Epoch {
-		return ErrEpoch.Wrapf("epoch %d, cluster %s is in %d", e.Epoch, c.ID, c.Epoch)
-	}
-	if err := commkey.PublicKey(e.Public).Check(); err != nil {
-		return ErrMalformed.Wrap(err.Error())
-	}
-	same := 1
-	for _, s := range c.Sealed {
-		if s.Worker == w {
-			return nil
-		}
-		if s.Public == e.Public {
-			same++
-		}
-	}
-	c.Sealed = append(c.Sealed, proto.SealedEpoch{Worker: w, Public: e.Public})
-	if c.EpochKey == [32]byte{} && same >= c.Majority() {
-		c.EpochKey = e.Public
-		ctx.EventManager().EmitEvent(sdk.NewEvent("epoch_key", sdk.NewAttribute("cluster", c.ID.String()), sdk.NewAttribute("epoch", fmt.Sprint(c.Epoch))))
-	}
-	return set(ctx, k, proto.KeyCluster(c.ID), c)
 }
 
 // codeVote counts a seat's word for a code. When a majority prepared it, the
@@ -186,7 +167,7 @@ func (k *Keeper) startDecided(ctx sdk.Context) error {
 				return err
 			}
 			bytesLeft -= len(ct.Command.Envelope)
-			act := k.refuse
+			act := func(ctx sdk.Context, ct *proto.Contract) error { return k.refuse(ctx, ct, proto.ContractRefused) }
 			if d.prepared {
 				act = k.start
 			}
@@ -210,12 +191,13 @@ func (k *Keeper) startDecided(ctx sdk.Context) error {
 	return nil
 }
 
-func (k *Keeper) refuse(ctx sdk.Context, ct *proto.Contract) error {
+// refuse returns a waiting contract's escrow.
+func (k *Keeper) refuse(ctx sdk.Context, ct *proto.Contract, phase uint8) error {
 	rec, err := get(ctx, k, pendingKey(ct.ID), proto.ParseCommandRecord)
 	if err != nil {
 		return err
 	}
-	ct.Phase, ct.Command.Envelope = proto.ContractRefused, nil
+	ct.Phase, ct.Command.Envelope = phase, nil
 	if err := k.pay(ctx, rec.Payer, math.NewIntFromUint64(rec.Escrow)); err != nil {
 		return err
 	}

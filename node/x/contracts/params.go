@@ -18,15 +18,23 @@ type Params struct {
 	CodePrice uint64 `json:"code_price,string"`
 	// Rules is the rules version that new clusters run under.
 	Rules uint32 `json:"rules"`
+	// EpochBlocks is how long an epoch lasts, in blocks; 0: for ever.
+	EpochBlocks uint64 `json:"epoch_blocks,string"`
+	// SilentBlocks is how long a seat may be silent before another worker gets it, in
+	// blocks; 0: for ever.
+	SilentBlocks uint64 `json:"silent_blocks,string"`
 }
 
 // DefaultParams returns the parameters of a new network.
 func DefaultParams() Params {
-	return Params{BaseFee: 1_000_000, GasPrice: 1_000_000, CodePrice: 1_000, Rules: 1}
+	return Params{BaseFee: 1_000_000, GasPrice: 1_000_000, CodePrice: 1_000, Rules: 1, EpochBlocks: 14_400, SilentBlocks: 600}
 }
 
 // maxPrice keeps every product of price and tier below 2^63.
 const maxPrice = 1 << 40
+
+// maxBlocks keeps sums with heights from wrapping around.
+const maxBlocks = 1 << 40
 
 // Validate checks parameters.
 func (p *Params) Validate() error {
@@ -35,6 +43,9 @@ func (p *Params) Validate() error {
 	}
 	if p.Rules == 0 {
 		return fmt.Errorf("contracts params: rules version must be positive")
+	}
+	if p.EpochBlocks > maxBlocks || p.SilentBlocks > maxBlocks {
+		return fmt.Errorf("contracts params: a time is above %d blocks", uint64(maxBlocks))
 	}
 	return nil
 }

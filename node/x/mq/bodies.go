@@ -23,8 +23,9 @@ import (
 type Bodies struct {
 	db dbm.DB
 
-	mu     sync.Mutex
-	staged map[string][]byte
+	mu      sync.Mutex
+	staged  map[string][]byte
+	dropped [][]byte // prefixes
 }
 
 // NewBodies uses db, which the caller closes.
@@ -35,6 +36,7 @@ func (b *Bodies) Begin() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	clear(b.staged)
+	b.dropped = nil
 }
 
 // Stage adds a write to the block that executes.
@@ -44,15 +46,34 @@ func (b *Bodies) Stage(key, value []byte) {
 	b.staged[string(key)] = value
 }
 
+// Drop removes what has the prefix when the block is committed: pieces of a snapshot that
+// a newer one replaced. It is for the end of a block, which cannot fail as a transaction
+// can.
+func (b *Bodies) Drop(prefix []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dropped = append(b.dropped, prefix)
+}
+
 // Commit writes what is staged.
 func (b *Bodies) Commit() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.staged) == 0 {
+	if len(b.staged) == 0 && len(b.dropped) == 0 {
 		return nil
 	}
 	batch := b.db.NewBatch()
 	defer batch.Close()
+	for _, prefix := range b.dropped {
+		var failed error
+		err := b.Scan(prefix, nil, func(key, _ []byte) bool {
+			failed = batch.Delete(append([]byte(nil), key...))
+			return failed == nil
+		})
+		if err := errors.Join(err, failed); err != nil {
+			return fmt.Errorf("mq: drop bodies: %w", err)
+		}
+	}
 	for k, v := range b.staged {
 		if err := batch.Set([]byte(k), v); err != nil {
 			return fmt.Errorf("mq: stage body: %w", err)
@@ -62,6 +83,7 @@ func (b *Bodies) Commit() error {
 		return fmt.Errorf("mq: write bodies: %w", err)
 	}
 	clear(b.staged)
+	b.dropped = nil
 	return nil
 }
 
@@ -84,10 +106,11 @@ func (b *Bodies) Scan(prefix, from []byte, f func(key, value []byte) (more bool)
 	return it.Error()
 }
 
-// Prune removes a topic's bodies of blocks below a height, at most limit of them. start
+// Prune removes a topic's bodies of blocks below a height and with sequences below
+// needed, at most limit of them. start
 // is where the topic's bodies begin on this chain. Up to where it pruned is kept as a
 // cursor, so that what is left can still be folded up to the proven head.
-func (b *Bodies) Prune(topic string, start proto.Cursor, below uint64, limit int) (int, error) {
+func (b *Bodies) Prune(topic string, start proto.Cursor, below, needed uint64, limit int) (int, error) {
 	c, err := b.pruned(topic, start)
 	if err != nil {
 		return 0, err
@@ -105,7 +128,7 @@ func (b *Bodies) Prune(topic string, start proto.Cursor, below uint64, limit int
 			failed = err
 			return false
 		}
-		if m.Height >= below || n == limit {
+		if m.Height >= below || m.Seq >= needed || n == limit {
 			return false
 		}
 		c = c.Fold(m)
@@ -139,9 +162,9 @@ func prunedKey(topic string) []byte { return append([]byte("p/"), topic...) }
 
 // hasKind reports whether a key is of a kind that the side database holds: "b/" the
 // body of a message, "c/" a chunk of code, "o/" a sealed output, "p/" the position up
-// to which a topic was pruned.
+// to which a topic was pruned, "s/" a piece of a cluster's snapshot.
 func hasKind(key []byte) bool {
-	return len(key) > 2 && key[1] == '/' && (key[0] == 'b' || key[0] == 'c' || key[0] == 'o' || key[0] == 'p')
+	return len(key) > 2 && key[1] == '/' && (key[0] == 'b' || key[0] == 'c' || key[0] == 'o' || key[0] == 'p' || key[0] == 's')
 }
 
 func isBody(key []byte) bool { return hasKind(key) && key[0] == 'b' }

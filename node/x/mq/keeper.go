@@ -348,8 +348,9 @@ func (k *Keeper) Free(ctx sdk.Context, m *types.MsgSubmitOutbox) (bool, error) {
 
 // Prune removes bodies of blocks that are more than keep blocks old, a bounded number in
 // a block. Which node keeps how much is its operator's policy: enclaves that need older
-// messages need a node that has them.
-func (k *Keeper) Prune(ctx sdk.Context, keep uint64) error {
+// messages need a node that has them. No policy removes what a topic's readers cannot do
+// without: needed says from which message on that is.
+func (k *Keeper) Prune(ctx sdk.Context, keep uint64, needed func(ctx context.Context, topic string) (seq uint64, err error)) error {
 	now := uint64(ctx.BlockHeight())
 	if keep == 0 || now <= keep {
 		return nil
@@ -366,7 +367,11 @@ func (k *Keeper) Prune(ctx sdk.Context, keep uint64) error {
 		if err != nil {
 			return false, err
 		}
-		_, err = k.bodies.Prune(topic, start, now-keep, perTopic)
+		from, err := needed(ctx, topic)
+		if err != nil {
+			return false, err
+		}
+		_, err = k.bodies.Prune(topic, start, now-keep, from, perTopic)
 		return true, err
 	})
 }

@@ -25,13 +25,13 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		below uint64
-		limit int
-		want  int
-	}{{5, 100, 0}, {505, 20, 20}, {505, 100, 30}, {505, 100, 0}} {
-		n, err := b.Prune(topic, start, c.below, c.limit)
+		below, needed uint64
+		limit         int
+		want          int
+	}{{5, 999, 100, 0}, {505, 999, 20, 20}, {505, 31, 100, 10}, {505, 999, 100, 20}, {505, 999, 100, 0}} {
+		n, err := b.Prune(topic, start, c.below, c.needed, c.limit)
 		if err != nil || n != c.want {
-			t.Fatalf("below %d, at most %d: pruned %d, %v; want %d", c.below, c.limit, n, err, c.want)
+			t.Fatalf("below %d, needed from %d, at most %d: pruned %d, %v; want %d", c.below, c.needed, c.limit, n, err, c.want)
 		}
 	}
 	cursor, err := b.pruned(topic, start)
@@ -57,7 +57,7 @@ func TestPrunedSnapshot(t *testing.T) {
 	e := newEnv(t)
 	e.fill()
 	topic := proto.TopicCluster(1)
-	if n, err := e.k.Bodies().Prune(topic, proto.CreatedCursor(chainID(), topic), e.Height()+1, 3); err != nil || n != 3 {
+	if n, err := e.k.Bodies().Prune(topic, proto.CreatedCursor(chainID(), topic), e.Height()+1, 1<<62, 3); err != nil || n != 3 {
 		t.Fatal(n, err)
 	}
 	entries := e.take(e.Height())

@@ -1,0 +1,223 @@
+package pruntime
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/proto/wire"
+	"github.com/phala-go/phala/pruntime/cluster"
+	"github.com/phala-go/phala/pruntime/inbox"
+	"github.com/phala-go/phala/pruntime/keys"
+)
+
+// ErrState: a piece of a cluster's state that this worker did not ask for, or that is not
+// the one that it asked for.
+var ErrState = errors.New("pruntime: piece of a state refused")
+
+// joining collects the pieces of a state.
+type joining struct {
+	ref      proto.StateRef
+	manifest *proto.Snapshot // nil until it came
+	pieces   [][]byte
+	missing  int
+}
+
+// behind reports whether the replica cannot go on from what it has: its seat is newer
+// than the messages that it was given, or the keys of the epoch that it is in are not
+// released any more. Then the cluster's stored state is wanted.
+func (r *Runtime) behind(s *seat) bool {
+	if s.replica == nil || s.stored.IsZero() {
+		return false
+	}
+	at := s.replica.Snapshot().Cursor().Seq
+	if at >= s.stored.Cursor.Seq || s.stored == s.unusable {
+		return false
+	}
+	delivered, _ := r.state.Cursor(proto.TopicCluster(s.cluster))
+	return at+uint64(len(s.pending)) != delivered.Seq || errors.Is(s.blocked, cluster.ErrNeedKey)
+}
+
+// want returns what the relayer is to bring of the cluster's state, nil for nothing. The
+// caller holds the lock.
+func (r *Runtime) want() *joining {
+	s := r.seat
+	if s == nil || !r.behind(s) {
+		return nil
+	}
+	if s.joining == nil || s.joining.ref != s.stored {
+		s.joining = &joining{ref: s.stored}
+	}
+	return s.joining
+}
+
+// A WantedState is the part of a cluster's state that a worker lacks: GET its
+// SnapshotRecord and pieces from a node.
+type WantedState struct {
+	Cluster   proto.ClusterID `json:"cluster"`
+	Epoch     uint64          `json:"epoch"`
+	Described bool            `json:"described"`        // the snapshot's description is here
+	Pieces    []int           `json:"pieces,omitempty"` // the first of those that are missing
+}
+
+// wanted is want for the status.
+func (r *Runtime) wanted() *WantedState {
+	j := r.want()
+	if j == nil {
+		return nil
+	}
+	w := &WantedState{Cluster: r.seat.cluster, Epoch: j.ref.Epoch, Described: j.manifest != nil}
+	for i, p := range j.pieces {
+		if p == nil && len(w.Pieces) < 64 {
+			w.Pieces = append(w.Pieces, i)
+		}
+	}
+	return w
+}
+
+// PutSnapshot takes the description of the state that is wanted.
+func (r *Runtime) PutSnapshot(b []byte) error {
+	m, err := proto.ParseSnapshot(b)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	r.lock()
+	defer r.unlock()
+	j := r.want()
+	if j == nil || m.Ref() != j.ref {
+		return fmt.Errorf("%w: the snapshot of epoch %d is not wanted", ErrState, m.Epoch)
+	}
+	if j.manifest == nil {
+		j.manifest, j.pieces, j.missing = m, make([][]byte, len(m.Pieces)), len(m.Pieces)
+	}
+	return nil
+}
+
+// PutPiece takes one piece of the state that is wanted, and with the last one continues
+// from it.
+func (r *Runtime) PutPiece(i int, b []byte) error {
+	r.lock()
+	defer r.unlock()
+	j := r.want()
+	if j == nil || j.manifest == nil {
+		return fmt.Errorf("%w: no piece is wanted", ErrState)
+	}
+	if i < 0 || i >= len(j.pieces) || sha256.Sum256(b) != j.manifest.Pieces[i] {
+		return fmt.Errorf("%w: piece %d is not of the snapshot of epoch %d", ErrState, i, j.ref.Epoch)
+	}
+	if j.pieces[i] != nil {
+		return nil
+	}
+	j.pieces[i] = bytes.Clone(b)
+	if j.missing--; j.missing > 0 {
+		return nil
+	}
+	s := r.seat
+	s.joining = nil
+	state, err := s.replica.Unseal(j.manifest, j.pieces)
+	if err == nil {
+		err = s.replica.Adopt(state)
+	}
+	if err != nil {
+		// The pieces are those that a majority of the seats agreed on, and they are not a
+		// state: to bring them again does not help, a later snapshot may.
+		s.unusable = j.ref
+		r.cfg.Log.Error("the cluster's stored state cannot be used", "cluster", s.cluster, "epoch", j.ref.Epoch, "error", err)
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	for len(s.pending) > 0 && s.pending[0].Message.Seq <= j.ref.Cursor.Seq {
+		s.pending = s.pending[1:]
+	}
+	s.blocked = nil
+	for _, h := range state.Codes() {
+		r.codes.want(h)
+	}
+	r.cfg.Log.Info("continuing from the cluster's state", "cluster", s.cluster, "epoch", j.ref.Epoch, "message", j.ref.Cursor.Seq)
+	return r.runCluster()
+}
+
+const snapshotPrefix = "snapshot-"
+
+func snapshotFile(c proto.ClusterID, epoch uint64) string {
+	return fmt.Sprintf("%s%010d-%020d", snapshotPrefix, c, epoch)
+}
+
+// dropSnapshots deletes the snapshots up to an epoch.
+func (r *Runtime) dropSnapshots(c proto.ClusterID, upTo uint64) error {
+	names, err := r.store.List(snapshotPrefix)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if n <= snapshotFile(c, upTo) {
+			if err := r.store.Delete(n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keepState does what an epoch's beginning and the chain's words about snapshots ask of
+// a seat, once the messages that say so were processed: take a snapshot of the state,
+// post its pieces when asked, forget it when the nodes have it.
+func (r *Runtime) keepState(s *seat, started uint64, done []inbox.Item) error {
+	if started != 0 {
+		snap := s.replica.Snapshot()
+		r.mu.Unlock() // as long as the state is large
+		manifest, pieces, err := s.replica.Seal(snap)
+		if err == nil {
+			w := new(wire.Writer).Count(len(pieces))
+			for _, p := range pieces {
+				w.Blob(p)
+			}
+			err = r.store.Put(snapshotFile(s.cluster, started), w.Bytes())
+		}
+		r.mu.Lock()
+		if err != nil {
+			// The other seats have it; this one goes on.
+			r.cfg.Log.Error("no snapshot", "cluster", s.cluster, "epoch", started, "error", err)
+			return nil
+		}
+		r.outbox.push(proto.SnapshotTaken{Cluster: s.cluster, Snapshot: *manifest})
+	}
+	for i := range done {
+		switch e := done[i].Event.(type) {
+		case proto.SnapshotWanted:
+			if e.Holder == r.self {
+				r.post(s, e.State.Epoch)
+			}
+		case proto.SnapshotStored:
+			if err := r.dropSnapshots(s.cluster, e.State.Epoch); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// post puts the pieces of a snapshot into the outbox.
+func (r *Runtime) post(s *seat, epoch uint64) {
+	b, err := r.store.Get(snapshotFile(s.cluster, epoch))
+	if errors.Is(err, keys.ErrNone) {
+		return // asked again after the nodes had it, or it was not taken here
+	}
+	if err != nil {
+		r.cfg.Log.Error("snapshot lost", "cluster", s.cluster, "epoch", epoch, "error", err)
+		return // another seat is asked
+	}
+	rd := wire.NewReader(b)
+	for i := range rd.Count(proto.MaxPieces, 4) {
+		r.outbox.push(proto.SnapshotPiece{Cluster: s.cluster, Epoch: epoch, Index: uint32(i), Piece: rd.Blob(proto.PieceSize)})
+	}
+}
+
+// noteStored remembers the newest state that the chain keeps, when the message that says
+// so is delivered: the ones before it may never be processed here.
+func (s *seat) noteStored(e proto.SnapshotStored) {
+	if e.State.Cursor.Seq > s.stored.Cursor.Seq {
+		s.stored = e.State
+	}
+}
