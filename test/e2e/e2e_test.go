@@ -36,8 +36,14 @@ func bin(t *testing.T) string {
 
 func start(t *testing.T, workers int) (*devnet.Net, devnet.Options) {
 	t.Helper()
+	return startWith(t, devnet.Options{Workers: workers})
+}
+
+// startWith starts a network with the options' workers and validators.
+func startWith(t *testing.T, opt devnet.Options) (*devnet.Net, devnet.Options) {
+	t.Helper()
 	b := bin(t)
-	opt := devnet.Options{Dir: filepath.Join(t.TempDir(), "devnet"), Bin: b, Workers: workers, Out: io.Discard, Hello: filepath.Join(b, "hello.wasm")}
+	opt.Dir, opt.Bin, opt.Out, opt.Hello = filepath.Join(t.TempDir(), "devnet"), b, io.Discard, filepath.Join(b, "hello.wasm")
 	n, err := devnet.Start(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +193,7 @@ func TestContinue(t *testing.T) {
 	n, opt := start(t, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	if n.State().Ports.RPC == 26657 {
+	if n.State().Ports.RPC[0] == 26657 {
 		t.Error("a taken port was used")
 	}
 	if _, err := n.Client.Call(ctx, n.State().Contracts["hello"], "SetGreeting", "kept", client.CallOptions{}); err != nil {
