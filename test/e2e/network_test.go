@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/phala-go/phala/pherry"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
+	"github.com/phala-go/phala/pruntime/api"
 )
 
 // million is how validators' bonds are counted here, in PHA.
@@ -136,24 +138,37 @@ func serves(ctx context.Context, t *testing.T, rt *pherry.Runtime) {
 	})
 }
 
-// refusal returns the code with which a worker's public port refuses every query.
-func refusal(ctx context.Context, n *devnet.Net, worker proto.WorkerID) (string, error) {
-	info, err := n.Client.Worker(ctx, worker)
-	if err != nil {
-		return "", err
-	}
-	return refusalAt(ctx, info.Endpoints[0])
-}
-
-func refusalAt(ctx context.Context, endpoint string) (string, error) {
-	var e struct {
-		Error struct{ Code, Message string }
-	}
-	err := ask(ctx, http.MethodPost, endpoint+"/v1/query", &e)
+// refusal is how a pruntime's public port refuses every query: code and message. One that
+// serves refuses what nobody sealed to its session.
+func refusal(ctx context.Context, endpoint string) (code, why string, err error) {
+	var e struct{ Error api.Error }
+	err = ask(ctx, http.MethodPost, endpoint+"/v1/query", &e)
 	if err == nil && e.Error.Code == "" {
 		err = fmt.Errorf("no code in the answer of %s", endpoint)
 	}
-	return e.Error.Code, err
+	return e.Error.Code, e.Error.Message, err
+}
+
+// silent waits until a pruntime refuses to answer for want of a challenge that came back.
+func silent(ctx context.Context, t *testing.T, endpoint string) {
+	t.Helper()
+	until(ctx, t, endpoint+" to fall silent", func() error {
+		code, why, err := refusal(ctx, endpoint)
+		if err == nil && (code != "not_serving" || !strings.Contains(why, "no challenge came back")) {
+			err = fmt.Errorf("refused with %q: %s", code, why)
+		}
+		return err
+	})
+}
+
+// endpoint is where a worker's public port is, by the chain's record.
+func endpoint(ctx context.Context, t *testing.T, n *devnet.Net, worker proto.WorkerID) string {
+	t.Helper()
+	info, err := n.Client.Worker(ctx, worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Endpoints[0]
 }
 
 // ask asks a pruntime without a body and decodes the JSON that it answers, errors too.

@@ -375,11 +375,7 @@ func (f *four) conflict(ctx context.Context, t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := f.n.Client.Worker(ctx, before.Worker)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public := info.Endpoints[0]
+	public := endpoint(ctx, t, f.n, before.Worker)
 	var none api.Conflict
 	if err := ask(ctx, http.MethodGet, public+"/v1/conflict", &none); err != nil || none.Other != nil {
 		t.Errorf("evidence before there is any: %v, %v", none, err)
@@ -404,8 +400,8 @@ func (f *four) conflict(ctx context.Context, t *testing.T) {
 	if _, err := rt.Advance(ctx, honest); pherry.Code(err) != "stopped" {
 		t.Errorf("it goes on: %v", err)
 	}
-	if code, err := refusalAt(ctx, public); code != "stopped" {
-		t.Errorf("it answers: %s, %v", code, err)
+	if code, why, err := refusal(ctx, public); code != "stopped" {
+		t.Errorf("it answers %s: %s, %v", code, why, err)
 	}
 	after := status(ctx, t, rt)
 	if after.Fatal == "" || after.Serving || after.TrustedHeight != before.TrustedHeight || after.Seq != before.Seq {
