@@ -147,9 +147,9 @@ func TestKillAnyProcess(t *testing.T) {
 }
 
 // TestSeatsAgree: two workers run the same commands, reach the same state root, and a
-// receipt is final with both signatures.
+// receipt is final with both signatures; not when one of them says something else.
 func TestSeatsAgree(t *testing.T) {
-	n, _ := start(t, 2)
+	n, opt := start(t, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	hello := n.State().Contracts["hello"]
@@ -181,6 +181,7 @@ func TestSeatsAgree(t *testing.T) {
 	if len(roots) != 1 {
 		t.Errorf("two workers have state roots %v", roots)
 	}
+	t.Run("one differs", func(t *testing.T) { differs(ctx, t, n, opt) })
 }
 
 // TestContinue: a stopped devnet goes on where it was; a foreign state is refused with
