@@ -20,7 +20,6 @@ import (
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/crypto/identity"
-	"github.com/phala-go/phala/pherry"
 	"github.com/phala-go/phala/proto"
 )
 
@@ -29,9 +28,18 @@ type Options struct {
 	Dir     string // folder of the devnet
 	Bin     string // folder of the binaries
 	Workers int
+	Seats   int     // of the first cluster; 0: as many as there are workers
+	Bonds   []int64 // of a new network: PHA that each validator bonds in genesis; nil: one validator. One that bonds 0 may join later
 	Fresh   bool
 	Out     io.Writer
 	Hello   string // Wasm module of the hello example; "" deploys nothing
+}
+
+func (o *Options) seats() int {
+	if o.Seats == 0 {
+		return o.Workers
+	}
+	return o.Seats
 }
 
 // ErrForeign: the folder's state does not fit what is here.
@@ -53,8 +61,8 @@ type State struct {
 }
 
 type portTable struct {
-	RPC     int   `json:"rpc"`
-	P2P     int   `json:"p2p"`
+	RPC     []int `json:"rpc"` // of each validator's node
+	P2P     []int `json:"p2p"`
 	TEE     []int `json:"tee"`     // gatekeeper, then workers
 	Private []int `json:"private"` // the same order
 	Public  []int `json:"public"`
@@ -111,7 +119,7 @@ func Load(dir string) (*State, error) {
 	}
 	s := new(State)
 	if err := json.Unmarshal(b, s); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, StateFile), err)
+		return nil, fmt.Errorf("%w: %s: %v; start afresh with: bin/phala devnet --fresh", ErrForeign, filepath.Join(dir, StateFile), err)
 	}
 	return s, nil
 }
@@ -222,7 +230,13 @@ func (n *Net) create(measurement string) error {
 		err = errors.Join(err, ferr)
 		return p
 	}
-	ports.RPC, ports.P2P = take(26657), take(26656)
+	bonds := n.opt.Bonds
+	if bonds == nil {
+		bonds = []int64{1_000_000}
+	}
+	for range bonds {
+		ports.RPC, ports.P2P = append(ports.RPC, take(26657)), append(ports.P2P, take(26656))
+	}
 	for range n.names {
 		ports.TEE, ports.Private, ports.Public = append(ports.TEE, take(8300)), append(ports.Private, take(8000)), append(ports.Public, take(8100))
 	}
@@ -246,12 +260,16 @@ func (n *Net) create(measurement string) error {
 	}
 	chain := "phala-devnet-" + hex.EncodeToString(suffix[:])
 	alice, operator := account(DevAccount), account(operatorAccount)
+	var validators []validatorSpec
+	for i, bond := range bonds {
+		validators = append(validators, validatorSpec{Home: n.path(nodeName(i)), Seed: hex.EncodeToString(randomSeed()), Bond: bond,
+			RPC: fmt.Sprintf("tcp://127.0.0.1:%d", ports.RPC[i]), P2P: fmt.Sprintf("tcp://127.0.0.1:%d", ports.P2P[i])})
+	}
 	spec := map[string]any{
 		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "100ms", "min_gas_price": "0.001ppha",
-		"validators": []any{map[string]any{"home": n.path("node"), "seed": hex.EncodeToString(randomSeed()),
-			"rpc": fmt.Sprintf("tcp://127.0.0.1:%d", ports.RPC), "p2p": fmt.Sprintf("tcp://127.0.0.1:%d", ports.P2P)}},
-		"accounts": []any{map[string]any{"address": alice, "pha": 1_000_000}, map[string]any{"address": operator, "pha": 1_000_000}},
-		"roots":    hex.EncodeToString(roots),
+		"validators": validators,
+		"accounts":   []any{map[string]any{"address": alice, "pha": 1_000_000}, map[string]any{"address": operator, "pha": 1_000_000}},
+		"roots":      hex.EncodeToString(roots),
 		"registry": map[string]any{"measurements": []any{map[string]any{"digest": digest, "from": 0, "until": 0}}, "gatekeeper_operators": []string{operator},
 			"recent_blocks": 600, "attestation_blocks": 5_000_000, "lease_blocks": 6000, "worst_level": 5, "registrations_per_block": 8},
 	}
@@ -259,10 +277,10 @@ func (n *Net) create(measurement string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(n.path("network-spec.json"), b, 0o600); err != nil {
+	if err := os.WriteFile(n.path(specFile), b, 0o600); err != nil {
 		return err
 	}
-	if _, err := n.output("phala-node", "init-network", n.path("network-spec.json")); err != nil {
+	if _, err := n.output("phala-node", "init-network", n.path(specFile)); err != nil {
 		return err
 	}
 	if err := os.WriteFile(n.path("operator.key"), []byte(operatorAccount+"\n"), 0o600); err != nil {
@@ -272,7 +290,7 @@ func (n *Net) create(measurement string) error {
 	if err != nil {
 		return err
 	}
-	n.state = State{Network: client.Network{Chain: chain, Node: fmt.Sprintf("http://127.0.0.1:%d", ports.RPC), Simulated: true}, Account: DevAccount,
+	n.state = State{Network: client.Network{Chain: chain, Node: fmt.Sprintf("http://127.0.0.1:%d", ports.RPC[0]), Simulated: true}, Account: DevAccount,
 		Contracts: map[string]proto.ContractID{}, Measurement: measurement, Genesis: genesis, Workers: n.opt.Workers, Ports: ports}
 	n.mark("genesis")
 	return n.save()
@@ -297,50 +315,6 @@ func account(uri string) string {
 		panic("devnet: broken invariant: " + err.Error())
 	}
 	return s
-}
-
-// spawn starts a component and reports it.
-func (n *Net) spawn(name, addr string, env []string, bin string, args ...string) error {
-	p, err := start(name, addr, n.opt.Dir, env, n.bin(bin), args...)
-	if err != nil {
-		return err
-	}
-	n.procs = append(n.procs, p)
-	n.say("%-14s pid %-7d %-26s %s", name, p.PID(), addr, p.Log)
-	return nil
-}
-
-func (n *Net) startNode() error {
-	return n.spawn("node", n.state.Node, []string{"GOGC=50", "NO_COLOR=1"}, "phala-node", "start", "--home", n.path("node"), "--log_no_color")
-}
-
-func (n *Net) startTEE(i int) error {
-	return n.spawn("tee-"+n.names[i], fmt.Sprintf("127.0.0.1:%d", n.state.Ports.TEE[i]), nil, "tee-simulator", "serve", "--dir", n.path("tee"),
-		"--listen", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.TEE[i]), "--class", "sgx", "--measurement", n.state.Measurement, "--machine", n.names[i])
-}
-
-func (n *Net) startRuntime(i int) error {
-	role := "worker"
-	if i == 0 {
-		role = "gatekeeper"
-	}
-	public := fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Public[i])
-	var prepare []string
-	if i > 0 && n.opt.Hello != "" && !n.state.Ready {
-		prepare = []string{"--prepare", n.opt.Hello}
-	}
-	return n.spawn(n.names[i], "http://"+public, nil, "pruntime", append(prepare, "--data", n.path(n.names[i]), "--chain", n.state.Chain,
-		"--trust-root", fmt.Sprintf("%d:%s", n.state.RootHeight, n.state.Root), "--role", role, "--operator", account(operatorAccount),
-		"--endpoints", "http://"+public, "--public", public, "--private", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Private[i]),
-		"--tee", fmt.Sprintf("simulator:127.0.0.1:%d", n.state.Ports.TEE[i]), "--simulated-roots", n.path("tee", "roots.bin"))...)
-}
-
-func (n *Net) startPherry() error {
-	var urls []string
-	for _, p := range n.state.Ports.Private {
-		urls = append(urls, fmt.Sprintf("http://127.0.0.1:%d", p))
-	}
-	return n.spawn("pherry", "", nil, "pherry", "--node", n.state.Node, "--pruntime", strings.Join(urls, ","), "--operator-key-file", n.path("operator.key"))
 }
 
 // wait polls f until it is true; it fails when a component ends meanwhile.
@@ -377,11 +351,13 @@ func (n *Net) wait(ctx context.Context, what string, limit time.Duration, f func
 func (n *Net) run(ctx context.Context) error {
 	began := time.Now()
 	fmt.Fprintln(n.opt.Out, "The TEE is simulated: it protects nothing from the person who runs this machine.")
-	if err := n.startNode(); err != nil {
-		return err
+	for i := range n.state.Ports.RPC {
+		if err := n.Run(nodeName(i)); err != nil {
+			return err
+		}
 	}
 	for i := range n.names {
-		if err := n.startTEE(i); err != nil {
+		if err := n.Run("tee-" + n.names[i]); err != nil {
 			return err
 		}
 	}
@@ -419,11 +395,11 @@ func (n *Net) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := n.startRuntime(i); err != nil {
+		if err := n.Run(n.names[i]); err != nil {
 			return err
 		}
 	}
-	if err := n.startPherry(); err != nil {
+	if err := n.Run("pherry"); err != nil {
 		return err
 	}
 	n.mark("started")
@@ -448,14 +424,14 @@ func (n *Net) run(ctx context.Context) error {
 
 func (n *Net) createCluster(ctx context.Context) error {
 	err := n.wait(ctx, "the node's RPC", time.Minute, func() (bool, error) {
-		_, err := n.Client.Sender().Send(ctx, 400_000, tx.CreateCluster(n.Client.Account(), uint32(n.opt.Workers), true))
+		_, err := n.Client.Sender().Send(ctx, 400_000, tx.CreateCluster(n.Client.Account(), uint32(n.opt.seats()), true))
 		return err == nil, err
 	})
 	if err != nil {
 		return err
 	}
 	n.state.Cluster = 1
-	n.say("cluster %s created with %d seats", n.state.Cluster, n.opt.Workers)
+	n.say("cluster %s created with %d seats", n.state.Cluster, n.opt.seats())
 	if err := n.save(); err != nil {
 		return err
 	}
@@ -472,7 +448,7 @@ func (n *Net) createCluster(ctx context.Context) error {
 	}
 	err = n.wait(ctx, "the cluster's keys", 2*time.Minute, func() (bool, error) {
 		c, err := n.Client.Cluster(ctx, n.state.Cluster)
-		return err == nil && c.EpochKey != [32]byte{} && len(c.Seats) == n.opt.Workers, err
+		return err == nil && c.EpochKey != [32]byte{} && len(c.Seats) == n.opt.seats(), err
 	})
 	if err == nil {
 		n.say("workers registered and seated, keys released by the gatekeeper")
@@ -496,20 +472,26 @@ func (n *Net) deployHello(ctx context.Context) error {
 	return n.save()
 }
 
-// waitServing waits until every worker answers.
+// waitServing waits until the gatekeeper and every worker with a seat answer.
 func (n *Net) waitServing(ctx context.Context) error {
-	for i := range n.names {
-		rt := pherry.NewRuntime(fmt.Sprintf("http://127.0.0.1:%d", n.state.Ports.Private[i]))
-		err := n.wait(ctx, n.names[i]+" to serve", 2*time.Minute, func() (bool, error) {
-			st, err := rt.Status(ctx)
+	want := 1 + min(n.opt.seats(), n.opt.Workers)
+	err := n.wait(ctx, "gatekeeper and workers to serve", 2*time.Minute, func() (bool, error) {
+		serving, why := 0, error(nil)
+		for _, name := range n.names {
+			st, err := n.Private(name).Status(ctx)
 			if err != nil {
 				return false, err
 			}
-			return st.Serving, errors.New(st.Why)
-		})
-		if err != nil {
-			return err
+			if st.Serving {
+				serving++
+			} else {
+				why = fmt.Errorf("%s: %s", name, st.Why)
+			}
 		}
+		return serving >= want, why
+	})
+	if err != nil {
+		return err
 	}
 	if id, ok := n.state.Contracts["hello"]; ok {
 		return n.wait(ctx, "hello to answer", time.Minute, func() (bool, error) {
@@ -518,109 +500,6 @@ func (n *Net) waitServing(ctx context.Context) error {
 		})
 	}
 	return nil
-}
-
-// Restart ends a component without notice, as a crash does, and starts it again after a
-// while.
-func (n *Net) Restart(name string, down time.Duration) error {
-	if err := n.Kill(name); err != nil {
-		return err
-	}
-	time.Sleep(down)
-	return n.Run(name)
-}
-
-// Kill ends a component without notice.
-func (n *Net) Kill(name string) error {
-	for i, p := range n.procs {
-		if p.Name == name {
-			p.kill()
-			n.procs = append(n.procs[:i], n.procs[i+1:]...)
-			return nil
-		}
-	}
-	return fmt.Errorf("devnet: no component %q", name)
-}
-
-// Run starts a component that was killed.
-func (n *Net) Run(name string) error {
-	switch name {
-	case "node":
-		return n.startNode()
-	case "pherry":
-		return n.startPherry()
-	}
-	for j, who := range n.names {
-		switch name {
-		case who:
-			return n.startRuntime(j)
-		case "tee-" + who:
-			return n.startTEE(j)
-		}
-	}
-	return fmt.Errorf("devnet: no component %q", name)
-}
-
-// Private returns the private API of a component that is a pruntime.
-func (n *Net) Private(name string) *pherry.Runtime {
-	for i, who := range n.names {
-		if who == name {
-			return pherry.NewRuntime(fmt.Sprintf("http://127.0.0.1:%d", n.state.Ports.Private[i]))
-		}
-	}
-	return nil
-}
-
-// Operator returns a sender of the operator's account, which registers the enclaves.
-func (n *Net) Operator() (*tx.Sender, error) {
-	key, err := identity.FromURI(operatorAccount)
-	if err != nil {
-		return nil, err
-	}
-	return &tx.Sender{Node: n.Client.Node(), Chain: n.state.Chain, Key: key}, nil
-}
-
-// Names returns the components' names.
-func (n *Net) Names() (out []string) {
-	for _, p := range n.procs {
-		out = append(out, p.Name)
-	}
-	return out
-}
-
-// Watch waits until the context ends, or a component does by itself.
-func (n *Net) Watch(ctx context.Context) error {
-	t := time.NewTicker(200 * time.Millisecond)
-	defer t.Stop()
-	for {
-		for _, p := range n.procs {
-			if p.exited() {
-				return p.failure()
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-	}
-}
-
-// Stop stops everything: relayer first, node last.
-func (n *Net) Stop() {
-	for i := len(n.procs) - 1; i >= 0; i-- {
-		n.procs[i].stop()
-	}
-	n.procs = nil
-}
-
-// Memory returns the resident memory of each component, bytes.
-func (n *Net) Memory() map[string]int64 {
-	out := map[string]int64{}
-	for _, p := range n.procs {
-		out[p.Name] = p.resident()
-	}
-	return out
 }
 
 // Remember gives a contract a name in a devnet's folder.

@@ -48,12 +48,23 @@ type NetworkSpec struct {
 	MinGasPrice   string          `json:"min_gas_price"` // base units for one gas, such as "0.001ppha"
 }
 
-// A ValidatorSpec is one validator: its folder, ports and operator.
+// A ValidatorSpec is one validator: its folder, ports and operator. The operator's
+// account has 1,000,000 PHA besides what is bonded.
 type ValidatorSpec struct {
 	Home string `json:"home"`
 	Seed string `json:"seed"` // hex mini secret of the operator's sr25519 account
 	RPC  string `json:"rpc"`  // tcp://127.0.0.1:26657
 	P2P  string `json:"p2p"`
+	// Bond is how many PHA are bonded in genesis, 1,000,000 when nothing is said. With 0
+	// the node is none of the first validators and may become one by a transaction.
+	Bond *int64 `json:"bond,omitempty"`
+}
+
+func (v *ValidatorSpec) bond() int64 {
+	if v.Bond == nil {
+		return 1_000_000
+	}
+	return *v.Bond
 }
 
 // An AccountSpec is a funded account.
@@ -95,8 +106,10 @@ func InitNetwork(s *NetworkSpec) error {
 		if err != nil {
 			return fmt.Errorf("validator %d: %w", i, err)
 		}
-		add(addr, 2_000_000)
-		gentxs, peers = append(gentxs, gentx), append(peers, peer)
+		add(addr, v.bond()+1_000_000)
+		if peers = append(peers, peer); gentx != nil {
+			gentxs = append(gentxs, gentx)
+		}
 	}
 
 	set := func(module string, v any) error {
@@ -159,7 +172,7 @@ func InitNetwork(s *NetworkSpec) error {
 	return nil
 }
 
-// makeValidator makes a validator's keys and its genesis transaction.
+// makeValidator makes a validator's keys and its genesis transaction, if it bonds there.
 func (a *App) makeValidator(s *NetworkSpec, v *ValidatorSpec, i int) (gentx json.RawMessage, peer string, addr sdk.AccAddress, err error) {
 	for _, dir := range []string{"config", "data"} {
 		if err := os.MkdirAll(filepath.Join(v.Home, dir), 0o700); err != nil {
@@ -176,12 +189,19 @@ func (a *App) makeValidator(s *NetworkSpec, v *ValidatorSpec, i int) (gentx json
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("seed is not hexadecimal")
 	}
+	if v.bond() < 0 {
+		return nil, "", nil, fmt.Errorf("bond of %d PHA", v.bond())
+	}
 	key, err := sr25519.FromSeed(seed)
 	if err != nil {
 		return nil, "", nil, err
 	}
 	addr = sdk.AccAddress(key.PubKey().Address())
-	msg, err := stakingtypes.NewMsgCreateValidator(sdk.ValAddress(addr).String(), pub, sdk.NewCoin(contracts.Denom, math.NewInt(1_000_000).MulRaw(PHA)),
+	peer = nodeID + "@" + trimScheme(v.P2P)
+	if v.bond() == 0 {
+		return nil, peer, addr, nil
+	}
+	msg, err := stakingtypes.NewMsgCreateValidator(sdk.ValAddress(addr).String(), pub, sdk.NewCoin(contracts.Denom, math.NewInt(v.bond()).MulRaw(PHA)),
 		stakingtypes.NewDescription(fmt.Sprintf("validator-%d", i), "", "", "", ""),
 		stakingtypes.NewCommissionRates(math.LegacyNewDecWithPrec(5, 2), math.LegacyNewDecWithPrec(20, 2), math.LegacyNewDecWithPrec(1, 2)), math.OneInt())
 	if err != nil {
@@ -192,7 +212,6 @@ func (a *App) makeValidator(s *NetworkSpec, v *ValidatorSpec, i int) (gentx json
 		return nil, "", nil, err
 	}
 	b.SetGasLimit(400_000)
-	peer = nodeID + "@" + trimScheme(v.P2P)
 	b.SetMemo(peer)
 	mode := signing.SignMode_SIGN_MODE_DIRECT
 	empty := signing.SignatureV2{PubKey: key.PubKey(), Data: &signing.SingleSignatureData{SignMode: mode}}

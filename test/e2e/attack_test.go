@@ -241,8 +241,8 @@ func hostileOutbox(ctx context.Context, t *testing.T, n *devnet.Net, worker *phe
 	} {
 		_, err := op.Broadcast(ctx, 5_000_000, true, tx.SubmitOutbox(me[:], c.worker, c.first, c.e))
 		var refused *tx.Refused
-		if !errors.As(err, &refused) || refused.Space != "mq" {
-			t.Errorf("a run %s: got %v, want a refusal by mq", c.name, err)
+		if !errors.As(err, &refused) || refused.Space != "mq" || refused.Code != c.code {
+			t.Errorf("a run %s: got %v, want mq %d", c.name, err, c.code)
 		}
 	}
 	// Two relayers at once: the second run brings nothing new and is refused or skipped.
@@ -263,6 +263,12 @@ func hostileOutbox(ctx context.Context, t *testing.T, n *devnet.Net, worker *phe
 	}
 	if took == 0 {
 		t.Errorf("two relayers raced and neither run was taken: %v, %v", err1, err2)
+	}
+	// Once it is there, the run is an old one: it does not come into a block again.
+	_, err = op.Broadcast(ctx, 5_000_000, true, tx.SubmitOutbox(me[:], st.Worker, out.First, entries()))
+	var old *tx.Refused
+	if !errors.As(err, &old) || old.Space != "mq" || old.Code != 9 {
+		t.Errorf("an old run: got %v, want mq 9", err)
 	}
 }
 
@@ -307,10 +313,20 @@ func TestOlderState(t *testing.T) {
 		}
 		n.Stop()
 	}
-	// Another enclave's file: the worker does not start, and says why.
-	put(t, dir, map[string][]byte{"identity": read(t, filepath.Join(opt.Dir, "gatekeeper", "identity"))})
-	if _, err := devnet.Start(ctx, opt); err == nil || !strings.Contains(err.Error(), "sealed file does not open") {
-		t.Errorf("another enclave's identity: got %v", err)
+	// Without its own identity the worker does not start, and says why.
+	own := read(t, filepath.Join(dir, "identity"))
+	edited := bytes.Clone(own)
+	edited[len(edited)/2] ^= 1
+	for name, b := range map[string][]byte{"another enclave's": read(t, filepath.Join(opt.Dir, "gatekeeper", "identity")), "an edited": edited, "a cut": own[:len(own)-9], "an empty": nil} {
+		put(t, dir, map[string][]byte{"identity": b})
+		if _, err := devnet.Start(ctx, opt); err == nil || !strings.Contains(err.Error(), "sealed file does not open") {
+			t.Errorf("%s identity: got %v", name, err)
+		}
+	}
+	put(t, dir, map[string][]byte{"identity": own})
+	restart()
+	if c := count(ctx, t, n); c != 2 {
+		t.Errorf("with its identity again: the contract counts %d changes, want 2", c)
 	}
 }
 

@@ -1,0 +1,72 @@
+package app
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
+	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
+
+	"github.com/phala-go/phala/node/x/registry"
+)
+
+// TestBonds: each validator bonds what its description says, by default a million; one
+// that bonds nothing has an account and the genesis, and is none of the first validators.
+func TestBonds(t *testing.T) {
+	bond := func(pha int64) *int64 { return &pha }
+	dir := t.TempDir()
+	network := func(bonds ...*int64) (*NetworkSpec, error) {
+		s := &NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Registry: registry.DefaultParams()}
+		for i, b := range bonds {
+			s.Validators = append(s.Validators, ValidatorSpec{Home: filepath.Join(dir, string(rune('a'+i))), Seed: hex.EncodeToString(seed(100 + i)),
+				RPC: "tcp://127.0.0.1:1", P2P: "tcp://127.0.0.1:2", Bond: b})
+		}
+		return s, InitNetwork(s)
+	}
+	if _, err := network(bond(-1)); err == nil || !strings.Contains(err.Error(), "validator 0: bond of -1 PHA") {
+		t.Errorf("a bond below zero: %v", err)
+	}
+	s, err := network(nil, bond(7_000_000), bond(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first []byte
+	for _, v := range s.Validators {
+		g, err := genutiltypes.AppGenesisFromFile(filepath.Join(v.Home, "config", "genesis.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = g.AppState
+		} else if string(g.AppState) != string(first) {
+			t.Error("two validators have two geneses")
+		}
+	}
+	var state map[string]json.RawMessage
+	if err := json.Unmarshal(first, &state); err != nil {
+		t.Fatal(err)
+	}
+	enc := newNode(t).Encoding
+	var gen genutiltypes.GenesisState
+	var bank banktypes.GenesisState
+	enc.Codec.MustUnmarshalJSON(state[genutiltypes.ModuleName], &gen)
+	enc.Codec.MustUnmarshalJSON(state[banktypes.ModuleName], &bank)
+	var bonded []string
+	for _, raw := range gen.GenTxs {
+		tx, err := enc.TxConfig.TxJSONDecoder()(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bonded = append(bonded, tx.GetMsgs()[0].(*stakingtypes.MsgCreateValidator).Value.String())
+	}
+	if got, want := strings.Join(bonded, " "), "1000000000000000000ppha 7000000000000000000ppha"; got != want {
+		t.Errorf("bonded %s, want %s", got, want)
+	}
+	if got, want := bank.Supply.String(), "11000000000000000000ppha"; got != want || len(bank.Balances) != 3 {
+		t.Errorf("%d accounts have %s, want 3 with %s", len(bank.Balances), got, want)
+	}
+}

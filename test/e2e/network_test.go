@@ -1,0 +1,242 @@
+package e2e
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/phala-go/phala/client/rpc"
+	"github.com/phala-go/phala/client/tx"
+	"github.com/phala-go/phala/crypto/address"
+	"github.com/phala-go/phala/internal/devnet"
+	"github.com/phala-go/phala/lightclient/comet/comettest"
+	"github.com/phala-go/phala/pherry"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime"
+	"github.com/phala-go/phala/pruntime/api"
+)
+
+// million is how validators' bonds are counted here, in PHA.
+const million = 1_000_000
+
+// message builds a protobuf message of fields that are messages or strings.
+type message []byte
+
+func (m message) with(field protowire.Number, v []byte) message {
+	return protowire.AppendBytes(protowire.AppendTag(m, field, protowire.BytesType), v)
+}
+
+func (m message) text(field protowire.Number, v string) message { return m.with(field, []byte(v)) }
+
+func pha(amount int64) message {
+	return message(nil).text(1, tx.Denom).text(2, fmt.Sprintf("%d000000000000", amount))
+}
+
+func addresses(t *testing.T, v *devnet.Validator) (account, operator string) {
+	t.Helper()
+	pub := v.Operator.Key.Public()
+	account, err := address.Bech32(address.HRP, pub[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if operator, err = address.Bech32(address.HRP+"valoper", pub[:]); err != nil {
+		t.Fatal(err)
+	}
+	return account, operator
+}
+
+// join makes a node a validator.
+func join(ctx context.Context, t *testing.T, v *devnet.Validator, bond int64) {
+	t.Helper()
+	_, operator := addresses(t, v)
+	rate := func(percent int) string { return fmt.Sprintf("%d0000000000000000", percent) }
+	key := message(nil).text(1, "/cosmos.crypto.ed25519.PubKey").with(2, message(nil).with(1, v.Consensus.Public().(ed25519.PublicKey)))
+	m := message(nil).with(1, message(nil).text(1, v.Name)).with(2, message(nil).text(1, rate(5)).text(2, rate(20)).text(3, rate(1))).
+		text(3, "1").text(5, operator).with(6, key).with(7, pha(bond))
+	if _, err := v.Operator.Send(ctx, 400_000, tx.Msg{Type: "/cosmos.staking.v1beta1.MsgCreateValidator", Value: m}); err != nil {
+		t.Fatalf("%s joins: %v", v.Name, err)
+	}
+}
+
+// leave takes a validator's bond away.
+func leave(ctx context.Context, t *testing.T, v *devnet.Validator, bond int64) {
+	t.Helper()
+	account, operator := addresses(t, v)
+	m := message(nil).text(1, account).text(2, operator).with(3, pha(bond))
+	if _, err := v.Operator.Send(ctx, 600_000, tx.Msg{Type: "/cosmos.staking.v1beta1.MsgUndelegate", Value: m}); err != nil {
+		t.Fatalf("%s leaves: %v", v.Name, err)
+	}
+}
+
+// signers is the set of validators of these bonds, with their real keys.
+func signers(vs []*devnet.Validator, bonds ...int64) *comettest.Set {
+	var s []comettest.Signer
+	for i, bond := range bonds {
+		s = append(s, comettest.Signer{Key: vs[i].Consensus, Power: bond})
+	}
+	return comettest.SetOf(s)
+}
+
+// reaches waits until a node has a block of the height.
+func reaches(ctx context.Context, t *testing.T, node *rpc.Client, height int64) {
+	t.Helper()
+	until(ctx, t, fmt.Sprintf("block %d of %s", height, node.URL()), func() error {
+		st, err := node.Status(ctx)
+		if err == nil && st.Height < height {
+			err = fmt.Errorf("at block %d", st.Height)
+		}
+		return err
+	})
+}
+
+// grows waits until a node has n more blocks than now.
+func grows(ctx context.Context, t *testing.T, node *rpc.Client, n int64) {
+	t.Helper()
+	reaches(ctx, t, node, height(ctx, t, node)+n)
+}
+
+func height(ctx context.Context, t *testing.T, node *rpc.Client) int64 {
+	t.Helper()
+	st, err := node.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.Height
+}
+
+func status(ctx context.Context, t *testing.T, rt *pherry.Runtime) *pruntime.Status {
+	t.Helper()
+	st, err := rt.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// serves waits until a pruntime serves.
+func serves(ctx context.Context, t *testing.T, rt *pherry.Runtime) {
+	t.Helper()
+	until(ctx, t, "to serve", func() error {
+		st, err := rt.Status(ctx)
+		if err == nil && !st.Serving {
+			err = fmt.Errorf("not serving: %s", st.Why)
+		}
+		return err
+	})
+}
+
+// refusal is how a pruntime's public port refuses every query: code and message. One that
+// serves refuses what nobody sealed to its session.
+func refusal(ctx context.Context, endpoint string) (code, why string, err error) {
+	var e struct{ Error api.Error }
+	err = ask(ctx, http.MethodPost, endpoint+"/v1/query", &e)
+	if err == nil && e.Error.Code == "" {
+		err = fmt.Errorf("no code in the answer of %s", endpoint)
+	}
+	return e.Error.Code, e.Error.Message, err
+}
+
+// silent waits until a pruntime refuses to answer for want of a challenge that came back.
+func silent(ctx context.Context, t *testing.T, endpoint string) {
+	t.Helper()
+	until(ctx, t, endpoint+" to fall silent", func() error {
+		code, why, err := refusal(ctx, endpoint)
+		if err == nil && (code != "not_serving" || !strings.Contains(why, "no challenge came back")) {
+			err = fmt.Errorf("refused with %q: %s", code, why)
+		}
+		return err
+	})
+}
+
+// endpoint is where a worker's public port is, by the chain's record.
+func endpoint(ctx context.Context, t *testing.T, n *devnet.Net, worker proto.WorkerID) string {
+	t.Helper()
+	info, err := n.Client.Worker(ctx, worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Endpoints[0]
+}
+
+// ask asks a pruntime without a body and decodes the JSON that it answers, errors too.
+func ask(ctx context.Context, method, url string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return fmt.Errorf("%s answered HTTP %d %q: %w", url, res.StatusCode, b, err)
+	}
+	return nil
+}
+
+// freePort returns a port that nobody listens on.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// twin starts a node of another chain that has the same chain id.
+func twin(ctx context.Context, t *testing.T, opt devnet.Options, chain string) *rpc.Client {
+	t.Helper()
+	dir := t.TempDir()
+	port := freePort(t)
+	spec, err := json.Marshal(map[string]any{
+		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "1ms", "min_gas_price": "0.001ppha",
+		"validators": []any{map[string]any{"home": filepath.Join(dir, "node"), "seed": hex.EncodeToString(make([]byte, 32)),
+			"rpc": fmt.Sprintf("tcp://127.0.0.1:%d", port), "p2p": fmt.Sprintf("tcp://127.0.0.1:%d", freePort(t))}},
+		"registry": map[string]any{"recent_blocks": 600, "attestation_blocks": 5_000_000, "lease_blocks": 6000, "worst_level": 5, "registrations_per_block": 8},
+	})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "spec.json"), spec, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe := filepath.Join(opt.Bin, "phala-node")
+	if out, err := exec.CommandContext(ctx, exe, "init-network", filepath.Join(dir, "spec.json")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	log, err := os.Create(filepath.Join(opt.Dir, "logs", "twin.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "start", "--home", filepath.Join(dir, "node"))
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		log.Close()
+	})
+	return rpc.New(fmt.Sprintf("http://127.0.0.1:%d", port))
+}

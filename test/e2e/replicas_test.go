@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/phala-go/phala/attest/producer"
+	"github.com/phala-go/phala/client/tx"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/crypto/transcript"
+	"github.com/phala-go/phala/internal/devnet"
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/proto/wire"
+	"github.com/phala-go/phala/pruntime/keys"
+)
+
+// stolenIdentity opens the sealed identity of a worker whose TEE the test breaks: it asks
+// the simulator for the sealing key, which real hardware gives to the enclave alone.
+func stolenIdentity(ctx context.Context, t *testing.T, n *devnet.Net, opt devnet.Options, worker int) *identity.KeyPair {
+	t.Helper()
+	s := n.State()
+	tee, err := producer.Open(ctx, fmt.Sprintf("simulator:127.0.0.1:%d", s.Ports.TEE[worker]), producer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal, err := tee.SealingKey(ctx, []byte("phala/pruntime/v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := keys.Open(filepath.Join(opt.Dir, fmt.Sprintf("worker-%d", worker)), seal,
+		transcript.Bytes("phala/pruntime/files", []byte(s.Chain), transcript.U64(uint64(s.RootHeight)), s.Root[:], []byte{byte(proto.RoleWorker)}), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := files.Get("identity")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := identity.FromSecret(wire.NewReader(b).Blob(64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// differs has one of two seats say another result than the other: nothing is final, and
+// the chain names who said what.
+func differs(ctx context.Context, t *testing.T, n *devnet.Net, opt devnet.Options) {
+	liar := stolenIdentity(ctx, t, n, opt, 2)
+	if err := n.Kill("worker-2"); err != nil {
+		t.Fatal(err)
+	}
+	node := n.Client.Node()
+	p := push(ctx, t, n.Client, n.State().Contracts["hello"], 1)[0]
+	var honest proto.Receipt
+	until(ctx, t, "the honest seat's word", func() error {
+		r, err := n.Client.Receipt(ctx, p.Cluster, p.Seq)
+		if err == nil {
+			honest = r.Receipts[0]
+		}
+		return err
+	})
+	forged := honest
+	forged.StateRoot[0] ^= 1
+	self := proto.WorkerID(liar.Public())
+	b, err := node.Read(ctx, proto.StoreMQ, proto.KeyOutbox(self))
+	if err != nil {
+		t.Fatal(err)
+	}
+	position, err := proto.ParseCursor(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload := proto.MarshalEntry(forged)
+	sig, err := liar.Sign(rand.Reader, proto.EntrySignedBytes(n.State().Chain, self, position.Seq+1, payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	op, err := n.Operator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := op.Send(ctx, 2_000_000, tx.SubmitOutbox(account(op.Key), self, position.Seq+1, []tx.Entry{{Payload: payload, Signature: sig[:]}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named []string
+	for _, e := range res.Events {
+		if e.Type == "receipt_disputed" && e.Attributes["from_seq"] == fmt.Sprint(p.Seq) {
+			named = append(named, e.Attributes["worker"])
+		}
+	}
+	slices.Sort(named)
+	want := []string{status(ctx, t, n.Private("worker-1")).Worker.String(), self.String()}
+	if slices.Sort(want); !slices.Equal(named, want) {
+		t.Errorf("the chain names %v, want %v; events %v", named, want, res.Events)
+	}
+	grows(ctx, t, node, 5)
+	if r, err := n.Client.Receipt(ctx, p.Cluster, p.Seq); err != nil || r.Final || len(r.Receipts) != 2 || len(r.Votes) != 2 {
+		t.Errorf("the receipt: %+v, %v", r, err)
+	}
+	if c, err := n.Client.Cluster(ctx, p.Cluster); err != nil || c.FinalSeq >= p.Seq {
+		t.Errorf("message %d is final: %v", p.Seq, err)
+	}
+	try, stop := context.WithTimeout(ctx, time.Second)
+	defer stop()
+	if r, err := n.Client.Wait(try, p); err == nil {
+		t.Errorf("the caller gets an answer: %+v", r)
+	}
+	if st := status(ctx, t, n.Private("worker-1")); st.Fatal != "" || !st.Serving || st.Seq != p.Seq {
+		t.Errorf("the honest worker: %+v", st)
+	}
+}
