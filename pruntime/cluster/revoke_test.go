@@ -228,12 +228,19 @@ func TestRevocationsTwin(t *testing.T) {
 // these roots.
 func TestRevocationRoots(t *testing.T) {
 	w := newWorld(t, home)
-	w.rng = mrand.NewChaCha8([32]byte{})
-	w.push(w.revocation(&proto.Revocation{ID: [16]byte{1}, NotAfter: blockTime + hour}))
-	w.push(w.revocation(&proto.Revocation{All: true}))
-	w.run()
-	const want = "e02bdc6d823ae59919f4e514e1ee8a17c0b88b7364a5d2e9cf78c91c9e1c4ea7"
-	if got := w.c.Snapshot().Root().String(); got != want {
-		t.Errorf("the root is %s, the rules say %s", got, want)
+	o := &overlay{w.c.Snapshot().m}
+	inv := &proto.Invocation{From: w.alice.id, GasLimit: gasOpen + gasRevoke}
+	for _, c := range []struct {
+		name string
+		r    proto.Revocation
+		want string
+	}{
+		{"one", proto.Revocation{ID: [16]byte{1}, NotAfter: blockTime + hour}, "c83aab4043a81a7c8e1f7d7874b38fd8bf8b8f4e9752210b347c16e7692f62ed"},
+		{"all", proto.Revocation{All: true}, "60e24af9f1782398fa87135d65ef67659f91bf3b1cdabd611347824859a20195"},
+	} {
+		o.revoke(new(answer), inv, &c.r, blockTime)
+		if got := proto.Hash(o.m.Root()).String(); got != c.want {
+			t.Errorf("%s: the root is %s, the rules say %s", c.name, got, c.want)
+		}
 	}
 }
