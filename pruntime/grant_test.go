@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/envelope"
@@ -259,5 +260,78 @@ func TestReplayedQuery(t *testing.T) {
 	w.until("it serves again", n.serving)
 	if _, err := n.rt.Query(context.Background(), env); !errors.Is(err, pruntime.ErrNotServing) {
 		t.Errorf("in another session: %v", err)
+	}
+}
+
+// TestRolledBackWorker: a host that restarts its worker from before a revocation, and
+// brings it up to date in one step behind commands that take long, gets no answer under
+// the revoked grant in the meantime.
+func TestRolledBackWorker(t *testing.T) {
+	w, _, ws := network(t, 1)
+	id, n, reader := w.deploy(), ws[0], keyOf(t, "reader")
+	g := w.grant(w.user, reader, id, nil)
+	w.call(id, "n")
+	n.off = true
+	n.stop()
+	// The chain goes on: some blocks, then commands that take long, then the revocation.
+	w.chain.Next(8)
+	for range 30 {
+		w.push(id, "s\x00\x00\x40\x00")
+		w.chain.Next(1)
+	}
+	w.push(proto.ClusterAddress, string((&proto.Revocation{ID: g.ID, NotAfter: g.NotAfter}).Marshal()))
+	w.chain.Next(1)
+	n.start()
+	step := func(to int64) error { return n.rt.Advance(w.chain.AdvanceTo(n.rt.Status(), to).Marshal()) }
+	// Its session and its challenge reach the chain, and the gatekeeper releases the keys to
+	// the session; all of it comes back together with the commands.
+	for range 6 {
+		if err := errors.Join(step(n.rt.Status().TrustedHeight+1), n.carry()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 {
+		w.step()
+	}
+	done := make(chan error, 1)
+	go func() {
+		// The code comes after the messages: then they run.
+		err := step(w.chain.Height())
+		for _, h := range n.rt.Status().WantCodes {
+			err = errors.Join(err, n.rt.PutCode(h, w.module))
+		}
+		done <- err
+	}()
+	brought, behind := false, 0
+	for end := time.Now().Add(20 * time.Second); !brought || n.rt.Status().Waiting > 0; {
+		if time.Now().After(end) {
+			t.Fatalf("it does not catch up: %+v", n.rt.Status())
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			brought = true
+		default:
+		}
+		session := [32]byte(n.rt.Status().Session)
+		a, err := n.ask(signed(t, reader, id, "gn", g, session), session)
+		switch {
+		case errors.Is(err, pruntime.ErrNotServing):
+			if strings.Contains(err.Error(), "catching up") {
+				behind++
+			}
+		case err != nil:
+			t.Fatal(err)
+		case a.Status != proto.StatusNotAuthorised:
+			t.Fatalf("under a revoked grant: %s, at height %d of %d", a.Status, a.Height, w.chain.Height())
+		}
+	}
+	if behind == 0 {
+		t.Error("no query came while it caught up: this tested nothing")
+	}
+	if _, reason := n.read(reader, id, "gn", g); reason != "revoked" {
+		t.Errorf("when it has caught up: %q", reason)
 	}
 }

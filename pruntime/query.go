@@ -106,6 +106,8 @@ func (r *Runtime) serving() error {
 		return fmt.Errorf("%w: %d messages wait: %w", ErrNotServing, len(r.seat.pending), r.seat.blocked)
 	case !r.sessions.live():
 		return fmt.Errorf("%w: waiting for the chain to take the session key", ErrNotServing)
+	case !r.lease.valid(r.now(), r.cfg.Lease) && len(r.seat.pending) > 0:
+		return fmt.Errorf("%w: catching up, %d messages wait: ask again", ErrNotServing, len(r.seat.pending))
 	case !r.lease.valid(r.now(), r.cfg.Lease):
 		return fmt.Errorf("%w: no challenge came back through the chain within %s: is the relayer running and the node in sync?", ErrNotServing, r.cfg.Lease)
 	}

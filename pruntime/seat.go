@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/dprf"
@@ -129,6 +130,7 @@ func (r *Runtime) runCluster() error {
 		return nil
 	}
 	for len(s.pending) > 0 {
+		r.lease.reached(s.pending[0].Height)
 		n := 1
 		for n < len(s.pending) && s.pending[n].Height == s.pending[0].Height {
 			n++
@@ -150,6 +152,7 @@ func (r *Runtime) runCluster() error {
 			r.outbox.push(proto.PostOutputs{Cluster: s.cluster, Outputs: outputs})
 		}
 	}
+	r.lease.reached(math.MaxUint64)
 	return nil
 }
 
