@@ -33,7 +33,8 @@ func Errorf(code uint32, format string, args ...any) error {
 // context is what commands and queries have in common.
 type context struct{ host Host }
 
-// Caller is the account that signed. Of an anonymous query it is empty.
+// Caller is the account that signed, or in whose name a query is asked (see
+// [Query.Reader]). Of an anonymous query it is empty.
 func (c *context) Caller() Account { return Account(c.host.Caller()) }
 
 // Self is the contract's id.
@@ -87,8 +88,8 @@ func (c *Command) RequireOwner(owner Account) error {
 type Query struct{ context }
 
 // Reader is the account that asks in the caller's name, under a read grant that the
-// caller gave it; it is empty when the caller itself asks. A method that even those may
-// not see whom the caller let read refuses unless it is empty.
+// caller gave it; it is empty when the caller itself asks. A method that is for the
+// caller alone, such as one that returns a secret key, refuses unless it is empty.
 func (c *Query) Reader() Account { return Account(c.host.Reader()) }
 
 // RequireOwner refuses with CodeNotOwner unless the signed caller is owner, or gave the
