@@ -99,7 +99,12 @@ func (c *Client) Push(ctx context.Context, to proto.ContractID, input []byte, o 
 	if err != nil {
 		return nil, err
 	}
-	cl, err := c.Cluster(ctx, ct.Cluster)
+	return c.push(ctx, ct.Cluster, to, input, o)
+}
+
+// push is Push where the cluster is known.
+func (c *Client) push(ctx context.Context, cluster proto.ClusterID, to proto.ContractID, input []byte, o CallOptions) (*Pending, error) {
+	cl, err := c.Cluster(ctx, cluster)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,8 @@
 //	res, err := c.Call(ctx, contract, "SetGreeting", "Hi", client.CallOptions{})
 //
 // Commands go through the chain: sealed, ordered, run by every seat of the cluster,
-// answered when a majority agreed. Queries go straight to a worker.
+// answered when a majority agreed. Queries go straight to a worker. With a read grant
+// ([Client.Grant]) another account queries in this one's name, until it is revoked.
 package client
 
 import (

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/crypto/identity"
@@ -32,4 +33,28 @@ func Example() {
 		return
 	}
 	fmt.Println(string(answer.Return))
+}
+
+// An auditor reads in the owner's name for a month, or until the owner ends it.
+func ExampleClient_Grant() {
+	ctx := context.Background()
+	var network client.Network
+	var alice, auditor *identity.KeyPair
+	var ledger proto.ContractID
+
+	owner, reader := client.Open(network, alice), client.Open(network, auditor)
+	grant, err := owner.Grant(ctx, reader.Account(), 30*24*time.Hour, ledger)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	answer, err := reader.Query(ctx, ledger, "Balance", nil, client.QueryOptions{Grant: grant})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(string(answer.Return))
+	if _, err := owner.Revoke(ctx, grant, client.CallOptions{}); err != nil {
+		fmt.Println(err)
+	}
 }

@@ -22,6 +22,9 @@ type QueryOptions struct {
 	Anonymous bool   // do not sign; the contract sees no caller
 	MinHeight uint64 // the answer must come from a state at least this new
 	GasLimit  uint64 // 0: the worker's limit
+	// Grant, if there is one, was given to this client's account: the contract sees its
+	// grantor as the caller.
+	Grant *proto.Grant
 }
 
 // A QueryError is an answer with another status than ok.
@@ -103,6 +106,12 @@ func (c *Client) Ask(ctx context.Context, t Target, to proto.ContractID, input [
 	q := &proto.Query{To: to, Input: input, MinHeight: o.MinHeight, GasLimit: o.GasLimit}
 	if _, err := rand.Read(q.Nonce[:]); err != nil {
 		return nil, err
+	}
+	if o.Grant != nil {
+		if c.key == nil || o.Anonymous {
+			return nil, fmt.Errorf("%w: a query under a grant is signed by its reader", ErrNoKey)
+		}
+		q.Grant = o.Grant.Marshal()
 	}
 	if c.key != nil && !o.Anonymous {
 		q.From, q.Scheme, q.PublicKey = c.Account(), uint8(identity.SchemeSr25519), c.Account()

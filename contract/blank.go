@@ -10,6 +10,7 @@ func (blank) Put(_, _ []byte)                 {}
 func (blank) Delete([]byte)                   {}
 func (blank) Next(_, _ []byte) ([]byte, bool) { return nil, false }
 func (blank) Caller() []byte                  { return nil }
+func (blank) Reader() []byte                  { return nil }
 func (blank) Self() [32]byte                  { return [32]byte{} }
 func (blank) Height() uint64                  { return 0 }
 func (blank) Time() uint64                    { return 0 }

@@ -33,7 +33,8 @@ func Errorf(code uint32, format string, args ...any) error {
 // context is what commands and queries have in common.
 type context struct{ host Host }
 
-// Caller is the account that signed. Of an anonymous query it is empty.
+// Caller is the account that signed, or in whose name a query is asked (see
+// [Query.Reader]). Of an anonymous query it is empty.
 func (c *context) Caller() Account { return Account(c.host.Caller()) }
 
 // Self is the contract's id.
@@ -86,7 +87,13 @@ func (c *Command) RequireOwner(owner Account) error {
 // A Query is the context of a method that reads. What it writes is discarded.
 type Query struct{ context }
 
-// RequireOwner refuses with CodeNotOwner unless the signed caller is owner.
+// Reader is the account that asks in the caller's name, under a read grant that the
+// caller gave it; it is empty when the caller itself asks. A method that is for the
+// caller alone, such as one that returns a secret key, refuses unless it is empty.
+func (c *Query) Reader() Account { return Account(c.host.Reader()) }
+
+// RequireOwner refuses with CodeNotOwner unless the signed caller is owner, or gave the
+// reader a grant.
 func (c *Query) RequireOwner(owner Account) error {
 	if owner == "" || c.Caller() != owner {
 		return Errorf(CodeNotOwner, "only the owner may ask this: sign the query")
@@ -102,6 +109,7 @@ type Host interface {
 	Delete(key []byte)
 	Next(prefix, from []byte) (key []byte, ok bool)
 	Caller() []byte
+	Reader() []byte
 	Self() [32]byte
 	Height() uint64
 	Time() uint64

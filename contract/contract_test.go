@@ -12,6 +12,7 @@ import (
 type memory struct {
 	kv     map[string][]byte
 	caller string
+	reader string
 	random uint32
 }
 
@@ -31,6 +32,7 @@ func (m *memory) Next(prefix, from []byte) ([]byte, bool) {
 	return []byte(slices.Min(keys)), true
 }
 func (m *memory) Caller() []byte { return []byte(m.caller) }
+func (m *memory) Reader() []byte { return []byte(m.reader) }
 func (m *memory) Self() [32]byte { return [32]byte{1} }
 func (m *memory) Height() uint64 { return 7 }
 func (m *memory) Time() uint64   { return 1000 }
@@ -71,7 +73,10 @@ func (e *everything) Clear(ctx *Command) error {
 	return nil
 }
 func (e *everything) Die(ctx *Query, n uint64) (uint64, error) { return ctx.RandomN(n), nil }
-func (e *everything) Helper()                                  {}
+func (e *everything) Who(ctx *Query) ([]string, error) {
+	return []string{string(ctx.Caller()), string(ctx.Reader())}, ctx.RequireOwner("owner")
+}
+func (e *everything) Helper() {}
 
 func run(t *testing.T, p *Program, h Host, entry, input string) (string, error) {
 	t.Helper()
@@ -121,6 +126,24 @@ func TestRefused(t *testing.T) {
 		var e *Error
 		if !errors.As(err, &e) || e.Code != c.code {
 			t.Errorf("%s: got %v, want code %d", c.name, err, c.code)
+		}
+	}
+}
+
+// TestReader: under a grant the caller is the grantor, and the contract can tell.
+func TestReader(t *testing.T) {
+	p, h := newProgram(&everything{}), &memory{kv: map[string][]byte{}}
+	for _, c := range []struct{ caller, reader, want string }{
+		{"owner", "", `["owner",""]`},
+		{"owner", "auditor", `["owner","auditor"]`},
+		{"auditor", "owner", ""},
+		{"", "", ""},
+	} {
+		h.caller, h.reader = c.caller, c.reader
+		out, err := run(t, p, h, "query", `{"method":"Who"}`)
+		var e *Error
+		if out != c.want || (err == nil) != (c.want != "") || (err != nil && (!errors.As(err, &e) || e.Code != CodeNotOwner)) {
+			t.Errorf("%q for %q: %s, %v", c.reader, c.caller, out, err)
 		}
 	}
 }

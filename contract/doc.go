@@ -32,6 +32,10 @@
 // but the context's. Goroutines may be used, and have ended or stay blocked when the
 // method returns.
 //
+// A caller may let other accounts query in its name, by a read grant (phala grant). The
+// contract need not know: Caller is the one who gave the grant, and [Query.Reader] says
+// who asks.
+//
 // An error that a method returns reaches the caller with its code (see [Errorf]), and
 // nothing that the method wrote stays. The same holds for a panic, and for running out
 // of gas.

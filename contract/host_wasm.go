@@ -40,6 +40,9 @@ func hostDelete(key unsafe.Pointer, n uint32)
 //go:wasmimport phat caller
 func hostCaller(ptr unsafe.Pointer) uint32
 
+//go:wasmimport phat reader
+func hostReader(ptr unsafe.Pointer) uint32
+
 //go:wasmimport phat self
 func hostSelf(ptr unsafe.Pointer)
 
@@ -97,6 +100,12 @@ func (enclave) Next(prefix, from []byte) ([]byte, bool) {
 func (enclave) Caller() []byte {
 	var b [64]byte
 	n := hostCaller(unsafe.Pointer(&b))
+	return b[:n]
+}
+
+func (enclave) Reader() []byte {
+	var b [64]byte
+	n := hostReader(unsafe.Pointer(&b))
 	return b[:n]
 }
 

@@ -9,8 +9,8 @@
 //     the proven head. Their payloads are [Event]s.
 //   - Outbox entries ([Entry]) go from an enclave to the chain, each signed by the
 //     IdentityKey with the sender's sequence.
-//   - Sealed messages ([Command], [Query], [Output], [Answer]) go between clients and
-//     enclaves inside an envelope.
+//   - Sealed messages ([Invocation], [Query], [Output], [Answer]) go between clients and
+//     enclaves inside an envelope. A [Grant] lets one account ask in another's name.
 //   - State records ([WorkerInfo], [Cluster], [Contract], …) are the values of the
 //     chain's store, so that a client or an enclave reads them with a state proof.
 //

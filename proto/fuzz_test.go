@@ -34,6 +34,8 @@ func FuzzParseSealedOutput(f *testing.F)   { fuzz(f, "SealedOutput") }
 func FuzzParseInvocation(f *testing.F)     { fuzz(f, "Invocation") }
 func FuzzParseOutput(f *testing.F)         { fuzz(f, "Output") }
 func FuzzParseQuery(f *testing.F)          { fuzz(f, "Query") }
+func FuzzParseGrant(f *testing.F)          { fuzz(f, "Grant") }
+func FuzzParseRevocation(f *testing.F)     { fuzz(f, "Revocation") }
 func FuzzParseAnswer(f *testing.F)         { fuzz(f, "Answer") }
 func FuzzParseKeyShares(f *testing.F)      { fuzz(f, "KeyShares") }
 func FuzzParseWorkerInfo(f *testing.F)     { fuzz(f, "WorkerInfo") }

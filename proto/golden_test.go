@@ -67,6 +67,7 @@ func derived() []derivedValue {
 	instantiate := constructor.Context("chain-1", c)
 	release := proto.ReleaseContext("chain-1", w, c, 5)
 	query := proto.QueryContext("chain-1")
+	grantText, _ := filled(fixGrant).MarshalText()
 	return []derivedValue{
 		{"topic of the cluster", []byte(proto.TopicCluster(c))},
 		{"topic of the worker", []byte(proto.TopicWorker(w))},
@@ -77,6 +78,8 @@ func derived() []derivedValue {
 		{"signed bytes of an outbox entry", proto.EntrySignedBytes("chain-1", w, 9, []byte("payload"))},
 		{"signed bytes of the invocation", filled[proto.Invocation]().SignedBytes("chain-1", c)},
 		{"signed bytes of the query", filled[proto.Query]().SignedBytes("chain-1", hash)},
+		{"signed bytes of the grant", filled(fixGrant).SignedBytes("chain-1")},
+		{"the grant as text", grantText},
 		{"commitment of the output", commitment[:]},
 		{"contract id", contract[:]},
 		{"context of a command", []byte(command.Purpose + "|" + command.Chain + "|" + string(command.Cluster) + "|" + string(command.Outer))},
@@ -160,7 +163,8 @@ func TestEveryKind(t *testing.T) {
 // TestZero: the zero value of every kind either round-trips or breaks a rule of its
 // kind when it is decoded.
 func TestZero(t *testing.T) {
-	refused := map[string]error{"entry/Receipt": wire.ErrNotCanonical, "entry/SnapshotTaken": wire.ErrNotCanonical, "Snapshot": wire.ErrNotCanonical, "Registration": proto.ErrUnknownKind, "CodeManifest": wire.ErrNotCanonical, "Code": wire.ErrNotCanonical}
+	refused := map[string]error{"entry/Receipt": wire.ErrNotCanonical, "entry/SnapshotTaken": wire.ErrNotCanonical, "Snapshot": wire.ErrNotCanonical, "Registration": proto.ErrUnknownKind, "CodeManifest": wire.ErrNotCanonical, "Code": wire.ErrNotCanonical,
+		"Grant": wire.ErrNotCanonical}
 	for _, k := range kinds() {
 		typ := reflect.TypeOf(k.value)
 		v := reflect.New(typ).Elem().Interface()

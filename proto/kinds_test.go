@@ -1,10 +1,12 @@
 package proto_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/phala-go/phala/proto"
 )
@@ -85,6 +87,10 @@ func fixManifest(m *proto.CodeManifest) {
 	m.Size, m.Packed = 1_000_000, proto.ChunkSize+5
 }
 
+func fixGrant(g *proto.Grant) {
+	slices.SortFunc(g.Contracts, func(a, b proto.ContractID) int { return bytes.Compare(a[:], b[:]) })
+}
+
 // kinds is every type that has an encoding.
 func kinds() []kind {
 	receipt := *filled(fixReceipt)
@@ -106,6 +112,9 @@ func kinds() []kind {
 		of("Invocation", filled[proto.Invocation](), (*proto.Invocation).Marshal, proto.ParseInvocation),
 		of("Output", filled[proto.Output](), (*proto.Output).Marshal, proto.ParseOutput),
 		of("Query", filled[proto.Query](), (*proto.Query).Marshal, proto.ParseQuery),
+		of("Grant", filled(fixGrant), (*proto.Grant).Marshal, proto.ParseGrant),
+		of("Revocation", filled(func(r *proto.Revocation) { r.All = false }), (*proto.Revocation).Marshal, proto.ParseRevocation),
+		of("Revocation of all", &proto.Revocation{All: true}, (*proto.Revocation).Marshal, proto.ParseRevocation),
 		of("Answer", filled[proto.Answer](), (*proto.Answer).Marshal, proto.ParseAnswer),
 		of("KeyShares", filled[[]proto.KeyShare](), func(s *[]proto.KeyShare) []byte { return proto.MarshalKeyShares(*s) },
 			func(b []byte) (*[]proto.KeyShare, error) { s, err := proto.ParseKeyShares(b); return &s, err }),

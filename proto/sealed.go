@@ -132,7 +132,7 @@ const (
 	StatusDepositLimit   Status = 10 // storage deposit above the limit
 	StatusOutOfOrder     Status = 11 // After names a nonce that has not run
 	StatusWrongEpoch     Status = 12 // sealed to an epoch that is not accepted
-	StatusMalformed      Status = 13 // the opened bytes are not an invocation
+	StatusMalformed      Status = 13 // the opened bytes are not an invocation, or its input is not what the cluster itself takes
 	StatusNotCommand     Status = 14 // the message was not a command
 	StatusMemory         Status = 15 // memory limit reached
 	StatusDepth          Status = 16 // call depth reached
@@ -140,7 +140,7 @@ const (
 	StatusAlreadyExists  Status = 18 // the contract exists
 	StatusNotServing     Status = 19 // the worker may not answer now
 	StatusTooOld         Status = 20 // the worker's state is older than asked for
-	StatusNotAuthorised  Status = 21 // the grant or signature does not allow it
+	StatusNotAuthorised  Status = 21 // queries: the grant does not allow it
 	StatusOutputTooLarge Status = 22 // the contract's answer is above the limit
 )
 
@@ -202,6 +202,7 @@ type Query struct {
 	MinHeight uint64   // the answer must come from a state at least this new
 	GasLimit  uint64   // 0: the worker's limit
 	From      []byte   // empty: anonymous
+	Grant     []byte   // empty, or an encoded Grant under which From asks in the grantor's name
 	Scheme    uint8
 	PublicKey []byte
 	Signature []byte
@@ -210,13 +211,13 @@ type Query struct {
 // SignedBytes is what the caller of a signed query signs: session names the worker.
 func (q *Query) SignedBytes(chain string, session [32]byte) []byte {
 	return transcript.Bytes("phala/query/v1", []byte(chain), session[:], q.From, q.To[:], q.Input, q.Nonce[:],
-		transcript.U64(q.MinHeight), transcript.U64(q.GasLimit))
+		transcript.U64(q.MinHeight), transcript.U64(q.GasLimit), q.Grant)
 }
 
 // Marshal encodes q.
 func (q *Query) Marshal() []byte {
 	return wire.NewWriter(256 + len(q.Input)).Fixed(q.To[:]).Blob(q.Input).Fixed(q.Nonce[:]).U64(q.MinHeight).U64(q.GasLimit).
-		Blob(q.From).U8(q.Scheme).Blob(q.PublicKey).Blob(q.Signature).Bytes()
+		Blob(q.From).Blob(q.Grant).U8(q.Scheme).Blob(q.PublicKey).Blob(q.Signature).Bytes()
 }
 
 // ParseQuery decodes a query.
@@ -225,7 +226,7 @@ func ParseQuery(b []byte) (*Query, error) {
 	q := &Query{To: r.Array32(), Input: r.Blob(MaxInput)}
 	r.Fixed(q.Nonce[:])
 	q.MinHeight, q.GasLimit = r.U64(), r.U64()
-	q.From, q.Scheme, q.PublicKey, q.Signature = r.Blob(MaxSender), r.U8(), r.Blob(64), r.Blob(128)
+	q.From, q.Grant, q.Scheme, q.PublicKey, q.Signature = r.Blob(MaxSender), r.Blob(MaxGrant), r.U8(), r.Blob(64), r.Blob(128)
 	if err := r.Close(); err != nil {
 		return nil, fmt.Errorf("proto: query: %w", err)
 	}

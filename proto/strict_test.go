@@ -6,6 +6,7 @@ import (
 	"errors"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,6 +95,7 @@ func TestLimits(t *testing.T) {
 	receipt := func(n int) proto.Receipt {
 		return proto.Receipt{FromSeq: 1, ToSeq: uint64(n), Items: make([]proto.ReceiptItem, n)}
 	}
+	grant := func(edit func(*proto.Grant)) *proto.Grant { return filled(fixGrant, edit) }
 	for _, c := range []struct {
 		kind, field string
 		limit       int
@@ -128,8 +130,21 @@ func TestLimits(t *testing.T) {
 		{"Output", "error", proto.MaxError, func(n int) any { return &proto.Output{Error: text(n)} }},
 		{"Query", "input", proto.MaxInput, func(n int) any { return &proto.Query{Input: data(n)} }},
 		{"Query", "from", proto.MaxSender, func(n int) any { return &proto.Query{From: data(n)} }},
+		{"Query", "grant", proto.MaxGrant, func(n int) any { return &proto.Query{Grant: data(n)} }},
 		{"Query", "public key", 64, func(n int) any { return &proto.Query{PublicKey: data(n)} }},
 		{"Query", "signature", 128, func(n int) any { return &proto.Query{Signature: data(n)} }},
+		{"Grant", "grantor", proto.MaxSender, func(n int) any { return grant(func(g *proto.Grant) { g.Grantor = data(n) }) }},
+		{"Grant", "reader", proto.MaxSender, func(n int) any { return grant(func(g *proto.Grant) { g.Reader = data(n) }) }},
+		{"Grant", "contracts", proto.MaxGrantContracts, func(n int) any {
+			return grant(func(g *proto.Grant) {
+				g.Contracts = make([]proto.ContractID, n)
+				for i := range g.Contracts {
+					g.Contracts[i][0] = byte(i)
+				}
+			})
+		}},
+		{"Grant", "public key", 64, func(n int) any { return grant(func(g *proto.Grant) { g.PublicKey = data(n) }) }},
+		{"Grant", "signature", 128, func(n int) any { return grant(func(g *proto.Grant) { g.Signature = data(n) }) }},
 		{"Answer", "return", proto.MaxReturn, func(n int) any { return &proto.Answer{Return: data(n)} }},
 		{"Answer", "error", proto.MaxError, func(n int) any { return &proto.Answer{Error: text(n)} }},
 		{"KeyShares", "shares", proto.MaxShares, func(n int) any { s := make([]proto.KeyShare, n); return &s }},
@@ -215,6 +230,9 @@ func TestRules(t *testing.T) {
 	record := func(r proto.ReceiptRecord) func() error {
 		return func() error { _, err := proto.ParseReceiptRecord(r.Marshal()); return err }
 	}
+	grant := func(edit func(*proto.Grant)) func() error {
+		return func() error { _, err := proto.ParseGrant(filled(fixGrant, edit).Marshal()); return err }
+	}
 	for _, c := range []struct {
 		name string
 		try  func() error
@@ -259,6 +277,30 @@ func TestRules(t *testing.T) {
 			_, err := proto.ParseReceiptRecord(b)
 			return err
 		}, wire.ErrNotCanonical},
+		{"good grant", grant(func(*proto.Grant) {}), nil},
+		{"grant of one contract", grant(func(g *proto.Grant) { g.Contracts = g.Contracts[:1] }), nil},
+		{"grant of an instant", grant(func(g *proto.Grant) { g.NotAfter = g.Issued }), nil},
+		{"grant of the longest term", grant(func(g *proto.Grant) { g.NotAfter = g.Issued + proto.MaxGrantTerm }), nil},
+		{"grant of a longer term", grant(func(g *proto.Grant) { g.NotAfter = g.Issued + proto.MaxGrantTerm + 1 }), wire.ErrNotCanonical},
+		{"grant without end", grant(func(g *proto.Grant) { g.NotAfter = 1<<64 - 1 }), wire.ErrNotCanonical},
+		{"grant that ends before it is issued", grant(func(g *proto.Grant) { g.NotAfter = g.Issued - 1 }), wire.ErrNotCanonical},
+		{"grant by nobody", grant(func(g *proto.Grant) { g.Grantor = nil }), wire.ErrNotCanonical},
+		{"grant to nobody", grant(func(g *proto.Grant) { g.Reader = nil }), wire.ErrNotCanonical},
+		{"grant of no contract", grant(func(g *proto.Grant) { g.Contracts = nil }), wire.ErrNotCanonical},
+		{"grant of contracts in another order", grant(func(g *proto.Grant) { slices.Reverse(g.Contracts) }), wire.ErrNotCanonical},
+		{"grant of a contract twice", grant(func(g *proto.Grant) { g.Contracts[1] = g.Contracts[0] }), wire.ErrNotCanonical},
+		{"revocation of kind 0", func() error {
+			_, err := proto.ParseRevocation(make([]byte, 25))
+			return err
+		}, proto.ErrUnknownKind},
+		{"revocation of kind 3", func() error {
+			_, err := proto.ParseRevocation([]byte{3})
+			return err
+		}, proto.ErrUnknownKind},
+		{"revocation of all with an id", func() error {
+			_, err := proto.ParseRevocation(append([]byte{2}, make([]byte, 24)...))
+			return err
+		}, wire.ErrTrailing},
 		{"registration of role 0", func() error {
 			_, err := proto.ParseRegistration(new(proto.Registration).Marshal())
 			return err

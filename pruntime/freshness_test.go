@@ -2,6 +2,7 @@ package pruntime_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,4 +158,50 @@ func TestSessionIsAnnouncedAgain(t *testing.T) {
 		a, err := n.query(id, "gi")
 		return err == nil && string(a.Return) == "1"
 	})
+}
+
+// TestLateSeat: a worker that was given a seat in a cluster with a past answers nothing
+// until it has gone through it, however fresh it was before.
+func TestLateSeat(t *testing.T) {
+	w, g, ws := network(t, 3)
+	id, n := w.deploy(), ws[2]
+	w.chain.Unseat(n.rt.Self())
+	for range 30 {
+		w.push(id, "s\x00\x00\x40\x00")
+	}
+	w.call(id, "n")
+	for _, topic := range []string{proto.TopicGatekeeper, proto.TopicWorker(n.rt.Self())} {
+		w.chain.Send(topic, proto.Seated{Cluster: w.cluster, Worker: n.rt.Self(), Epoch: 1})
+	}
+	caughtUp := func() bool { a, err := n.query(id, "gn"); return err == nil && string(a.Return) == "\x01" }
+	behind, stale := 0, false
+	for range 20 {
+		w.chain.Next(1)
+		if err := g.relay(); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- n.relay() }()
+		for busy := true; busy; {
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Fatal(err)
+				}
+				busy = false
+			default:
+			}
+			a, err := n.query(id, "gn")
+			if err != nil && strings.Contains(err.Error(), "catching up") {
+				behind++
+			}
+			if err == nil && string(a.Return) != "\x01" && !stale {
+				stale = true
+				t.Errorf("it answers from message %d", a.Seq)
+			}
+		}
+	}
+	if behind == 0 || !caughtUp() {
+		t.Errorf("%d queries came while it caught up; it answers: %v", behind, caughtUp())
+	}
 }

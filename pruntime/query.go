@@ -36,6 +36,9 @@ func (r *Runtime) Query(ctx context.Context, env []byte) ([]byte, error) {
 	}
 	a := proto.Answer{Height: height, Hash: proto.Hash(r.state.Client().TrustedHash()), Cluster: r.seat.cluster}
 	at := uint64(r.state.Client().Trusted().Time.UnixMilli())
+	// Taken under the lock, the state is not newer than height and time: it has not yet
+	// forgotten a revocation whose grant holds at that time.
+	snap := replica.Snapshot()
 	keys := r.sessions.keys
 	r.mu.Unlock()
 
@@ -49,7 +52,6 @@ func (r *Runtime) Query(ctx context.Context, env []byte) ([]byte, error) {
 			continue
 		}
 		plain = p
-		snap := replica.Snapshot()
 		a.Seq, a.StateRoot = snap.Cursor().Seq, snap.Root()
 		r.answer(ctx, plain, key.Public(), &a, func(q *proto.Query) (proto.Status, []byte, uint64, string, error) {
 			return replica.Query(ctx, snap, q, height, at)
@@ -106,6 +108,8 @@ func (r *Runtime) serving() error {
 		return fmt.Errorf("%w: %d messages wait: %w", ErrNotServing, len(r.seat.pending), r.seat.blocked)
 	case !r.sessions.live():
 		return fmt.Errorf("%w: waiting for the chain to take the session key", ErrNotServing)
+	case !r.lease.valid(r.now(), r.cfg.Lease) && len(r.seat.pending) > 0:
+		return fmt.Errorf("%w: catching up, %d messages wait: ask again", ErrNotServing, len(r.seat.pending))
 	case !r.lease.valid(r.now(), r.cfg.Lease):
 		return fmt.Errorf("%w: no challenge came back through the chain within %s: is the relayer running and the node in sync?", ErrNotServing, r.cfg.Lease)
 	}

@@ -399,11 +399,14 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 	case proto.SessionStarted:
 		r.sessions.seen(e.Key)
 	case proto.ChallengeEchoed:
-		r.lease.echoed(e.Nonce)
+		r.lease.echoed(e.Nonce, it.Height)
 	case proto.Seated:
 		if r.seat == nil {
 			r.seat = newSeat(e.Cluster)
 			r.seat.fresh, r.seat.stored = true, e.State
+			// The cluster's messages come with the next batch: a challenge that was sent
+			// before says nothing about them.
+			r.lease = lease{}
 			if !e.State.IsZero() {
 				return r.state.FollowFrom(proto.TopicCluster(e.Cluster), e.State.Cursor)
 			}

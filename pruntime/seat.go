@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/dprf"
@@ -133,6 +134,7 @@ func (r *Runtime) runCluster() error {
 		return nil
 	}
 	for len(s.pending) > 0 && !r.behind(s) {
+		r.lease.reached(s.pending[0].Height)
 		n := 1
 		for n < len(s.pending) && s.pending[n].Height == s.pending[0].Height {
 			n++
@@ -157,6 +159,9 @@ func (r *Runtime) runCluster() error {
 		if err := r.keepState(s, res.Started, done); err != nil {
 			return err
 		}
+	}
+	if !r.behind(s) {
+		r.lease.reached(math.MaxUint64)
 	}
 	return nil
 }

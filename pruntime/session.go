@@ -77,12 +77,26 @@ func (s *sessions) announce(now time.Time, interval, retry time.Duration) (key [
 // through the chain recently. The time counts from the sending, on the host's clock:
 // a frozen enclave wakes up with its lease over, if the clock went on; where the host
 // controls the clock, the trust tier says so.
+//
+// It counts once the state has come to where the challenge came back, so that what
+// answers is as fresh as the lease says: a host can bring much at once, and commands
+// take their time.
 type lease struct {
 	nonce   [32]byte
 	sent    time.Time
 	pending bool
-	since   time.Time // sending time of the newest challenge that came back
+	back    []echo    // not yet reached, by height; the last one is the newest
+	since   time.Time // sending time of the newest challenge that counts
 }
+
+// An echo is a challenge that came back.
+type echo struct {
+	sent   time.Time
+	height uint64
+}
+
+// maxEchoes is more than a lease has challenges.
+const maxEchoes = 8
 
 // challenge returns a nonce to send when a third of the lease is over, and again when
 // an answer does not come.
@@ -90,7 +104,11 @@ func (l *lease) challenge(now time.Time, length time.Duration) (nonce [32]byte, 
 	if l.pending && now.Sub(l.sent) < length/3 {
 		return nonce, false
 	}
-	if !l.pending && !l.since.IsZero() && now.Sub(l.since) < length/3 {
+	last := l.since
+	if n := len(l.back); n > 0 {
+		last = l.back[n-1].sent
+	}
+	if !l.pending && !last.IsZero() && now.Sub(last) < length/3 {
 		return nonce, false
 	}
 	if _, err := rand.Read(l.nonce[:]); err != nil {
@@ -100,9 +118,20 @@ func (l *lease) challenge(now time.Time, length time.Duration) (nonce [32]byte, 
 	return l.nonce, true
 }
 
-func (l *lease) echoed(nonce [32]byte) {
-	if l.pending && nonce == l.nonce {
-		l.since, l.pending = l.sent, false
+func (l *lease) echoed(nonce [32]byte, height uint64) {
+	if !l.pending || nonce != l.nonce {
+		return
+	}
+	l.pending = false
+	if l.back = append(l.back, echo{l.sent, height}); len(l.back) > maxEchoes {
+		l.back = l.back[1:]
+	}
+}
+
+// reached notes that the state holds everything that was delivered below height next.
+func (l *lease) reached(next uint64) {
+	for len(l.back) > 0 && l.back[0].height < next {
+		l.since, l.back = l.back[0].sent, l.back[1:]
 	}
 }
 

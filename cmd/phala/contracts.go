@@ -92,6 +92,7 @@ func runQuery(ctx context.Context, a *app, args []string) error {
 	f := a.flags("phala query CONTRACT METHOD [ARG]", "Seals a query to a worker's session key and asks it. Exits 1 when the contract refused.")
 	anonymous := f.Bool("anonymous", false, "do not sign: the contract sees no caller")
 	minHeight := f.Uint64("min-height", 0, "refuse an answer from an older state")
+	granted := f.String("grant", "", "ask in the name of who gave you this read grant: its text, or a file that holds it")
 	pos, err := need(f, args, 2, 64)
 	if err != nil {
 		return ignoreHelp(err)
@@ -108,7 +109,13 @@ func runQuery(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	ans, err := c.Query(ctx, id, pos[1], arg, client.QueryOptions{Anonymous: *anonymous, MinHeight: *minHeight})
+	o := client.QueryOptions{Anonymous: *anonymous, MinHeight: *minHeight}
+	if *granted != "" {
+		if o.Grant, err = readGrant(*granted); err != nil {
+			return err
+		}
+	}
+	ans, err := c.Query(ctx, id, pos[1], arg, o)
 	if err != nil {
 		return err
 	}

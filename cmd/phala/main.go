@@ -29,6 +29,8 @@ const usage = `phala deploys and calls confidential contracts.
   phala deploy FILE.wasm [ARG]            deploy it; ARG is what its Init takes
   phala call CONTRACT METHOD [ARG]        run a command through the chain
   phala query CONTRACT METHOD [ARG]       ask a worker
+  phala grant CONTRACT --to ACCOUNT       let somebody query in your name
+  phala revoke GRANT | --all              end that
   phala describe CONTRACT                 what a contract can do
   phala receipt CLUSTER SEQ               what the seats signed about a message
   phala keys add|list|import|export       accounts, encrypted on this disk
@@ -72,7 +74,7 @@ func main() {
 
 type command func(ctx context.Context, a *app, args []string) error
 
-var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt,
+var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "grant": runGrant, "revoke": runRevoke, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt,
 	"status": runStatus, "keys": runKeys, "new": runNew, "build": runBuild, "verify": runVerify}
 
 func run(ctx context.Context, args []string, out, errw io.Writer) error {

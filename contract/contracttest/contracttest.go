@@ -45,6 +45,7 @@ type Kit struct {
 	height  uint64
 	time    uint64
 	calls   uint64
+	reader  contract.Account // of the call that runs
 }
 
 // An Option changes a Kit.
@@ -169,6 +170,14 @@ func (k *Kit) Query(caller contract.Account, method string, arg, out any) {
 func (k *Kit) TryQuery(caller contract.Account, method string, arg, out any) error {
 	k.t.Helper()
 	return k.run("query", caller, method, arg, out)
+}
+
+// TryGranted asks as reader, in the name of grantor and under a grant of it.
+func (k *Kit) TryGranted(grantor, reader contract.Account, method string, arg, out any) error {
+	k.t.Helper()
+	k.reader = reader
+	defer func() { k.reader = "" }()
+	return k.run("query", grantor, method, arg, out)
 }
 
 func (k *Kit) run(entry string, caller contract.Account, method string, arg, out any) error {
@@ -331,6 +340,7 @@ func (h *host) Next(prefix, from []byte) ([]byte, bool) {
 	return nil, false
 }
 func (h *host) Caller() []byte { return []byte(h.caller) }
+func (h *host) Reader() []byte { return []byte(h.k.reader) }
 func (h *host) Self() [32]byte { return sha256.Sum256([]byte("contracttest")) }
 func (h *host) Height() uint64 { return h.k.height }
 func (h *host) Time() uint64   { return h.k.time }

@@ -47,12 +47,16 @@ func TestOnlyTheOwner(t *testing.T) {
 	k := contracttest.New(t)
 	owner, other := k.Account("owner"), k.Account("other")
 	k.Deploy(owner, nil)
+	if err := k.TryGranted(owner, other, "PeekRandom", nil, nil); err != nil {
+		t.Errorf("whom the owner gave a read grant: %v", err)
+	}
 	for name, err := range map[string]error{
-		"another peeks":        k.TryQuery(other, "PeekRandom", nil, nil),
-		"nobody peeks":         k.TryQuery("", "PeekRandom", nil, nil),
-		"another draws":        k.TryCall(other, "NextRandom", nil, nil),
-		"a peek as a command":  k.TryCall(owner, "PeekRandom", nil, nil),
-		"a guess out of range": k.TryCall(other, "Guess", Highest+1, nil),
+		"another by another's grant": k.TryGranted(other, owner, "PeekRandom", nil, nil),
+		"another peeks":              k.TryQuery(other, "PeekRandom", nil, nil),
+		"nobody peeks":               k.TryQuery("", "PeekRandom", nil, nil),
+		"another draws":              k.TryCall(other, "NextRandom", nil, nil),
+		"a peek as a command":        k.TryCall(owner, "PeekRandom", nil, nil),
+		"a guess out of range":       k.TryCall(other, "Guess", Highest+1, nil),
 	} {
 		var e *contract.Error
 		if !errors.As(err, &e) {

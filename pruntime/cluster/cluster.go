@@ -189,6 +189,7 @@ func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error
 	}
 	last := &items[len(items)-1]
 	o.expire(last.Height)
+	o.forget(last.Time)
 	next := &Snapshot{o.m, o.m.Root()}
 	r, err := c.receipt(items, answers, next)
 	if err != nil {
@@ -280,11 +281,16 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 		}
 	}
 	rec := &contractRecord{}
+	var revocation *proto.Revocation // for the cluster itself
 	if inst != nil {
 		if inv.To != inst.Contract || !bytes.Equal(inv.From, inst.Deployer) {
 			return refuse(proto.StatusBadSignature, "the constructor is for another contract or by another account")
 		}
 		rec = &contractRecord{inst.Code, inst.Deployer}
+	} else if inv.To == proto.ClusterAddress {
+		if revocation, err = proto.ParseRevocation(inv.Input); err != nil {
+			return refuse(proto.StatusMalformed, err.Error())
+		}
 	} else {
 		found, ok := (&Snapshot{m: o.m}).contract(inv.To)
 		if !ok {
@@ -300,6 +306,10 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 	}
 	// From here on the nonce is used, whatever happens.
 	o.m = o.m.Set(keyNonce(nonce), binary.BigEndian.AppendUint64(nil, inv.Expiry)).Set(keyExpiry(inv.Expiry, nonce), nil)
+	if revocation != nil {
+		o.revoke(a, inv, revocation, it.Time)
+		return nil
+	}
 	program := c.programs.Program(rec.Code)
 	if program == nil {
 		return fmt.Errorf("%w: %s", ErrNeedCode, rec.Code)
@@ -410,8 +420,17 @@ func (c *Cluster) receipt(items []inbox.Item, answers []answer, next *Snapshot) 
 	return res, nil
 }
 
-// Query runs a query on a committed state. It never writes.
+// Query runs a query, whose signature was checked, on a committed state. It never
+// writes. height and time are of a header that is newer than the state.
 func (c *Cluster) Query(ctx context.Context, s *Snapshot, q *proto.Query, height, time uint64) (status proto.Status, out []byte, gas uint64, detail string, err error) {
+	caller, reader := q.From, []byte(nil)
+	if len(q.Grant) > 0 {
+		g, why := c.authorise(s, q, time)
+		if g == nil {
+			return proto.StatusNotAuthorised, nil, 0, why, nil
+		}
+		caller, reader = g.Grantor, g.Reader
+	}
 	rec, ok := s.contract(q.To)
 	if !ok {
 		return proto.StatusNoContract, nil, 0, fmt.Sprintf("no contract %s in cluster %s", q.To, c.id), nil
@@ -420,7 +439,7 @@ func (c *Cluster) Query(ctx context.Context, s *Snapshot, q *proto.Query, height
 	if program == nil {
 		return proto.StatusCodeFailed, nil, 0, "the worker is still preparing this contract's code: ask again", nil
 	}
-	h := &host{o: &overlay{s.m}, prefix: storagePrefix(q.To), caller: q.From, self: q.To, height: height, time: time, random: c.rng,
+	h := &host{o: &overlay{s.m}, prefix: storagePrefix(q.To), caller: caller, reader: reader, self: q.To, height: height, time: time, random: c.rng,
 		log: func(msg []byte) { c.log(q.To, msg) }}
 	limit := uint64(QueryGas)
 	if q.GasLimit != 0 {

@@ -13,9 +13,20 @@
 //	"s/" contract "/" key       a contract's storage
 //	"n/" hash(from, nonce)      expiry height of a used nonce
 //	"x/" expiry hash            index of nonces by expiry
+//	"g/" hash(grantor, id)      end of a revoked grant
+//	"g/" hash(grantor)          time until which all issued grants are revoked
+//	"y/" end hash               index of revocations by when they are forgotten
 //
 // A command is processed in this order, and the first failure decides its status:
 // epoch, envelope, form, expiry, signature, replay, order, contract, gas limit; then
 // it runs. A command that fails before it runs does not use up its nonce; one that
 // runs does, however it ends. Whatever fails writes nothing else.
+//
+// A command to [proto.ClusterAddress] is for the cluster itself: it revokes read grants
+// of its caller, one ([proto.Revocation]) or all that were issued until its block. It
+// costs a fixed gas. Because the revocation is in the state, every replica that processed
+// it refuses the grant, restored ones too. It is kept until the grant has ended by its own
+// terms, or until every grant that it ends must have; a nonce is forgotten in the same way.
+// So a query under a grant is judged by the time of a header that is newer than the state
+// it runs on: by that time, what the state has forgotten has ended.
 package cluster

@@ -15,6 +15,7 @@ type host struct {
 	o      *overlay
 	prefix []byte
 	caller []byte
+	reader []byte // who asks in the caller's name, under a grant
 	self   proto.ContractID
 	height uint64
 	time   uint64
@@ -44,6 +45,7 @@ func (h *host) Next(prefix, from []byte) (key, value []byte, ok bool) {
 }
 
 func (h *host) Caller() []byte    { return h.caller }
+func (h *host) Reader() []byte    { return h.reader }
 func (h *host) Self() [32]byte    { return h.self }
 func (h *host) Height() uint64    { return h.height }
 func (h *host) Time() uint64      { return h.time }

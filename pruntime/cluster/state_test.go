@@ -30,6 +30,8 @@ func (w *world) random(seed uint64) {
 			c.pushed.GasTier--
 		case 4:
 			w.message(proto.CodeAnnounced{Code: proto.Hash{byte(seed)}})
+		case 5, 6:
+			c.inv.To, c.inv.Input = proto.ClusterAddress, (&proto.Revocation{All: rng.IntN(2) == 0, NotAfter: w.now() + uint64(rng.IntN(5000))}).Marshal()
 		}
 		last = c.inv.Nonce
 		w.push(c)

@@ -62,6 +62,7 @@ type Host interface {
 	// Next returns the first key that is at least from and starts with prefix.
 	Next(prefix, from []byte) (key, value []byte, ok bool)
 	Caller() []byte
+	Reader() []byte // who asks in the caller's name, under a read grant; else empty
 	Self() [32]byte
 	Height() uint64
 	Time() uint64 // Unix milliseconds

@@ -21,6 +21,7 @@ import (
 type memory struct {
 	kv     map[string][]byte
 	caller []byte
+	reader []byte
 	height uint64
 	time   uint64
 	random io.Reader
@@ -28,7 +29,7 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{kv: map[string][]byte{}, caller: []byte("caller"), height: 7, time: 1_700_000_000_000, random: rand.NewChaCha8([32]byte{1})}
+	return &memory{kv: map[string][]byte{}, caller: []byte("caller"), reader: []byte("reader"), height: 7, time: 1_700_000_000_000, random: rand.NewChaCha8([32]byte{1})}
 }
 
 func (m *memory) Get(k []byte) ([]byte, bool) { v, ok := m.kv[string(k)]; return v, ok }
@@ -48,6 +49,7 @@ func (m *memory) Next(prefix, from []byte) ([]byte, []byte, bool) {
 	return []byte(k), m.kv[k], true
 }
 func (m *memory) Caller() []byte    { return m.caller }
+func (m *memory) Reader() []byte    { return m.reader }
 func (m *memory) Self() [32]byte    { return [32]byte{0x5e, 0x1f} }
 func (m *memory) Height() uint64    { return m.height }
 func (m *memory) Time() uint64      { return m.time }

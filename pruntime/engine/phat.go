@@ -142,6 +142,12 @@ var phat = []function{
 		copy(view(m, uint32(s[0]), uint32(len(c))), c)
 		s[0] = uint64(len(c))
 	}},
+	{"reader", types(i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall)
+		c := r.host.Reader()
+		copy(view(m, uint32(s[0]), uint32(len(c))), c)
+		s[0] = uint64(len(c))
+	}},
 	{"self", types(i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		image.Charge(ctx, gasCall)
 		id := r.host.Self()
@@ -232,6 +238,7 @@ func (blank) Put(_, _ []byte) error                   { return errBlank }
 func (blank) Delete([]byte) error                     { return errBlank }
 func (blank) Next(_, _ []byte) (k, v []byte, ok bool) { return nil, nil, false }
 func (blank) Caller() []byte                          { return nil }
+func (blank) Reader() []byte                          { return nil }
 func (blank) Self() [32]byte                          { return [32]byte{} }
 func (blank) Height() uint64                          { return 0 }
 func (blank) Time() uint64                            { return 0 }

@@ -35,6 +35,7 @@ var goldenGas = []struct {
 	{"kv_put", []uint64{16, 7, 0, 100}, 25_000 + 7 + 2*100},
 	{"kv_delete", []uint64{16, 7}, 25_000 + 7},
 	{"caller", []uint64{0}, 300},
+	{"reader", []uint64{0}, 300},
 	{"self", []uint64{0}, 300},
 	{"height", nil, 300},
 	{"time", nil, 300},
@@ -142,6 +143,7 @@ func TestPointersOutsideMemory(t *testing.T) {
 		{"kv_put", []uint64{0, 10, 0, 10}, []int{0, 2}, []int{10, 10}},
 		{"kv_delete", []uint64{0, 10}, []int{0}, []int{10}},
 		{"caller", []uint64{0}, []int{0}, []int{6}},
+		{"reader", []uint64{0}, []int{0}, []int{6}},
 		{"self", []uint64{0}, []int{0}, []int{32}},
 		{"random", []uint64{0, 10}, []int{0}, []int{10}},
 		{"log", []uint64{0, 10}, []int{0}, []int{10}},
@@ -323,14 +325,14 @@ func TestContext(t *testing.T) {
 	body := wasmtest.Cat(
 		store64(0, c.do("height")), store64(8, c.do("time")), store32(16, c.do("is_query")),
 		store32(20, c.do("caller", 24)), c.void("self", 30), store32(64, c.do("input_len")), c.void("input_read", 68),
-		c.void("random", 100, 32), c.void("output", 0, 132))
+		c.void("random", 100, 32), store32(132, c.do("reader", 136)), c.void("output", 0, 142))
 	p := prepare(t, c.module(body))
 	for _, entry := range []string{EntryDeploy, EntryCall, EntryQuery} {
 		res, err := run1(p, entry, newMemory(), "input", enough)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := make([]byte, 132)
+		want := make([]byte, 142)
 		binary.LittleEndian.PutUint64(want, 7)
 		binary.LittleEndian.PutUint64(want[8:], 1_700_000_000_000)
 		if entry == EntryQuery {
@@ -340,7 +342,9 @@ func TestContext(t *testing.T) {
 		copy(want[24:], "caller")
 		want[30], want[31], want[64] = 0x5e, 0x1f, 5
 		copy(want[68:], "input")
-		newMemory().random.Read(want[100:])
+		newMemory().random.Read(want[100:132])
+		want[132] = 6
+		copy(want[136:], "reader")
 		equal(t, entry, res.Output, want)
 	}
 }

@@ -17,6 +17,7 @@
 //	b SIZE      answer SIZE zero bytes (little-endian, four bytes)
 //	s N         loop N times (little-endian, four bytes), then answer nothing
 //	c           answer the caller
+//	R           answer the reader
 //	h           answer height and time
 //
 // Anything else does nothing. deploy, call and query are the same.
@@ -46,6 +47,7 @@ func Script(salt string) []byte {
 	staged := b.Import("phat", "staged_read", i32, nil)
 	put := b.Import("phat", "kv_put", wasmtest.Cat(i32, i32, i32, i32), nil)
 	caller := b.Import("phat", "caller", i32, i32)
+	reader := b.Import("phat", "reader", i32, i32)
 	height := b.Import("phat", "height", nil, i64)
 	clock := b.Import("phat", "time", nil, i64)
 	random := b.Import("phat", "random", wasmtest.Cat(i32, i32), nil)
@@ -64,7 +66,7 @@ func Script(salt string) []byte {
 		return wasmtest.Cat(n32(input), 0x2d, 0, 0, n32(uint32(c)), 0x46, 0x04, 0x40, wasmtest.Cat(body...), 0x0f, 0x0b)
 	}
 	write := call(put, n32(0), n32(3), n32(0), n32(3))
-	deep := wasmtest.U32(uint32(11)) // the first function behind the imports
+	deep := wasmtest.U32(uint32(12)) // the first function behind the imports
 	b.Func("", nil, nil, nil, 0x10, deep)
 	b.Data(0, []byte("no!"))
 	b.Data(8, []byte("n"))
@@ -85,6 +87,7 @@ func Script(salt string) []byte {
 		op('b', n32(64), 0x40, 0, 0x1a, call(output, n32(1<<17), arg)),
 		op('s', arg, 0x21, 1, 0x03, 0x40, 0x20, 1, n32(1), 0x6b, 0x22, 1, 0x0d, 0, 0x0b),
 		op('c', n32(aside), call(caller, n32(aside+4)), 0x36, 0, 0, call(output, n32(aside+4), wasmtest.Cat(n32(aside), 0x28, 0, 0))),
+		op('R', n32(aside), call(reader, n32(aside+4)), 0x36, 0, 0, call(output, n32(aside+4), wasmtest.Cat(n32(aside), 0x28, 0, 0))),
 		op('h', n32(aside), call(height), 0x37, 0, 0, n32(aside), call(clock), 0x37, 0, 8, call(output, n32(aside), n32(16))),
 	))
 	b.Export("deploy", 0, f)

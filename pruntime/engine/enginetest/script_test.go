@@ -18,6 +18,7 @@ func (h host) Put(k, v []byte) error                   { h.kv[string(k)] = strin
 func (h host) Delete(k []byte) error                   { delete(h.kv, string(k)); return nil }
 func (h host) Next(_, _ []byte) ([]byte, []byte, bool) { return nil, nil, false }
 func (h host) Caller() []byte                          { return []byte("somebody") }
+func (h host) Reader() []byte                          { return []byte("another") }
 func (h host) Self() [32]byte                          { return [32]byte{} }
 func (h host) Height() uint64                          { return 3 }
 func (h host) Time() uint64                            { return 4 }
@@ -62,6 +63,7 @@ func TestScript(t *testing.T) {
 		{"b\x00\xf8\x02\x00", string(big), ""},
 		{"s\x10\x00\x00\x00", "", ""},
 		{"c", "somebody", ""},
+		{"R", "another", ""},
 		{"h", "\x03\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00", ""},
 		{"?", "", ""},
 	} {
