@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -401,8 +402,8 @@ func TestSender(t *testing.T) {
 	b := &tx.Sender{Node: rpc.New(s.Node.URL), Chain: a.Chain, Key: a.Key}
 	ctx := within(t, 20*time.Second)
 	pub := a.Key.Public()
-	m, packed := chaintest.Pack(bytes.Repeat([]byte("module "), 1000))
-	msg := tx.UploadCode(pub[:], m.Marshal(), 0, packed)
+	module := bytes.Repeat([]byte("module "), 1000)
+	msg := tx.UploadCode(pub[:], proto.NewCodeManifest(module).Marshal(), 0, proto.PackChunk(module))
 	for i := range 6 {
 		sender := a
 		if i%3 == 2 {
@@ -436,23 +437,48 @@ func TestSender(t *testing.T) {
 	}
 }
 
-// TestPack: the same module packs to the same bytes, in chunks of the right size.
-func TestPack(t *testing.T) {
-	module := enginetest.Script("pack")
-	m, packed, err := client.Pack(module)
-	if err != nil {
+// TestUpload: what somebody else began is finished, what is there is not paid for again,
+// and a module without a chunk or with too many is refused before anything is sent.
+func TestUpload(t *testing.T) {
+	s := stack.New(t, newTEE(t))
+	s.Server.Eager = true
+	s.Chain.Next(1)
+	ctx := within(t, 20*time.Second)
+	module := make([]byte, 2*proto.ChunkSize+10)
+	m := proto.NewCodeManifest(module)
+	sent := 0
+	s.Server.Intercept = func(method string, _ map[string]any) (any, error) {
+		if method == "broadcast_tx_sync" {
+			sent++
+		}
+		return nil, nil
+	}
+	first, second := client.Open(s.Network(), s.Key("first")), client.Open(s.Network(), s.Key("second"))
+	msg := tx.UploadCode(first.Account(), m.Marshal(), 1, proto.PackChunk(module[proto.ChunkSize:][:proto.ChunkSize]))
+	if _, err := s.Sender("first").Send(ctx, 1000, msg); err != nil {
 		t.Fatal(err)
 	}
-	m2, packed2, err := client.Pack(module)
-	if err != nil || !bytes.Equal(packed, packed2) || !bytes.Equal(m.Marshal(), m2.Marshal()) || int(m.Size) != len(module) || int(m.Packed) != len(packed) {
-		t.Error("another packing", err)
+	s.Chain.Next(2)
+	var done []int
+	for _, c := range []*client.Client{second, first, second} {
+		if _, err := c.Sync(ctx); err != nil {
+			t.Fatal(err)
+		}
+		h, err := c.Upload(ctx, module, func(n, total int) { done = append(done, n*10+total) })
+		if err != nil || h != m.Hash() {
+			t.Fatal(h, err)
+		}
+		s.Chain.Next(2)
 	}
-	if _, err := proto.ParseCodeManifest(m.Marshal()); err != nil {
-		t.Error(err)
+	if sent != 3 || !slices.Equal(done, []int{13, 23, 33}) {
+		t.Errorf("%d transactions for three chunks, progress %v", sent, done)
+	}
+	if code, err := first.Code(ctx, m.Hash()); err != nil || code.Missing() != 0 {
+		t.Errorf("%+v, %v", code, err)
 	}
 	for _, bad := range [][]byte{nil, make([]byte, proto.MaxCode+1)} {
-		if _, _, err := client.Pack(bad); err == nil {
-			t.Errorf("%d bytes are packed", len(bad))
+		if _, err := first.Upload(ctx, bad, nil); err == nil || sent != 3 {
+			t.Errorf("%d bytes are uploaded", len(bad))
 		}
 	}
 }

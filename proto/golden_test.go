@@ -65,6 +65,7 @@ func derived() []derivedValue {
 	instantiate := proto.InstantiateContext("chain-1", c, 5, 6, 7, id, []byte("deployer"), hash)
 	release := proto.ReleaseContext("chain-1", w, c, 5)
 	query := proto.QueryContext("chain-1")
+	code := filled(fixManifest).Hash()
 	return []derivedValue{
 		{"topic of the cluster", []byte(proto.TopicCluster(c))},
 		{"topic of the worker", []byte(proto.TopicWorker(w))},
@@ -77,6 +78,7 @@ func derived() []derivedValue {
 		{"signed bytes of the query", filled[proto.Query]().SignedBytes("chain-1", hash)},
 		{"commitment of the output", commitment[:]},
 		{"contract id", contract[:]},
+		{"hash of the code", code[:]},
 		{"context of a command", []byte(command.Purpose + "|" + command.Chain + "|" + string(command.Cluster) + "|" + string(command.Outer))},
 		{"context of a constructor", []byte(instantiate.Purpose + "|" + instantiate.Chain + "|" + string(instantiate.Cluster) + "|" + string(instantiate.Outer))},
 		{"context of a query", []byte(query.Purpose + "|" + query.Chain + "|" + string(query.Cluster) + "|" + string(query.Outer))},

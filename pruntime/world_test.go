@@ -3,7 +3,6 @@ package pruntime_test
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -95,7 +94,7 @@ func newWorldOf(t *testing.T, cfg comettest.Config) *world {
 	if w.user, err = identity.FromSeed(make([]byte, 32)); err != nil {
 		t.Fatal(err)
 	}
-	w.code = sha256.Sum256(w.module)
+	w.code = proto.CodeHash(w.module)
 	return w
 }
 
@@ -392,13 +391,12 @@ func (w *world) push(to proto.ContractID, input string) *sent {
 // announce uploads a module and deploys it; the constructor runs when it is prepared.
 func (w *world) announce(module []byte) proto.ContractID {
 	w.t.Helper()
-	m, packed := chaintest.Pack(module)
-	w.chain.Upload(m, packed)
+	code := w.chain.Upload(module)
 	pub := w.user.Public()
 	salt := fmt.Append(nil, w.nonce)
-	id := proto.NewContractID("comettest-1", w.cluster, pub[:], m.Code, salt)
-	_, env := w.seal(proto.InstantiateContext("comettest-1", w.cluster, 1, tier, 0, id, pub[:], m.Code), id, "pi1")
-	if _, err := w.chain.Deploy(w.cluster, m.Code, salt, proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier, Envelope: env}); err != nil {
+	id := proto.NewContractID("comettest-1", w.cluster, pub[:], code, salt)
+	_, env := w.seal(proto.InstantiateContext("comettest-1", w.cluster, 1, tier, 0, id, pub[:], code), id, "pi1")
+	if _, err := w.chain.Deploy(w.cluster, code, salt, proto.PushedCommand{Payer: pub[:], Epoch: 1, GasTier: tier, Envelope: env}); err != nil {
 		w.t.Fatal(err)
 	}
 	return id
