@@ -1,8 +1,6 @@
 package client
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -398,72 +396,48 @@ type Deployment struct {
 	Receipt  *Receipt         `json:"receipt"`
 }
 
-// Upload uploads a module, unless the chain has it. progress, which may be nil, is
-// told how many chunks are done.
+// Upload uploads a module, except for the chunks that the chain has. progress, which
+// may be nil, is told how many chunks are done.
 func (c *Client) Upload(ctx context.Context, module []byte, progress func(done, total int)) (proto.Hash, error) {
 	if c.key == nil {
 		return proto.Hash{}, ErrNoKey
 	}
-	hash := proto.Hash(sha256.Sum256(module))
+	if len(module) == 0 || len(module) > proto.MaxCode {
+		return proto.Hash{}, fmt.Errorf("client: module of %d bytes, at least 1 and at most %d", len(module), proto.MaxCode)
+	}
+	m := proto.NewCodeManifest(module)
+	hash, manifest := m.Hash(), m.Marshal()
 	code, err := c.Code(ctx, hash)
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
 		return hash, err
 	}
-	if code != nil && code.Missing() == 0 {
-		return hash, nil
-	}
-	m, packed, err := Pack(module)
-	if err != nil {
-		return hash, err
-	}
-	manifest := m.Marshal()
-	var last string
-	for i := range m.Chunks {
-		if code != nil && bytes.Equal(code.Manifest.Marshal(), manifest) && code.Have[i] {
-			continue
+	have := make([]bool, len(m.Chunks))
+	if code != nil {
+		if code.Missing() == 0 {
+			return hash, nil
 		}
-		chunk := packed[i*proto.ChunkSize : min((i+1)*proto.ChunkSize, len(packed))]
-		if last, err = c.tx.Broadcast(ctx, 500_000+20*uint64(len(chunk)), false, tx.UploadCode(c.Account(), manifest, uint32(i), chunk)); err != nil {
-			return hash, fmt.Errorf("chunk %d of %d: %w", i+1, len(m.Chunks), err)
+		copy(have, code.Have)
+	}
+	var sent []string
+	for i := range m.Chunks {
+		if !have[i] {
+			packed := proto.PackChunk(module[i*proto.ChunkSize:][:m.ChunkLen(uint32(i))])
+			id, err := c.tx.Broadcast(ctx, 1_000_000+32*uint64(len(packed)), false, tx.UploadCode(c.Account(), manifest, uint32(i), packed))
+			if err != nil {
+				return hash, fmt.Errorf("chunk %d of %d: %w", i+1, len(have), err)
+			}
+			sent = append(sent, id)
 		}
 		if progress != nil {
-			progress(i+1, len(m.Chunks))
+			progress(i+1, len(have))
 		}
 	}
-	if last != "" {
-		if _, err := c.tx.Wait(ctx, last); err != nil {
+	for _, id := range sent {
+		if _, err := c.tx.Wait(ctx, id); err != nil {
 			return hash, err
 		}
 	}
 	return hash, nil
-}
-
-// Pack compresses a module and describes it. The same module packs to the same bytes.
-func Pack(module []byte) (*proto.CodeManifest, []byte, error) {
-	if len(module) == 0 || len(module) > proto.MaxCode {
-		return nil, nil, fmt.Errorf("client: module of %d bytes, at most %d", len(module), proto.MaxCode)
-	}
-	var packed bytes.Buffer
-	z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := z.Write(module); err != nil {
-		return nil, nil, err
-	}
-	if err := z.Close(); err != nil {
-		return nil, nil, err
-	}
-	m := &proto.CodeManifest{Code: sha256.Sum256(module), Size: uint32(len(module)), Packed: uint32(packed.Len())}
-	for b := packed.Bytes(); len(b) > 0; {
-		n := min(len(b), proto.ChunkSize)
-		m.Chunks = append(m.Chunks, sha256.Sum256(b[:n]))
-		b = b[n:]
-	}
-	if len(m.Chunks) > proto.MaxChunks {
-		return nil, nil, fmt.Errorf("client: module packs to %d bytes, at most %d", packed.Len(), proto.MaxChunks*proto.ChunkSize)
-	}
-	return m, packed.Bytes(), nil
 }
 
 // Deploy uploads a module and makes a contract of it in a cluster. arg is what its

@@ -401,8 +401,8 @@ func TestSender(t *testing.T) {
 	b := &tx.Sender{Node: rpc.New(s.Node.URL), Chain: a.Chain, Key: a.Key}
 	ctx := within(t, 20*time.Second)
 	pub := a.Key.Public()
-	m, packed := chaintest.Pack(bytes.Repeat([]byte("module "), 1000))
-	msg := tx.UploadCode(pub[:], m.Marshal(), 0, packed)
+	module := bytes.Repeat([]byte("module "), 1000)
+	msg := tx.UploadCode(pub[:], proto.NewCodeManifest(module).Marshal(), 0, proto.PackChunk(module))
 	for i := range 6 {
 		sender := a
 		if i%3 == 2 {
@@ -433,27 +433,6 @@ func TestSender(t *testing.T) {
 	s.Server.Eager = false
 	if _, err := a.Send(short, 1000, msg); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a block that does not come: %v", err)
-	}
-}
-
-// TestPack: the same module packs to the same bytes, in chunks of the right size.
-func TestPack(t *testing.T) {
-	module := enginetest.Script("pack")
-	m, packed, err := client.Pack(module)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m2, packed2, err := client.Pack(module)
-	if err != nil || !bytes.Equal(packed, packed2) || !bytes.Equal(m.Marshal(), m2.Marshal()) || int(m.Size) != len(module) || int(m.Packed) != len(packed) {
-		t.Error("another packing", err)
-	}
-	if _, err := proto.ParseCodeManifest(m.Marshal()); err != nil {
-		t.Error(err)
-	}
-	for _, bad := range [][]byte{nil, make([]byte, proto.MaxCode+1)} {
-		if _, _, err := client.Pack(bad); err == nil {
-			t.Errorf("%d bytes are packed", len(bad))
-		}
 	}
 }
 

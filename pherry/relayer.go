@@ -18,14 +18,10 @@
 package pherry
 
 import (
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -447,7 +443,8 @@ func (r *Relayer) code(ctx context.Context, st *pruntime.Status, h proto.Hash) e
 	return nil
 }
 
-// FetchCode collects a code's chunks from a node and unpacks them.
+// FetchCode collects a code's chunks from a node, which need not be trusted: manifest
+// and chunks are checked against the code's hash.
 func FetchCode(ctx context.Context, node *rpc.Client, h proto.Hash) ([]byte, error) {
 	b, err := node.Read(ctx, proto.StoreContracts, proto.KeyCode(h))
 	if err != nil {
@@ -457,24 +454,21 @@ func FetchCode(ctx context.Context, node *rpc.Client, h proto.Hash) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	var packed bytes.Buffer
-	for i := range code.Manifest.Chunks {
-		chunk, err := node.Chunk(ctx, h, uint32(i))
+	m := &code.Manifest
+	if m.Hash() != h {
+		return nil, fmt.Errorf("pherry: the node has the manifest of code %s for code %s", m.Hash(), h)
+	}
+	module := make([]byte, 0, m.Size)
+	for i := range uint32(len(m.Chunks)) {
+		packed, err := node.Chunk(ctx, h, i)
 		if err != nil {
 			return nil, err
 		}
-		packed.Write(chunk)
-	}
-	z, err := gzip.NewReader(&packed)
-	if err != nil {
-		return nil, fmt.Errorf("pherry: code %s: %w", h, err)
-	}
-	module, err := io.ReadAll(io.LimitReader(z, proto.MaxCode+1))
-	if err != nil {
-		return nil, fmt.Errorf("pherry: code %s: %w", h, err)
-	}
-	if sha256.Sum256(module) != h {
-		return nil, fmt.Errorf("pherry: what the node has for code %s unpacks to something else", h)
+		chunk, err := m.Unpack(i, packed)
+		if err != nil {
+			return nil, fmt.Errorf("pherry: what the node has: %w", err)
+		}
+		module = append(module, chunk...)
 	}
 	return module, nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/phala-go/phala/lightclient/comet/comettest"
 	"github.com/phala-go/phala/pherry"
 	"github.com/phala-go/phala/proto"
-	"github.com/phala-go/phala/pruntime/chaintest"
 	"github.com/phala-go/phala/pruntime/chaintest/stack"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
@@ -195,32 +194,6 @@ func TestLargeMessages(t *testing.T) {
 	}
 	w.Off = false
 	s.Until("it caught up", func() bool { return s.Chain.Cluster(s.Cluster).FinalSeq >= 40 && w.RT.Status().Serving })
-}
-
-// TestBadCode: a code whose chunks do not unpack to it, and one whose chunks are not
-// there, do not keep a cluster from working.
-func TestBadCode(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
-	c, id := deploy(t, s)
-	w := s.List[1]
-	m, _ := chaintest.Pack(enginetest.Script("claimed"))
-	_, packed := chaintest.Pack(enginetest.Script("given"))
-	other, _ := chaintest.Pack(enginetest.Script("given"))
-	m.Packed, m.Chunks = other.Packed, other.Chunks
-	s.Chain.Upload(m, packed)
-	s.Chain.Send(proto.TopicCluster(s.Cluster), proto.CodeAnnounced{Code: m.Code})
-	s.Chain.Send(proto.TopicCluster(s.Cluster), proto.CodeAnnounced{Code: proto.Hash{7}})
-	s.Until("both are wanted", func() bool { return len(w.RT.Status().WantCodes) == 2 })
-	for range 70 { // longer than a lease
-		s.Step()
-	}
-	if w.Err == nil {
-		t.Error("nobody is told")
-	}
-	if !w.RT.Status().Serving {
-		t.Fatalf("the worker does not serve: %s", w.RT.Status().Why)
-	}
-	answers(t, s, c, id)
 }
 
 // TestRestartIsPrompt: what a restarted enclave has to say is brought in a few blocks.

@@ -68,6 +68,7 @@ func derived() []derivedValue {
 	release := proto.ReleaseContext("chain-1", w, c, 5)
 	query := proto.QueryContext("chain-1")
 	grantText, _ := filled(fixGrant).MarshalText()
+	code := filled(fixManifest).Hash()
 	return []derivedValue{
 		{"topic of the cluster", []byte(proto.TopicCluster(c))},
 		{"topic of the worker", []byte(proto.TopicWorker(w))},
@@ -82,6 +83,7 @@ func derived() []derivedValue {
 		{"the grant as text", grantText},
 		{"commitment of the output", commitment[:]},
 		{"contract id", contract[:]},
+		{"hash of the code", code[:]},
 		{"context of a command", []byte(command.Purpose + "|" + command.Chain + "|" + string(command.Cluster) + "|" + string(command.Outer))},
 		{"context of a constructor", []byte(instantiate.Purpose + "|" + instantiate.Chain + "|" + string(instantiate.Cluster) + "|" + string(instantiate.Outer))},
 		{"context of a query", []byte(query.Purpose + "|" + query.Chain + "|" + string(query.Cluster) + "|" + string(query.Outer))},

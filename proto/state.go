@@ -209,60 +209,9 @@ func ParseContract(b []byte) (*Contract, error) {
 	return c, nil
 }
 
-// Limits of codes. A chunk fits a transaction with room to spare.
-const (
-	MaxCode   = 8 << 20 // bytes of a module, as the Wasm validator's limit
-	ChunkSize = 256 << 10
-	MaxChunks = 34
-)
-
-// A CodeManifest announces a code: a Wasm module, uploaded as gzip in chunks.
-type CodeManifest struct {
-	Code   Hash   // SHA-256 of the module
-	Size   uint32 // bytes of the module
-	Packed uint32 // bytes of its gzip form
-	Chunks []Hash // SHA-256 of each chunk; all but the last have ChunkSize bytes
-}
-
-// Marshal encodes m.
-func (m *CodeManifest) Marshal() []byte {
-	w := new(wire.Writer)
-	m.encode(w)
-	return w.Bytes()
-}
-
-func (m *CodeManifest) encode(w *wire.Writer) {
-	w.Fixed(m.Code[:]).U32(m.Size).U32(m.Packed).Count(len(m.Chunks))
-	for _, h := range m.Chunks {
-		w.Fixed(h[:])
-	}
-}
-
-func readManifest(r *wire.Reader) CodeManifest {
-	m := CodeManifest{Code: r.Array32(), Size: r.U32(), Packed: r.U32()}
-	for range r.Count(MaxChunks, 32) {
-		m.Chunks = append(m.Chunks, r.Array32())
-	}
-	if r.Err() == nil && (m.Size == 0 || m.Size > MaxCode || m.Packed == 0 || (uint64(m.Packed)+ChunkSize-1)/ChunkSize != uint64(len(m.Chunks))) {
-		r.Fail(fmt.Errorf("%w: code of %d bytes packed to %d in %d chunks", wire.ErrNotCanonical, m.Size, m.Packed, len(m.Chunks)))
-	}
-	return m
-}
-
-// ParseCodeManifest decodes a manifest.
-func ParseCodeManifest(b []byte) (*CodeManifest, error) {
-	r := wire.NewReader(b)
-	m := readManifest(r)
-	if err := r.Close(); err != nil {
-		return nil, fmt.Errorf("proto: code manifest: %w", err)
-	}
-	return &m, nil
-}
-
 // A Code is an uploaded or partly uploaded code.
 type Code struct {
 	Manifest CodeManifest
-	Uploader []byte
 	Have     []bool // which chunks are here
 	// Prepared and Refused are the words of workers, by cluster.
 	Prepared []CodeVote
@@ -290,7 +239,7 @@ func (c *Code) Missing() int {
 func (c *Code) Marshal() []byte {
 	w := new(wire.Writer)
 	c.Manifest.encode(w)
-	w.Blob(c.Uploader).Count(len(c.Have))
+	w.Count(len(c.Have))
 	for _, h := range c.Have {
 		w.Bool(h)
 	}
@@ -306,7 +255,7 @@ func (c *Code) Marshal() []byte {
 // ParseCode decodes a Code.
 func ParseCode(b []byte) (*Code, error) {
 	r := wire.NewReader(b)
-	c := &Code{Manifest: readManifest(r), Uploader: r.Blob(MaxSender)}
+	c := &Code{Manifest: readManifest(r)}
 	for range r.Count(MaxChunks, 1) {
 		c.Have = append(c.Have, r.Bool())
 	}

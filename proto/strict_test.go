@@ -167,10 +167,10 @@ func TestLimits(t *testing.T) {
 		{"SnapshotRecord", "votes", proto.MaxSeats, func(n int) any { return &proto.SnapshotRecord{Votes: make([]proto.SnapshotVote, n)} }},
 		{"Contract", "deployer", proto.MaxSender, func(n int) any { return &proto.Contract{Deployer: data(n)} }},
 		{"CodeManifest", "size", proto.MaxCode, func(n int) any {
-			return &proto.CodeManifest{Size: uint32(n), Packed: 1, Chunks: hashes(1)}
+			return &proto.CodeManifest{Size: uint32(n), Chunks: hashes((n + proto.ChunkSize - 1) / proto.ChunkSize)}
 		}},
 		{"CodeManifest", "chunks", proto.MaxChunks, func(n int) any {
-			return &proto.CodeManifest{Size: 1, Packed: uint32(n) * proto.ChunkSize, Chunks: hashes(n)}
+			return &proto.CodeManifest{Size: uint32(n) * proto.ChunkSize, Chunks: hashes(n)}
 		}},
 		{"CommandRecord", "payer", proto.MaxSender, func(n int) any { return &proto.CommandRecord{Payer: data(n)} }},
 		{"ReceiptRecord", "receipts", proto.MaxSeats, func(n int) any {
@@ -220,9 +220,9 @@ func TestRules(t *testing.T) {
 			return err
 		}
 	}
-	manifest := func(size, packed uint32, chunks int) func() error {
+	manifest := func(size uint32, chunks int) func() error {
 		return func() error {
-			m := proto.CodeManifest{Size: size, Packed: packed, Chunks: make([]proto.Hash, chunks)}
+			m := proto.CodeManifest{Size: size, Chunks: make([]proto.Hash, chunks)}
 			_, err := proto.ParseCodeManifest(m.Marshal())
 			return err
 		}
@@ -246,12 +246,6 @@ func TestRules(t *testing.T) {
 		{"receipt over all numbers", rec(func(r *proto.Receipt) { r.FromSeq, r.ToSeq, r.Items = 1, 1<<64-1, nil }), wire.ErrNotCanonical},
 		{"receipt with the largest bucket", rec(func(r *proto.Receipt) { r.Items = bucket(r, 64) }), nil},
 		{"receipt with a bucket above all gas", rec(func(r *proto.Receipt) { r.Items = bucket(r, 65) }), wire.ErrNotCanonical},
-		{"good manifest", manifest(1, proto.ChunkSize, 1), nil},
-		{"manifest of a chunk and a byte", manifest(1, proto.ChunkSize+1, 2), nil},
-		{"manifest of no module", manifest(0, 1, 1), wire.ErrNotCanonical},
-		{"manifest of no bytes", manifest(1, 0, 0), wire.ErrNotCanonical},
-		{"manifest with a chunk too few", manifest(1, proto.ChunkSize+1, 1), wire.ErrNotCanonical},
-		{"manifest with a chunk too many", manifest(1, proto.ChunkSize, 2), wire.ErrNotCanonical},
 		{"good snapshot", snap(proto.PieceSize+1, 2), nil},
 		{"snapshot of a full piece", snap(proto.PieceSize, 1), nil},
 		{"snapshot of nothing", snap(0, 0), wire.ErrNotCanonical},
@@ -262,8 +256,14 @@ func TestRules(t *testing.T) {
 		{"agreed snapshot without flags", snaps(func(r *proto.SnapshotRecord) { r.Agreed = true }), wire.ErrNotCanonical},
 		{"agreed snapshot that is not there", snaps(func(r *proto.SnapshotRecord) { r.Agreed, r.Index, r.Have = true, 1, make([]bool, 1) }), wire.ErrNotCanonical},
 		{"agreed snapshot", snaps(func(r *proto.SnapshotRecord) { r.Agreed, r.Have = true, make([]bool, 1) }), nil},
-		{"manifest whose size wraps around 2^32", manifest(1, 1<<32-1, 0), wire.ErrNotCanonical},
-		{"manifest whose size wraps around 2^32 by one", manifest(1, 1<<32-proto.ChunkSize+1, 0), wire.ErrNotCanonical},
+		{"good manifest", manifest(proto.ChunkSize, 1), nil},
+		{"manifest of a chunk and a byte", manifest(proto.ChunkSize+1, 2), nil},
+		{"manifest of no bytes", manifest(0, 0), wire.ErrNotCanonical},
+		{"manifest of no bytes with a chunk", manifest(0, 1), wire.ErrNotCanonical},
+		{"manifest with a chunk too few", manifest(proto.ChunkSize+1, 1), wire.ErrNotCanonical},
+		{"manifest with a chunk too many", manifest(proto.ChunkSize, 2), wire.ErrNotCanonical},
+		{"manifest whose size wraps around 2^32", manifest(1<<32-1, 0), wire.ErrNotCanonical},
+		{"manifest whose size wraps around 2^32 by one", manifest(1<<32-proto.ChunkSize+1, 0), wire.ErrNotCanonical},
 		{"code with a flag too few", func() error {
 			c := filled(func(c *proto.Code) { fixManifest(&c.Manifest); c.Have = c.Have[:1] })
 			_, err := proto.ParseCode(c.Marshal())

@@ -3,7 +3,6 @@ package pruntime
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -90,7 +89,7 @@ func (c *codes) want(h proto.Hash) {
 	if c.busy[h] {
 		return
 	}
-	if b, err := os.ReadFile(c.path(h)); err == nil && sha256.Sum256(b) == h {
+	if b, err := os.ReadFile(c.path(h)); err == nil && proto.CodeHash(b) == h {
 		c.prepare(h, b)
 		return
 	}
@@ -113,7 +112,7 @@ func (c *codes) wants() []proto.Hash {
 func (c *codes) ahead(module []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h := proto.Hash(sha256.Sum256(module)); c.programs[h] == nil && !c.busy[h] {
+	if h := proto.CodeHash(module); c.programs[h] == nil && !c.busy[h] {
 		c.prepare(h, module)
 	}
 }
@@ -125,7 +124,7 @@ func (c *codes) put(h proto.Hash, module []byte) error {
 	if !c.wanted[h] {
 		return nil // asked for no longer, or never: a relayer may repeat itself
 	}
-	if sha256.Sum256(module) != h {
+	if proto.CodeHash(module) != h {
 		return fmt.Errorf("%w: %d bytes do not hash to %s", ErrCode, len(module), h)
 	}
 	tmp := c.path(h) + ".tmp"

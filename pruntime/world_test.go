@@ -3,7 +3,6 @@ package pruntime_test
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -96,7 +95,7 @@ func newWorldOf(t *testing.T, cfg comettest.Config) *world {
 	if w.user, err = identity.FromSeed(make([]byte, 32)); err != nil {
 		t.Fatal(err)
 	}
-	w.code = sha256.Sum256(w.module)
+	w.code = proto.CodeHash(w.module)
 	return w
 }
 
@@ -421,14 +420,13 @@ func (w *world) push(to proto.ContractID, input string) *sent {
 // announce uploads a module and deploys it; the constructor runs when it is prepared.
 func (w *world) announce(module []byte) proto.ContractID {
 	w.t.Helper()
-	m, packed := chaintest.Pack(module)
-	w.chain.Upload(m, packed)
+	code := w.chain.Upload(module)
 	pub := w.user.Public()
 	salt := fmt.Append(nil, w.nonce)
-	id := proto.NewContractID("comettest-1", w.cluster, pub[:], m.Code, salt)
-	inst := proto.Instantiated{Contract: id, Deployer: pub[:], Code: m.Code, Command: proto.PushedCommand{Payer: pub[:], Epoch: w.chain.Cluster(w.cluster).Epoch, GasTier: tier}}
+	id := proto.NewContractID("comettest-1", w.cluster, pub[:], code, salt)
+	inst := proto.Instantiated{Contract: id, Deployer: pub[:], Code: code, Command: proto.PushedCommand{Payer: pub[:], Epoch: w.chain.Cluster(w.cluster).Epoch, GasTier: tier}}
 	_, inst.Command.Envelope = w.seal(inst.Context("comettest-1", w.cluster), id, "pi1")
-	if _, err := w.chain.Deploy(w.cluster, m.Code, salt, inst.Command); err != nil {
+	if _, err := w.chain.Deploy(w.cluster, code, salt, inst.Command); err != nil {
 		w.t.Fatal(err)
 	}
 	return id

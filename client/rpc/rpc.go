@@ -352,7 +352,7 @@ func (c *Client) Messages(ctx context.Context, topic string, from, to uint64) ([
 	return repeatedBytes(b)
 }
 
-// Chunk returns one chunk of a code's gzip form.
+// Chunk returns one chunk of a code in its packed form, as the chain checked it.
 func (c *Client) Chunk(ctx context.Context, code [32]byte, index uint32) ([]byte, error) {
 	req := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), code[:])
 	if index > 0 {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +10,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"unicode"
+
+	"github.com/phala-go/phala/proto"
 )
 
 // buildContract runs the stock Go toolchain. The result depends on the source and the
@@ -55,8 +56,8 @@ func runBuild(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	return a.print(map[string]any{"file": *out, "bytes": len(b), "code": fmt.Sprintf("%x", sha256.Sum256(b))}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: %d bytes, code %x\n", *out, len(b), sha256.Sum256(b))
+	return a.print(map[string]any{"file": *out, "bytes": len(b), "code": proto.CodeHash(b)}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: %d bytes, code %s\n", *out, len(b), proto.CodeHash(b))
 	})
 }
 

@@ -178,33 +178,32 @@ func TestSimulationLeavesNothing(t *testing.T) {
 	g, _ := network(t)
 	n := genesisNode(t, g)
 	n.block()
-	upload := tx.UploadCode(account(1), manifest.Marshal(), 0, wasm)
-	if _, _, err := n.Simulate(n.signed(1, 0, fee, upload)); err != nil {
+	if _, _, err := n.Simulate(n.signed(1, 0, fee, upload(1))); err != nil {
 		t.Fatal(err)
 	}
 	n.block()
-	if n.chunk(manifest.Code, 0) != nil {
+	if n.chunk(code, 0) != nil {
 		t.Fatal("a simulation wrote a chunk")
 	}
 	// Between the execution of a block and its commit too.
 	h := n.height + 1
 	n.execute(h)
-	if _, _, err := n.Simulate(n.signed(1, 0, fee, upload)); err != nil {
+	if _, _, err := n.Simulate(n.signed(1, 0, fee, upload(1))); err != nil {
 		t.Fatal(err)
 	}
 	n.commit()
 	n.height = h
-	if n.chunk(manifest.Code, 0) != nil {
+	if n.chunk(code, 0) != nil {
 		t.Fatal("a simulation during a block wrote a chunk")
 	}
-	if res := n.block(n.signed(1, 0, fee, upload, tx.Send(account(1), account(2), "9000000000000000"))); res[0].Code != 5 {
+	if res := n.block(n.signed(1, 0, fee, upload(1), tx.Send(account(1), account(2), "9000000000000000"))); res[0].Code != 5 {
 		t.Fatalf("%d %s", res[0].Code, res[0].Log)
 	}
-	if n.chunk(manifest.Code, 0) != nil {
+	if n.chunk(code, 0) != nil {
 		t.Fatal("a transaction that failed wrote a chunk")
 	}
-	n.must(n.signed(1, 0, fee, upload))
-	if !bytes.Equal(n.chunk(manifest.Code, 0), wasm) {
+	n.must(n.signed(1, 0, fee, upload(1)))
+	if !bytes.Equal(n.chunk(code, 0), packed) {
 		t.Fatal("the chunk is not served")
 	}
 }
@@ -216,7 +215,7 @@ func TestReplay(t *testing.T) {
 	g, _ := network(t)
 	want := genesisNode(t, g)
 	want.block()
-	upload := want.signed(1, 0, fee, tx.UploadCode(account(1), manifest.Marshal(), 0, wasm))
+	upload := want.signed(1, 0, fee, upload(1))
 	want.block(upload)
 	params := g.Consensus.Params.ToProto()
 	for _, c := range []struct {
@@ -251,7 +250,7 @@ func TestReplay(t *testing.T) {
 			t.Fatalf("%s: the node is at %d", c.name, n.height)
 		}
 		n.block(upload)
-		if !bytes.Equal(n.hash(), want.hash()) || !bytes.Equal(n.chunk(manifest.Code, 0), wasm) {
+		if !bytes.Equal(n.hash(), want.hash()) || !bytes.Equal(n.chunk(code, 0), packed) {
 			t.Errorf("%s: the node differs", c.name)
 		}
 		for range 2 {
@@ -392,7 +391,7 @@ func TestStateSync(t *testing.T) {
 			t.Errorf("%s: %d messages of %d", topic, len(got), len(want))
 		}
 	}
-	if !bytes.Equal(m.chunk(manifest.Code, 0), wasm) {
+	if !bytes.Equal(m.chunk(code, 0), packed) {
 		t.Error("the code is not there")
 	}
 	if out, err := m.Contracts.Output(m.context(), &contractstypes.QueryOutputRequest{Cluster: 1, Seq: 2}); err != nil || len(out.Outputs) != 1 {

@@ -354,11 +354,15 @@ func (n *node) cluster() *phala.Cluster {
 const fee = 20_000 // for 20,000,000 gas
 
 var (
-	wasm     = []byte("a module; the chain does not look into it")
-	manifest = func() *phala.CodeManifest {
-		return &phala.CodeManifest{Code: sha256.Sum256(wasm), Size: uint32(len(wasm)), Packed: uint32(len(wasm)), Chunks: []phala.Hash{sha256.Sum256(wasm)}}
-	}()
+	wasm   = []byte("a module; the chain does not look into it")
+	code   = phala.CodeHash(wasm)
+	packed = phala.PackChunk(wasm)
 )
+
+// upload is a message that uploads wasm.
+func upload(who int) tx.Msg {
+	return tx.UploadCode(account(who), phala.NewCodeManifest(wasm).Marshal(), 0, packed)
+}
 
 // populated is a chain on which everything happened once: payments with both kinds of
 // keys, two workers in a cluster, a code, a contract, a final receipt, one command that
@@ -369,7 +373,7 @@ func populated(t *testing.T) *node {
 	n := genesisNode(t, g)
 	n.block()
 	n.block()
-	n.must(n.signed(1, 0, fee, tx.CreateCluster(account(1), 2, true)), n.signed(2, 0, fee, tx.UploadCode(account(2), manifest.Marshal(), 0, wasm)))
+	n.must(n.signed(1, 0, fee, tx.CreateCluster(account(1), 2, true)), n.signed(2, 0, fee, upload(2)))
 	n.must(n.signed(1, 0, fee, n.register(vendor, 11)), n.signed(1, 1, fee, n.register(vendor, 12)))
 	key := phala.PublishEpochKey{Cluster: 1, Epoch: 1, Public: session(99).Public()}
 	n.must(n.signed(1, 0, 0, n.outbox(11, 1, key)), n.signed(1, 1, 0, n.outbox(12, 1, key)))
@@ -377,8 +381,8 @@ func populated(t *testing.T) *node {
 		t.Fatal("no epoch key")
 	}
 	env := make([]byte, envelope.Overhead+256)
-	n.must(n.signed(2, 0, fee, tx.Deploy(account(2), 1, manifest.Code, []byte("salt"), 1, 2, 0, env)), n.signed(2, 1, fee, tx.PushCommand(account(2), 1, 1, 0, 0, env)))
-	prepared := phala.CodePrepared{Cluster: 1, Code: manifest.Code}
+	n.must(n.signed(2, 0, fee, tx.Deploy(account(2), 1, code, []byte("salt"), 1, 2, 0, env)), n.signed(2, 1, fee, tx.PushCommand(account(2), 1, 1, 0, 0, env)))
+	prepared := phala.CodePrepared{Cluster: 1, Code: code}
 	n.must(n.signed(1, 0, 0, n.outbox(11, 2, prepared)), n.signed(1, 1, 0, n.outbox(12, 2, prepared)))
 	// Messages 1 and 2 are of one height: the code's announcement and a command. 3 is the
 	// constructor.

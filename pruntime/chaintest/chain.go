@@ -9,9 +9,6 @@
 package chaintest
 
 import (
-	"bytes"
-	"compress/gzip"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"sync"
@@ -346,23 +343,4 @@ func (c *Chain) AdvanceTo(st pruntime.Status, header int64) *inbox.Advance {
 		a.Messages = append(a.Messages, c.C.Messages(t, st.Topics[t], header-1)...)
 	}
 	return a
-}
-
-// Pack compresses a module and makes its manifest, as a client does.
-func Pack(module []byte) (*proto.CodeManifest, []byte) {
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	if _, err := z.Write(module); err != nil {
-		panic(err)
-	}
-	if err := z.Close(); err != nil {
-		panic(err)
-	}
-	m := &proto.CodeManifest{Code: sha256.Sum256(module), Size: uint32(len(module)), Packed: uint32(packed.Len())}
-	for b := packed.Bytes(); len(b) > 0; {
-		n := min(len(b), proto.ChunkSize)
-		m.Chunks = append(m.Chunks, sha256.Sum256(b[:n]))
-		b = b[n:]
-	}
-	return m, packed.Bytes()
 }

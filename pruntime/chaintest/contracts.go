@@ -268,31 +268,39 @@ func (c *Chain) Receipt(id proto.ClusterID, from uint64) (proto.ReceiptRecord, b
 	return proto.ReceiptRecord{}, false
 }
 
-// Upload takes a whole code. What packed unpacks to is not checked, as on a real chain.
-func (c *Chain) Upload(m *proto.CodeManifest, packed []byte) {
+// Upload takes a whole module and returns its hash.
+func (c *Chain) Upload(module []byte) proto.Hash {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range m.Chunks {
-		if err := c.chunk(m, uint32(i), packed[i*proto.ChunkSize:min((i+1)*proto.ChunkSize, len(packed))]); err != nil {
+	m := proto.NewCodeManifest(module)
+	i := uint32(0)
+	for chunk := range slices.Chunk(module, proto.ChunkSize) {
+		if err := c.chunk(m, i, proto.PackChunk(chunk)); err != nil {
 			panic(err)
 		}
+		i++
 	}
+	return m.Hash()
 }
 
 func chunkKey(code proto.Hash, i uint32) string { return fmt.Sprint(code, "/", i) }
 
-func (c *Chain) chunk(m *proto.CodeManifest, i uint32, chunk []byte) error {
-	code := c.codes[m.Code]
+func (c *Chain) chunk(m *proto.CodeManifest, i uint32, packed []byte) error {
+	hash := m.Hash()
+	code := c.codes[hash]
 	if code == nil {
 		code = &proto.Code{Manifest: *m, Have: make([]bool, len(m.Chunks))}
-		c.codes[m.Code] = code
 	}
-	if !bytes.Equal(code.Manifest.Marshal(), m.Marshal()) || int(i) >= len(m.Chunks) || sha256.Sum256(chunk) != m.Chunks[i] {
-		return refuse("contracts", 8, "chunk %d of code %s", i, m.Code)
+	if int(i) < len(code.Have) && code.Have[i] {
+		return nil
 	}
+	if _, err := m.Unpack(i, packed); err != nil {
+		return refuse("contracts", 8, "%v", err)
+	}
+	c.codes[hash] = code
 	code.Have[i] = true
-	c.chunks[chunkKey(m.Code, i)] = bytes.Clone(chunk)
-	c.C.Put(proto.StoreContracts, proto.KeyCode(m.Code), code.Marshal())
+	c.chunks[chunkKey(hash, i)] = bytes.Clone(packed)
+	c.C.Put(proto.StoreContracts, proto.KeyCode(hash), code.Marshal())
 	return nil
 }
 

@@ -1,8 +1,6 @@
 package contracts
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"reflect"
@@ -16,189 +14,6 @@ import (
 	"github.com/phala-go/phala/node/x/internal/testchain"
 	"github.com/phala-go/phala/proto"
 )
-
-func (e *env) chunk(code proto.Hash, i uint32) []byte {
-	r, err := e.k.Chunk(e.Context(), &types.QueryChunkRequest{CodeHash: code[:], Index: i})
-	if err != nil && !errors.Is(err, ErrNoCode) {
-		e.t.Fatal(err)
-	}
-	return r.Chunk
-}
-
-func (e *env) code(hash proto.Hash) *proto.Code {
-	c, err := get(e.Context(), e.k, proto.KeyCode(hash), proto.ParseCode)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	return c
-}
-
-// TestUpload: chunks in any order, each paid once, all served.
-func TestUpload(t *testing.T) {
-	e := newEnv(t)
-	m, chunks := code(t, 600<<10, "large")
-	if len(chunks) != 3 {
-		t.Fatalf("%d chunks", len(chunks))
-	}
-	for i, step := range []struct {
-		who, chunk int
-		missing    int
-		paid       int
-	}{{1, 2, 2, len(chunks[2])}, {1, 2, 2, 0}, {2, 0, 1, len(chunks[0])}, {1, 1, 0, len(chunks[1])}, {3, 1, 0, 0}} {
-		before := e.balance(step.who)
-		var missing uint32
-		e.Block(func(ctx sdk.Context) error {
-			r, err := e.k.UploadCode(ctx, &types.MsgUploadCode{Uploader: testchain.Account(step.who).String(), Manifest: m.Marshal(), Index: uint32(step.chunk), Chunk: chunks[step.chunk]})
-			if err == nil {
-				missing = r.Missing
-			}
-			return err
-		})
-		if paid := before.Sub(e.balance(step.who)); missing != uint32(step.missing) || !paid.Equal(math.NewInt(int64(step.paid)*1000)) {
-			t.Fatalf("step %d: missing %d, paid %s", i, missing, paid)
-		}
-	}
-	var all []byte
-	for i := range chunks {
-		all = append(all, e.chunk(m.Code, uint32(i))...)
-	}
-	if !bytes.Equal(all, bytes.Join(chunks, nil)) {
-		t.Fatal("other chunks are served")
-	}
-	if !e.burnt().Equal(math.NewInt(int64(len(all))*1000)) || !e.held().IsZero() {
-		t.Fatalf("burnt %s, held %s", e.burnt(), e.held())
-	}
-	if _, err := e.k.Chunk(e.Context(), &types.QueryChunkRequest{CodeHash: m.Code[:31]}); !errors.Is(err, ErrMalformed) {
-		t.Fatalf("short hash: %v", err)
-	}
-	if _, err := e.k.Chunk(e.Context(), &types.QueryChunkRequest{CodeHash: m.Code[:], Index: 3}); !errors.Is(err, ErrNoCode) {
-		t.Fatalf("no such chunk: %v", err)
-	}
-}
-
-func TestUploadRefused(t *testing.T) {
-	m, chunks := code(t, 300<<10, "two chunks")
-	wrong := *m
-	wrong.Size++
-	short := &proto.CodeManifest{Code: m.Code, Size: 10, Packed: 10, Chunks: []proto.Hash{sha256.Sum256(chunks[1])}}
-	for _, c := range []struct {
-		name  string
-		m     []byte
-		i     uint32
-		chunk []byte
-		who   string
-		want  error
-	}{
-		{"no manifest", nil, 0, chunks[0], "", ErrMalformed},
-		{"bytes after the manifest", append(m.Marshal(), 0), 0, chunks[0], "", ErrMalformed},
-		{"uploader is no address", m.Marshal(), 0, chunks[0], "phala1", ErrMalformed},
-		{"index beyond the last", m.Marshal(), 2, chunks[0], "", ErrChunk},
-		{"index beyond every number", m.Marshal(), 1<<32 - 1, chunks[0], "", ErrChunk},
-		{"another chunk's bytes", m.Marshal(), 1, chunks[0], "", ErrChunk},
-		{"chunk edited", m.Marshal(), 0, append(chunks[0][:len(chunks[0])-1:len(chunks[0])-1], ^chunks[0][len(chunks[0])-1]), "", ErrChunk},
-		{"no bytes", m.Marshal(), 0, nil, "", ErrChunk},
-		{"chunk not as long as the manifest says", short.Marshal(), 0, chunks[1], "", ErrChunk},
-		{"no money", m.Marshal(), 0, chunks[0], testchain.Account(20).String(), ErrFunds},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			e := newEnv(t)
-			if c.who == "" {
-				c.who = testchain.Account(1).String()
-			}
-			before := e.Dump(ModuleName)
-			e.Start()
-			_, err := e.Tx(func(ctx sdk.Context) error {
-				_, err := e.k.UploadCode(ctx, &types.MsgUploadCode{Uploader: c.who, Manifest: c.m, Index: c.i, Chunk: c.chunk})
-				return err
-			})
-			e.Finish()
-			if !errors.Is(err, c.want) {
-				t.Fatalf("got %v, want %v", err, c.want)
-			}
-			if !reflect.DeepEqual(e.Dump(ModuleName), before) || !e.burnt().IsZero() || e.chunk(m.Code, 0) != nil {
-				t.Fatal("a refused chunk left something")
-			}
-		})
-	}
-}
-
-// TestFailedUploadLeavesNoBody: a transaction that uploads and then fails must not
-// replace the chunk that another manifest named, on any node.
-func TestFailedUploadLeavesNoBody(t *testing.T) {
-	e := newEnv(t)
-	m, chunks := code(t, 300<<10, "victim")
-	e.Block(e.upload(1, m, 0, chunks[0]))
-	garbage := []byte("garbage")
-	attack := &proto.CodeManifest{Code: m.Code, Size: 1, Packed: uint32(len(garbage)), Chunks: []proto.Hash{sha256.Sum256(garbage)}}
-	e.Start()
-	if _, err := e.Tx(func(ctx sdk.Context) error {
-		if err := e.upload(2, attack, 0, garbage)(ctx); err != nil {
-			t.Fatalf("the attack does not get far enough: %v", err)
-		}
-		return errUndo
-	}); !errors.Is(err, errUndo) {
-		t.Fatal(err)
-	}
-	e.Finish()
-	if !bytes.Equal(e.chunk(m.Code, 0), chunks[0]) {
-		t.Fatal("a transaction that failed replaced a chunk")
-	}
-}
-
-// TestHostage: whoever claims a code's hash with a wrong manifest does not keep the
-// right one out for ever.
-func TestHostage(t *testing.T) {
-	m, chunks := code(t, 300<<10, "victim")
-	garbage := []byte("garbage")
-	wrong := &proto.CodeManifest{Code: m.Code, Size: 1, Packed: uint32(len(garbage)), Chunks: []proto.Hash{sha256.Sum256(garbage)}}
-	t.Run("incomplete: the next manifest replaces it", func(t *testing.T) {
-		e := newEnv(t)
-		other, otherChunks := code(t, 400<<10, "other bytes")
-		other.Code = m.Code
-		e.Block(e.upload(2, other, 1, otherChunks[1]))
-		e.Block(e.upload(1, m, 1, chunks[1]), e.upload(1, m, 0, chunks[0]))
-		if c := e.code(m.Code); c.Missing() != 0 || !reflect.DeepEqual(c.Manifest, *m) || !bytes.Equal(c.Uploader, testchain.Account(1)) {
-			t.Fatalf("%+v", c)
-		}
-	})
-	t.Run("incomplete: its own uploader may begin again", func(t *testing.T) {
-		e := newEnv(t)
-		other, otherChunks := code(t, 400<<10, "packed otherwise")
-		other.Code = m.Code
-		e.Block(e.upload(1, other, 1, otherChunks[1]), e.upload(1, m, 0, chunks[0]))
-		if c := e.code(m.Code); c.Missing() != 1 || !reflect.DeepEqual(c.Manifest, *m) {
-			t.Fatalf("%+v", c)
-		}
-	})
-	t.Run("complete and refused by the workers: the next manifest replaces it", func(t *testing.T) {
-		e := newEnv(t)
-		e.cluster(1)
-		e.Block(e.upload(2, wrong, 0, garbage))
-		e.Start()
-		if _, err := e.Tx(e.upload(1, m, 0, chunks[0])); !errors.Is(err, ErrChunk) {
-			t.Fatalf("complete and not yet refused: %v", err)
-		}
-		e.Finish()
-		e.Block(e.deploy(deploy(1, m.Code, "a")))
-		e.Block(e.outbox(1, proto.CodeRefused{Cluster: 1, Code: m.Code, Reason: "does not unpack to its hash"}))
-		e.Block(e.upload(1, m, 0, chunks[0]), e.upload(1, m, 1, chunks[1]))
-		e.Block(e.deploy(deploy(1, m.Code, "b")))
-		e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Code: m.Code}))
-		if ct := e.contract(1, m.Code, "b"); ct.Phase != proto.ContractStarted {
-			t.Fatalf("phase %d", ct.Phase)
-		}
-	})
-	t.Run("prepared once: it stays", func(t *testing.T) {
-		e := newEnv(t)
-		e.cluster(2)
-		e.Block(e.upload(1, m, 0, chunks[0]), e.upload(1, m, 1, chunks[1]))
-		e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Code: m.Code}), e.outbox(2, proto.CodeRefused{Cluster: 1, Code: m.Code}))
-		e.Start()
-		if _, err := e.Tx(e.upload(2, wrong, 0, garbage)); !errors.Is(err, ErrChunk) {
-			t.Fatalf("got %v", err)
-		}
-	})
-}
 
 // TestDeploy: waiting, then started or refused; the escrow follows.
 func TestDeploy(t *testing.T) {
@@ -319,8 +134,8 @@ func TestDeployRefused(t *testing.T) {
 			e.Block(e.register(1), e.create(1, 1, false), e.create(1, 1, true))
 			e.Block(e.outbox(1, proto.PublishEpochKey{Cluster: 1, Epoch: 1, Public: epochKey(1)}))
 			hash = e.uploaded("hello")
-			m, chunks := code(t, 300<<10, "partial")
-			partial = m.Code
+			m, chunks := packed(noise(300<<10, "partial"))
+			partial = m.Hash()
 			e.Block(e.upload(1, m, 0, chunks[0]), e.deploy(deploy(1, hash, "taken")))
 			msg := deploy(1, hash, "salt")
 			c.edit(msg)

@@ -1,12 +1,11 @@
 package contracts
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"cosmossdk.io/math"
@@ -263,33 +262,23 @@ func (e *env) push(m *types.MsgPushCommand) func(sdk.Context) error {
 	return func(ctx sdk.Context) error { _, err := e.k.PushCommand(ctx, m); return err }
 }
 
-// code is the gzip form of a module of some bytes, with its manifest.
-func code(t testing.TB, size int, name string) (*proto.CodeManifest, [][]byte) {
-	t.Helper()
+// noise is a module of some bytes that do not compress.
+func noise(size int, name string) []byte {
 	module := make([]byte, size)
-	// Bytes that do not compress, so that there are several chunks.
 	for i := 0; i < size; i += 32 {
 		h := sha256.Sum256(fmt.Appendf(nil, "%s %d", name, i))
 		copy(module[i:], h[:])
 	}
-	var buf bytes.Buffer
-	w := gzip.NewWriter(&buf)
-	if _, err := w.Write(module); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	packed := buf.Bytes()
-	m := &proto.CodeManifest{Code: sha256.Sum256(module), Size: uint32(size), Packed: uint32(len(packed))}
+	return module
+}
+
+// packed is a module's manifest and its chunks as they are uploaded.
+func packed(module []byte) (*proto.CodeManifest, [][]byte) {
 	var chunks [][]byte
-	for len(packed) > 0 {
-		n := min(len(packed), proto.ChunkSize)
-		chunks = append(chunks, packed[:n])
-		m.Chunks = append(m.Chunks, sha256.Sum256(packed[:n]))
-		packed = packed[n:]
+	for chunk := range slices.Chunk(module, proto.ChunkSize) {
+		chunks = append(chunks, proto.PackChunk(chunk))
 	}
-	return m, chunks
+	return proto.NewCodeManifest(module), chunks
 }
 
 func (e *env) upload(who int, m *proto.CodeManifest, i int, chunk []byte) func(sdk.Context) error {
@@ -302,9 +291,9 @@ func (e *env) upload(who int, m *proto.CodeManifest, i int, chunk []byte) func(s
 // uploaded stores a small code and returns its hash.
 func (e *env) uploaded(name string) proto.Hash {
 	e.t.Helper()
-	m, chunks := code(e.t, 100, name)
+	m, chunks := packed(noise(100, name))
 	e.Block(e.upload(1, m, 0, chunks[0]))
-	return m.Code
+	return m.Hash()
 }
 
 func deploy(who int, code proto.Hash, salt string) *types.MsgDeploy {

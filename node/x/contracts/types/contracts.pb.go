@@ -138,11 +138,12 @@ func (m *MsgCreateClusterResponse) GetCluster() uint32 {
 type MsgUploadCode struct {
 	Uploader string `protobuf:"bytes,1,opt,name=uploader,proto3" json:"uploader,omitempty"`
 	// manifest is the canonical encoding of the code's manifest (package proto,
-	// CodeManifest): hash and size of the module, and the hash of every chunk of
-	// its gzip form.
+	// CodeManifest): size of the module, and the hash of each of its chunks. The hash
+	// of the code is the hash of its manifest.
 	Manifest []byte `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	Index    uint32 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
-	Chunk    []byte `protobuf:"bytes,4,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	// chunk is the chunk's DEFLATE form.
+	Chunk []byte `protobuf:"bytes,4,opt,name=chunk,proto3" json:"chunk,omitempty"`
 }
 
 func (m *MsgUploadCode) Reset()         { *m = MsgUploadCode{} }
@@ -1001,7 +1002,8 @@ type MsgClient interface {
 	// CreateCluster makes a cluster owned by the sender; seats are filled from the
 	// serving workers that have none.
 	CreateCluster(ctx context.Context, in *MsgCreateCluster, opts ...grpc.CallOption) (*MsgCreateClusterResponse, error)
-	// UploadCode stores one chunk of a code; the first one announces the code.
+	// UploadCode stores one chunk of a code. Anyone may bring any chunk, in any order;
+	// one that is there already costs nothing but the transaction.
 	UploadCode(ctx context.Context, in *MsgUploadCode, opts ...grpc.CallOption) (*MsgUploadCodeResponse, error)
 	// Deploy makes a contract. It starts once a majority of seats prepared the code.
 	Deploy(ctx context.Context, in *MsgDeploy, opts ...grpc.CallOption) (*MsgDeployResponse, error)
@@ -1069,7 +1071,8 @@ type MsgServer interface {
 	// CreateCluster makes a cluster owned by the sender; seats are filled from the
 	// serving workers that have none.
 	CreateCluster(context.Context, *MsgCreateCluster) (*MsgCreateClusterResponse, error)
-	// UploadCode stores one chunk of a code; the first one announces the code.
+	// UploadCode stores one chunk of a code. Anyone may bring any chunk, in any order;
+	// one that is there already costs nothing but the transaction.
 	UploadCode(context.Context, *MsgUploadCode) (*MsgUploadCodeResponse, error)
 	// Deploy makes a contract. It starts once a majority of seats prepared the code.
 	Deploy(context.Context, *MsgDeploy) (*MsgDeployResponse, error)
@@ -1227,7 +1230,7 @@ var _Msg_serviceDesc = grpc.ServiceDesc{
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://godoc.org/google.golang.org/grpc#ClientConn.NewStream.
 type QueryClient interface {
-	// Chunk returns one chunk of a code's gzip form.
+	// Chunk returns one chunk of a code, in its DEFLATE form.
 	Chunk(ctx context.Context, in *QueryChunkRequest, opts ...grpc.CallOption) (*QueryChunkResponse, error)
 	// Output returns the sealed answers to a command, one from each seat that
 	// posted one. Which of them is right, the final receipt says.
@@ -1274,7 +1277,7 @@ func (c *queryClient) Piece(ctx context.Context, in *QueryPieceRequest, opts ...
 
 // QueryServer is the server API for Query service.
 type QueryServer interface {
-	// Chunk returns one chunk of a code's gzip form.
+	// Chunk returns one chunk of a code, in its DEFLATE form.
 	Chunk(context.Context, *QueryChunkRequest) (*QueryChunkResponse, error)
 	// Output returns the sealed answers to a command, one from each seat that
 	// posted one. Which of them is right, the final receipt says.
