@@ -67,17 +67,17 @@ func (c *Client) call(ctx context.Context, method string, params map[string]any,
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(req))
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrUnreachable, err)
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	res, err := c.http.Do(r)
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrUnreachable, err)
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxResponse))
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrUnreachable, err)
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	var env struct {
 		Result json.RawMessage
@@ -93,7 +93,7 @@ func (c *Client) call(ctx context.Context, method string, params map[string]any,
 		return &NodeError{method, env.Error.Code, strings.TrimSpace(env.Error.Message + " " + env.Error.Data)}
 	}
 	if err := json.Unmarshal(env.Result, out); err != nil {
-		return fmt.Errorf("%w: %s: %v", ErrUnreachable, method, err)
+		return fmt.Errorf("%w: %s: %w", ErrUnreachable, method, err)
 	}
 	return nil
 }
