@@ -30,6 +30,7 @@ type Options struct {
 	Workers int
 	Seats   int     // of the first cluster; 0: as many as there are workers
 	Bonds   []int64 // of a new network: PHA that each validator bonds in genesis; nil: one validator. One that bonds 0 may join later
+	Port    int     // of a new network: from where on free ports are looked for; 0: from the components' usual ones
 	Fresh   bool
 	Out     io.Writer
 	Hello   string // Wasm module of the hello example; "" deploys nothing
@@ -226,6 +227,9 @@ func (n *Net) create(measurement string) error {
 	var ports portTable
 	var err error
 	take := func(want int) int {
+		if n.opt.Port != 0 {
+			want = n.opt.Port
+		}
 		p, ferr := free(want, taken)
 		err = errors.Join(err, ferr)
 		return p

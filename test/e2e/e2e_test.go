@@ -44,6 +44,11 @@ func startWith(t *testing.T, opt devnet.Options) (*devnet.Net, devnet.Options) {
 	t.Helper()
 	b := bin(t)
 	opt.Dir, opt.Bin, opt.Out, opt.Hello = filepath.Join(t.TempDir(), "devnet"), b, io.Discard, filepath.Join(b, "hello.wasm")
+	if opt.Port == 0 {
+		// Between those that systems give to services and to connections: whatever else
+		// starts a network on this machine now looks elsewhere.
+		opt.Port = 10_000 + rand.IntN(20_000)
+	}
 	n, err := devnet.Start(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
@@ -187,14 +192,16 @@ func TestSeatsAgree(t *testing.T) {
 // TestContinue: a stopped devnet goes on where it was; a foreign state is refused with
 // the command that helps; taken ports are avoided.
 func TestContinue(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:26657")
-	if err == nil {
-		defer taken.Close()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	n, opt := start(t, 1)
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	n, opt := startWith(t, devnet.Options{Workers: 1, Port: port})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	if n.State().Ports.RPC[0] == 26657 {
+	if n.State().Ports.RPC[0] == port {
 		t.Error("a taken port was used")
 	}
 	if _, err := n.Client.Call(ctx, n.State().Contracts["hello"], "SetGreeting", "kept", client.CallOptions{}); err != nil {
