@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -31,9 +32,12 @@ type Options struct {
 	Seats   int     // of the first cluster; 0: as many as there are workers
 	Bonds   []int64 // of a new network: PHA that each validator bonds in genesis; nil: one validator. One that bonds 0 may join later
 	Port    int     // of a new network: from where on free ports are looked for; 0: from the components' usual ones
-	Fresh   bool
-	Out     io.Writer
-	Hello   string // Wasm module of the hello example; "" deploys nothing
+	// Registry and Contracts are parameters of a new network's modules that differ from a
+	// devnet's.
+	Registry, Contracts map[string]any
+	Fresh               bool
+	Out                 io.Writer
+	Hello               string // Wasm module of the hello example; "" deploys nothing
 }
 
 func (o *Options) seats() int {
@@ -276,6 +280,10 @@ func (n *Net) create(measurement string) error {
 		"roots":      hex.EncodeToString(roots),
 		"registry": map[string]any{"measurements": []any{map[string]any{"digest": digest, "from": 0, "until": 0}}, "gatekeeper_operators": []string{operator},
 			"recent_blocks": 600, "attestation_blocks": 5_000_000, "lease_blocks": 6000, "worst_level": 5, "registrations_per_block": 8},
+	}
+	maps.Copy(spec["registry"].(map[string]any), n.opt.Registry)
+	if n.opt.Contracts != nil {
+		spec["contracts"] = n.opt.Contracts
 	}
 	b, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {

@@ -122,8 +122,8 @@ func (k *Keeper) turnEpochs(ctx sdk.Context, clusters []*proto.Cluster, p *Param
 
 // replaceSilent takes the seats of workers that have not served for long, where others
 // wait for one, and changes the cluster's key at once: whoever lost a seat has the old
-// one. One seat of a cluster at a time, and no second before the new key counts: a state
-// moves to as few machines as possible.
+// one. One seat of a cluster at a time, and none of those that gave their word for the
+// next key before it counts: a state moves to as few machines as possible.
 func (k *Keeper) replaceSilent(ctx sdk.Context, clusters []*proto.Cluster, p *Params) error {
 	if p.SilentBlocks == 0 {
 		return nil
@@ -131,10 +131,13 @@ func (k *Keeper) replaceSilent(ctx sdk.Context, clusters []*proto.Cluster, p *Pa
 	now := uint64(ctx.BlockHeight())
 	spare := -1 // workers without a seat, counted when the first is needed
 	for _, c := range clusters {
-		if c.Next != 0 || c.EpochKey == [32]byte{} {
+		if c.EpochKey == [32]byte{} {
 			continue
 		}
 		for _, w := range c.Seats {
+			if slices.ContainsFunc(c.NextSealed, func(s proto.SealedEpoch) bool { return s.Worker == w }) {
+				continue
+			}
 			info, err := k.registry.Worker(ctx, w)
 			if err != nil {
 				return err

@@ -177,10 +177,30 @@ func TestSilent(t *testing.T) {
 	if err := e.say(1, proto.PublishEpochKey{Cluster: 1, Epoch: 2, Public: epochKey(2)}); !errors.Is(err, ErrSeat) {
 		t.Errorf("who lost the seat still has a word: %v", err)
 	}
-	// The one that left may know what was announced: a second removal goes past it.
-	e.Block(e.publish(2, 2, 2))
-	e.Block(e.publish(3, 2, 2))
-	if c := e.get(1); c.Epoch != 2 {
+	// A seat whose word is missing for the new key is replaced as well, and the key that
+	// it may know is left out.
+	e.Block(e.publish(3, 2, 2), quiet(2, e.Height()), e.register(4))
+	for range 15 {
+		e.Block()
+	}
+	if c := e.get(1); c.HasSeat(wid(2)) || !c.HasSeat(wid(4)) || c.Next != 3 || len(c.NextSealed) != 0 {
+		t.Fatalf("%+v", c)
+	}
+	e.Block(e.publish(4, 3, 3))
+	// One that gave its word is not, before the key counts.
+	e.Block(quiet(4, e.Height()), e.register(5))
+	for range 15 {
+		e.Block()
+	}
+	if c := e.get(1); !c.HasSeat(wid(4)) {
+		t.Fatalf("%+v", c)
+	}
+	e.Block(e.publish(3, 3, 3))
+	if c := e.get(1); c.Epoch != 3 {
+		t.Fatalf("%+v", c)
+	}
+	e.Block()
+	if c := e.get(1); c.HasSeat(wid(4)) || !c.HasSeat(wid(5)) {
 		t.Fatalf("%+v", c)
 	}
 }
