@@ -13,6 +13,8 @@
 //     enclaves inside an envelope. A [Grant] lets one account ask in another's name.
 //   - State records ([WorkerInfo], [Cluster], [Contract], …) are the values of the
 //     chain's store, so that a client or an enclave reads them with a state proof.
+//     A code, which is a Wasm module, is named by the hash of its [CodeManifest],
+//     against which each of its chunks is checked alone.
 //
 // All decoders are strict: one encoding for each value, lengths bounded before
 // anything is allocated, nothing behind the last field. testdata/golden.json

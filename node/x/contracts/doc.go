@@ -14,6 +14,9 @@
 // majority, the event receipt_disputed names both sides; a seat that said otherwise
 // than the final receipt is named in the event receipt_diverged.
 //
+// Codes are uploaded in chunks by anybody, in any order. Each is unpacked and checked
+// against the manifest that the code's hash commits to, then kept beside the state.
+//
 // Deploying is public. A contract waits until a majority of seats reported its code
 // prepared, so that compiling never holds up a cluster.
 //
