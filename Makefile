@@ -48,9 +48,9 @@ test-cgo:
 	@if command -v gcc >/dev/null; then cd test/wasmtime && CGO_ENABLED=1 $(GO) test ./...; \
 	else echo "skipped: test/wasmtime needs gcc"; fi
 
-# The real programs as separate processes: commands, kills, restarts.
+# The real programs as separate processes: commands, attacks, kills, restarts.
 test-e2e: build
-	PHALA_BIN=$(CURDIR)/bin $(GO) test -count=1 ./test/e2e
+	PHALA_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 30m ./test/e2e
 
 # Every fuzz target for a short, fixed budget. The seeds run with the ordinary tests.
 # A count, not a time: a run that ends by the clock sometimes fails by it.

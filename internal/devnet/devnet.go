@@ -2,14 +2,12 @@ package devnet
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -19,7 +17,6 @@ import (
 
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/client/tx"
-	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
 )
@@ -219,114 +216,6 @@ func (n *Net) output(bin string, args ...string) (string, error) {
 		return "", fmt.Errorf("%s %s: %w: %s", bin, args[0], err, strings.TrimSpace(stderr.String()))
 	}
 	return strings.TrimSpace(string(out)), nil
-}
-
-// create makes the folder: TEE roots, genesis, ports.
-func (n *Net) create(measurement string) error {
-	n.say("making a new network in %s", n.opt.Dir)
-	if err := os.MkdirAll(n.opt.Dir, 0o755); err != nil {
-		return err
-	}
-	taken := map[int]bool{}
-	var ports portTable
-	var err error
-	take := func(want int) int {
-		if n.opt.Port != 0 {
-			want = n.opt.Port
-		}
-		p, ferr := free(want, taken)
-		err = errors.Join(err, ferr)
-		return p
-	}
-	bonds := n.opt.Bonds
-	if bonds == nil {
-		bonds = []int64{1_000_000}
-	}
-	for range bonds {
-		ports.RPC, ports.P2P = append(ports.RPC, take(26657)), append(ports.P2P, take(26656))
-	}
-	for range n.names {
-		ports.TEE, ports.Private, ports.Public = append(ports.TEE, take(8300)), append(ports.Private, take(8000)), append(ports.Public, take(8100))
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := n.output("tee-simulator", "init", "--dir", n.path("tee"), "--no-snp"); err != nil {
-		return err
-	}
-	roots, err := os.ReadFile(n.path("tee", "roots.bin"))
-	if err != nil {
-		return err
-	}
-	digest, err := n.output("tee-simulator", "measure", "--class", "sgx", "--measurement", measurement)
-	if err != nil {
-		return err
-	}
-	var suffix [4]byte
-	if _, err := rand.Read(suffix[:]); err != nil {
-		return err
-	}
-	chain := "phala-devnet-" + hex.EncodeToString(suffix[:])
-	alice, operator := account(DevAccount), account(operatorAccount)
-	var validators []validatorSpec
-	for i, bond := range bonds {
-		validators = append(validators, validatorSpec{Home: n.path(nodeName(i)), Seed: hex.EncodeToString(randomSeed()), Bond: bond,
-			RPC: fmt.Sprintf("tcp://127.0.0.1:%d", ports.RPC[i]), P2P: fmt.Sprintf("tcp://127.0.0.1:%d", ports.P2P[i])})
-	}
-	spec := map[string]any{
-		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "100ms", "min_gas_price": "0.001ppha",
-		"validators": validators,
-		"accounts":   []any{map[string]any{"address": alice, "pha": 1_000_000}, map[string]any{"address": operator, "pha": 1_000_000}},
-		"roots":      hex.EncodeToString(roots),
-		"registry": map[string]any{"measurements": []any{map[string]any{"digest": digest, "from": 0, "until": 0}}, "gatekeeper_operators": []string{operator},
-			"recent_blocks": 600, "attestation_blocks": 5_000_000, "lease_blocks": 6000, "worst_level": 5, "registrations_per_block": 8},
-	}
-	maps.Copy(spec["registry"].(map[string]any), n.opt.Registry)
-	if n.opt.Contracts != nil {
-		spec["contracts"] = n.opt.Contracts
-	}
-	b, err := json.MarshalIndent(spec, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(n.path(specFile), b, 0o600); err != nil {
-		return err
-	}
-	if _, err := n.output("phala-node", "init-network", n.path(specFile)); err != nil {
-		return err
-	}
-	if err := os.WriteFile(n.path("operator.key"), []byte(operatorAccount+"\n"), 0o600); err != nil {
-		return err
-	}
-	genesis, err := fileHash(n.path("node", "config", "genesis.json"))
-	if err != nil {
-		return err
-	}
-	n.state = State{Network: client.Network{Chain: chain, Node: fmt.Sprintf("http://127.0.0.1:%d", ports.RPC[0]), Simulated: true}, Account: DevAccount,
-		Contracts: map[string]proto.ContractID{}, Measurement: measurement, Genesis: genesis, Workers: n.opt.Workers, Ports: ports}
-	n.mark("genesis")
-	return n.save()
-}
-
-func randomSeed() []byte {
-	b := make([]byte, 32)
-	if _, err := rand.Read(b); err != nil {
-		panic("devnet: no random source: " + err.Error())
-	}
-	return b
-}
-
-func account(uri string) string {
-	k, err := identity.FromURI(uri)
-	if err != nil {
-		panic("devnet: broken invariant: " + err.Error())
-	}
-	pub := k.Public()
-	s, err := address.Bech32(address.HRP, pub[:])
-	if err != nil {
-		panic("devnet: broken invariant: " + err.Error())
-	}
-	return s
 }
 
 // wait polls f until it is true; it fails when a component ends meanwhile.

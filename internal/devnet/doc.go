@@ -1,5 +1,7 @@
 // Package devnet runs the whole network on one machine: real processes, production
-// code paths, a simulated TEE. It is what "phala devnet" does.
+// code paths, a simulated TEE. It is what "phala devnet" does, and what the tests of
+// the programs start: with several validators, whose keys they have, with components
+// that they end, kill, restart and copy.
 //
 // A devnet lives in a folder: the chain, the enclaves' sealed files, logs, the chosen
 // ports. Starting again continues; a folder that was made by another build of the
