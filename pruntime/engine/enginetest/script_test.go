@@ -11,7 +11,10 @@ import (
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
 
-type host struct{ kv map[string]string }
+type host struct {
+	engine.Host // what is not here is not asked for
+	kv          map[string]string
+}
 
 func (h host) Get(k []byte) ([]byte, bool)             { v, ok := h.kv[string(k)]; return []byte(v), ok }
 func (h host) Put(k, v []byte) error                   { h.kv[string(k)] = string(v); return nil }
@@ -40,7 +43,7 @@ func TestScript(t *testing.T) {
 	if q, err := e.Prepare(ctx, enginetest.Script("b")); err != nil || q.Hash() == p.Hash() {
 		t.Fatal("another salt is not another code", err)
 	}
-	h := host{map[string]string{}}
+	h := host{kv: map[string]string{}}
 	big := make([]byte, 190<<10)
 	for _, c := range []struct {
 		input, want string
