@@ -13,6 +13,8 @@ require (
 	google.golang.org/protobuf v1.36.11
 )
 
+require golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d
+
 require (
 	github.com/rogpeppe/go-internal v1.14.1
 	golang.org/x/tools v0.26.0 // indirect

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -20,17 +21,27 @@ import (
 
 // CallOptions bound a command. The zero value is a good default.
 type CallOptions struct {
-	GasLimit uint64   // 0: DefaultGas
-	Expiry   uint64   // blocks from now within which it may run; 0: DefaultExpiry
-	After    [16]byte // a nonce of this account that must have run before
-	Nonce    [16]byte // zero: drawn at random
+	GasLimit uint64 // 0: DefaultGas
+	// DepositLimit is the most of this account's money, base units, that new storage may
+	// bind. 0: DefaultDeposit. What is not bound returns with the receipt.
+	DepositLimit uint64
+	Expiry       uint64   // blocks from now within which it may run; 0: DefaultExpiry
+	After        [16]byte // a nonce of this account that must have run before
+	Nonce        [16]byte // zero: drawn at random
 }
 
 // Defaults of CallOptions.
 const (
-	DefaultGas    = 64 << 20
-	DefaultExpiry = 1000
+	DefaultGas     = 64 << 20
+	DefaultDeposit = 1 << 30 // about a megabyte
+	DefaultExpiry  = 1000
 )
+
+// filled is o with the defaults.
+func (o CallOptions) filled() CallOptions {
+	o.GasLimit, o.DepositLimit, o.Expiry = cmp.Or(o.GasLimit, DefaultGas), cmp.Or(o.DepositLimit, DefaultDeposit), cmp.Or(o.Expiry, DefaultExpiry)
+	return o
+}
 
 // gasPush is the chain's gas of a command: a part for each byte of the envelope.
 const (
@@ -48,6 +59,7 @@ type Receipt struct {
 	Tx       string           `json:"tx"`
 	Status   string           `json:"status"`
 	GasUsed  uint64           `json:"gas_used"`
+	Deposit  uint64           `json:"deposit"` // what new storage bound, base units
 	Return   []byte           `json:"-"`
 	Error    string           `json:"error,omitempty"`
 	Seats    int              `json:"seats"` // seats that signed the same
@@ -106,22 +118,19 @@ func (c *Client) push(ctx context.Context, cluster proto.ClusterID, to proto.Con
 	if err != nil {
 		return nil, err
 	}
-	gas := o.GasLimit
-	if gas == 0 {
-		gas = DefaultGas
-	}
-	tier, ok := proto.TierFor(gas)
+	o = o.filled()
+	tier, ok := proto.TierFor(o.GasLimit)
 	if !ok {
-		return nil, fmt.Errorf("client: gas limit %d is above the largest tier, %d", gas, proto.TierGas(proto.MaxTier))
+		return nil, fmt.Errorf("client: gas limit %d is above the largest tier, %d", o.GasLimit, proto.TierGas(proto.MaxTier))
 	}
 	var p *Pending
 	err = c.inEpoch(ctx, cl, func(cl *proto.Cluster) error {
-		env := (&proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}).Context(c.net.Chain, cl.ID)
-		if p, err = c.seal(ctx, cl, env, to, input, gas, o); err != nil {
+		env := (&proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier, DepositLimit: o.DepositLimit}).Context(c.net.Chain, cl.ID)
+		if p, err = c.seal(ctx, cl, env, to, input, o); err != nil {
 			return err
 		}
 		p.GasTier = tier
-		res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.PushCommand(c.Account(), uint32(cl.ID), cl.Epoch, tier, 0, p.Envelope))
+		res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.PushCommand(c.Account(), uint32(cl.ID), cl.Epoch, tier, o.DepositLimit, p.Envelope))
 		if err != nil {
 			return err
 		}
@@ -173,19 +182,20 @@ func (c *Client) PushMany(ctx context.Context, to proto.ContractID, n int, input
 	if err != nil {
 		return 0, err
 	}
-	tier, _ := proto.TierFor(DefaultGas)
-	env := (&proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}).Context(c.net.Chain, cl.ID)
+	o := CallOptions{}.filled()
+	tier, _ := proto.TierFor(o.GasLimit)
+	env := (&proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier, DepositLimit: o.DepositLimit}).Context(c.net.Chain, cl.ID)
 	var last string
 	for i := range n {
 		in, err := input(i)
 		if err != nil {
 			return 0, err
 		}
-		p, err := c.seal(ctx, cl, env, to, in, DefaultGas, CallOptions{})
+		p, err := c.seal(ctx, cl, env, to, in, o)
 		if err != nil {
 			return 0, err
 		}
-		msg := tx.PushCommand(c.Account(), uint32(cl.ID), cl.Epoch, tier, 0, p.Envelope)
+		msg := tx.PushCommand(c.Account(), uint32(cl.ID), cl.Epoch, tier, o.DepositLimit, p.Envelope)
 		if last, err = c.tx.Broadcast(ctx, gasPush+gasByte*uint64(len(p.Envelope)), false, msg); err != nil {
 			return 0, fmt.Errorf("command %d of %d: %w", i+1, n, err)
 		}
@@ -212,7 +222,7 @@ func (p *Pending) ordered(res *rpc.TxResult) error {
 }
 
 // seal makes a signed invocation and its envelope.
-func (c *Client) seal(ctx context.Context, cl *proto.Cluster, env envelope.Context, to proto.ContractID, input []byte, gas uint64, o CallOptions) (*Pending, error) {
+func (c *Client) seal(ctx context.Context, cl *proto.Cluster, env envelope.Context, to proto.ContractID, input []byte, o CallOptions) (*Pending, error) {
 	if cl.EpochKey == [32]byte{} {
 		return nil, fmt.Errorf("%w: cluster %s has no key yet", ErrNotReady, cl.ID)
 	}
@@ -220,11 +230,7 @@ func (c *Client) seal(ctx context.Context, cl *proto.Cluster, env envelope.Conte
 	if err != nil {
 		return nil, err
 	}
-	expiry := o.Expiry
-	if expiry == 0 {
-		expiry = DefaultExpiry
-	}
-	inv := &proto.Invocation{From: c.Account(), To: to, Input: input, Nonce: o.Nonce, GasLimit: gas, Expiry: h + expiry, After: o.After,
+	inv := &proto.Invocation{From: c.Account(), To: to, Input: input, Nonce: o.Nonce, GasLimit: o.GasLimit, DepositLimit: o.DepositLimit, Expiry: h + o.Expiry, After: o.After,
 		Scheme: uint8(identity.SchemeSr25519), PublicKey: c.Account()}
 	if inv.Nonce == [16]byte{} {
 		if _, err := rand.Read(inv.Nonce[:]); err != nil {
@@ -317,7 +323,7 @@ func (c *Client) open(ctx context.Context, p *Pending) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		p.Receipt.Height, p.Status, p.GasUsed, p.Return, p.Error, p.Seats = out.Height, out.Status.String(), out.GasUsed, out.Return, out.Error, seats
+		p.Receipt.Height, p.Status, p.GasUsed, p.Deposit, p.Return, p.Error, p.Seats = out.Height, out.Status.String(), out.GasUsed, out.Deposit, out.Return, out.Error, seats
 		return true, nil
 	}
 	return c.unanswered(ctx, p)
@@ -377,7 +383,7 @@ func (c *Client) inReceipt(ctx context.Context, cl proto.ClusterID, o *proto.Sea
 	if r == nil {
 		return 0, fmt.Errorf("%w: message %d of cluster %s is not final", ErrReceipt, o.Seq, cl)
 	}
-	leaf := out.Commitment()
+	leaf := proto.ReceiptLeaf(out.Commitment(), o.Events)
 	siblings := make([][32]byte, len(o.Proof))
 	for i, h := range o.Proof {
 		siblings[i] = h
@@ -456,17 +462,18 @@ func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, sa
 		return nil, err
 	}
 	id := proto.NewContractID(c.net.Chain, cluster, c.Account(), hash, salt)
-	tier, _ := proto.TierFor(DefaultGas)
+	o := CallOptions{Expiry: 9_000}.filled()
+	tier, _ := proto.TierFor(o.GasLimit)
 	d := &Deployment{Contract: id, Cluster: cluster, Code: hash}
 	var p *Pending
 	err = c.inEpoch(ctx, cl, func(cl *proto.Cluster) error {
 		env := (&proto.Instantiated{Contract: id, Deployer: c.Account(), Code: hash,
-			Command: proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier}}).Context(c.net.Chain, cluster)
-		if p, err = c.seal(ctx, cl, env, id, input, DefaultGas, CallOptions{Expiry: 9_000}); err != nil {
+			Command: proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier, DepositLimit: o.DepositLimit}}).Context(c.net.Chain, cluster)
+		if p, err = c.seal(ctx, cl, env, id, input, o); err != nil {
 			return err
 		}
 		p.GasTier = tier
-		res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.Deploy(c.Account(), uint32(cluster), hash, salt, cl.Epoch, tier, 0, p.Envelope))
+		res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.Deploy(c.Account(), uint32(cluster), hash, salt, cl.Epoch, tier, o.DepositLimit, p.Envelope))
 		if err != nil {
 			return err
 		}

@@ -23,6 +23,8 @@ const (
 	CodeNoMethod  = 2 // no such method, or of the other kind
 	CodeArguments = 3 // the arguments are not what the method takes
 	CodeNotOwner  = 4 // see Command.RequireOwner
+	CodeReentry   = 5 // the contract is already running, and this method does not allow that
+	CodeCall      = 6 // another contract that was called broke; see CallError
 )
 
 // Errorf returns an *Error.
@@ -37,8 +39,8 @@ type context struct{ host Host }
 // [Query.Reader]). Of an anonymous query it is empty.
 func (c *context) Caller() Account { return Account(c.host.Caller()) }
 
-// Self is the contract's id.
-func (c *context) Self() [32]byte { return c.host.Self() }
+// Self is the contract's id. As the caller of another contract, it is an account.
+func (c *context) Self() ID { return c.host.Self() }
 
 // Height is the block's height.
 func (c *context) Height() uint64 { return c.host.Height() }
@@ -46,7 +48,8 @@ func (c *context) Height() uint64 { return c.host.Height() }
 // Time is the block's time, Unix milliseconds.
 func (c *context) Time() uint64 { return c.host.Time() }
 
-// Log writes a line to the contract's log.
+// Log writes a line to the contract's log, which only who deployed the contract can
+// read. A command's log stays when the command fails; a query has none.
 func (c *context) Log(format string, args ...any) { c.host.Log([]byte(fmt.Sprintf(format, args...))) }
 
 // Random fills b. In a command every replica gets the same bytes, and nobody outside
@@ -101,28 +104,13 @@ func (c *Query) RequireOwner(owner Account) error {
 	return nil
 }
 
-// Host is what a contract runs on. In Wasm it is the enclave; in tests it is
-// contracttest's.
-type Host interface {
-	Get(key []byte) ([]byte, bool)
-	Put(key, value []byte)
-	Delete(key []byte)
-	Next(prefix, from []byte) (key []byte, ok bool)
-	Caller() []byte
-	Reader() []byte
-	Self() [32]byte
-	Height() uint64
-	Time() uint64
-	Random(b []byte)
-	Log(msg []byte)
-}
-
 type method struct {
-	name  string
-	query bool
-	fn    reflect.Value
-	arg   reflect.Type // nil for none
-	out   reflect.Type // nil for none
+	name      string
+	query     bool
+	reentrant bool
+	fn        reflect.Value
+	arg       reflect.Type // nil for none
+	out       reflect.Type // nil for none
 }
 
 // A Program is a registered contract.
@@ -140,20 +128,37 @@ var (
 	errorType   = reflect.TypeFor[error]()
 )
 
+// An Option changes how a contract is registered.
+type Option func(*Program)
+
+// Reentrant allows methods to be called while the contract is already running: when a
+// contract that it called calls back. All others refuse that, because their caller may
+// be half-way through a change.
+func Reentrant(methods ...string) Option {
+	return func(p *Program) {
+		for _, name := range methods {
+			if p.methods[name] == nil {
+				panic("contract: Reentrant: there is no method " + name)
+			}
+			p.methods[name].reentrant = true
+		}
+	}
+}
+
 // Register makes c the package's contract. It panics when a method has a form that
 // cannot be called, so a mistake shows in the first test.
-func Register(c any) {
+func Register(c any, options ...Option) {
 	if registered != nil {
 		panic("contract: Register called twice")
 	}
-	registered = newProgram(c)
+	registered = newProgram(c, options...)
 }
 
 // Registered returns the registered contract, nil before Register. It is for
 // contracttest.
 func Registered() *Program { return registered }
 
-func newProgram(c any) *Program {
+func newProgram(c any, options ...Option) *Program {
 	v := reflect.ValueOf(c)
 	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
 		panic("contract: Register takes a pointer to a struct")
@@ -195,6 +200,9 @@ func newProgram(c any) *Program {
 		b.bind(f.Name)
 		p.fields = append(p.fields, f.Name)
 	}
+	for _, o := range options {
+		o(p)
+	}
 	return p
 }
 
@@ -207,12 +215,13 @@ type invocation struct {
 // describeMethod is the query that every contract answers with its Description.
 const describeMethod = "describe"
 
-// current is the host of the running call: one at a time, as in an enclave.
+// current is the host of the running call: one at a time, as in an enclave. In tests
+// that run natively a contract may come back to itself through another one.
 var current Host
 
 func (p *Program) run(h Host, entry string, input []byte) (out []byte, err error) {
+	defer func(outer Host) { current = outer }(current)
 	current = h
-	defer func() { current = nil }()
 	var in invocation
 	if entry == "deploy" && len(input) == 0 {
 		in.Method = "Init"
@@ -232,11 +241,15 @@ func (p *Program) run(h Host, entry string, input []byte) (out []byte, err error
 		in.Method = "Init"
 	}
 	if entry == "query" && in.Method == describeMethod {
+		h.Reentry()
 		return json.Marshal(p.Describe())
 	}
 	m := p.methods[in.Method]
 	if m == nil || m.query != (entry == "query") || (m.name == "Init" && entry != "deploy") {
 		return nil, Errorf(CodeNoMethod, "%s has no %s %q; it has %s", p.name, kind(entry == "query"), in.Method, p.list(entry == "query"))
+	}
+	if h.Reentry() && !m.reentrant {
+		return nil, Errorf(CodeReentry, "%s is already running, and %s does not allow to be called meanwhile", p.name, m.name)
 	}
 	args := []reflect.Value{reflect.ValueOf(&Command{context{h}})}
 	if m.query {
@@ -260,16 +273,25 @@ func (p *Program) run(h Host, entry string, input []byte) (out []byte, err error
 	res := m.fn.Call(args)
 	if e := res[len(res)-1]; !e.IsNil() {
 		err := e.Interface().(error)
-		var own *Error
-		if !errors.As(err, &own) {
-			own = &Error{CodeError, err.Error()}
-		}
-		return nil, own
+		return nil, refusal(err)
 	}
 	if m.out == nil {
 		return []byte("null"), nil
 	}
 	return json.Marshal(res[0].Interface())
+}
+
+// refusal gives an error its code: its own, or that of the contract that refused a call.
+func refusal(err error) *Error {
+	var own *Error
+	var call *CallError
+	switch {
+	case errors.As(err, &call):
+		return &Error{call.code(), err.Error()}
+	case errors.As(err, &own):
+		return own
+	}
+	return &Error{CodeError, err.Error()}
 }
 
 func kind(query bool) string {

@@ -10,10 +10,12 @@ import (
 
 // memory is a host for tests of this package.
 type memory struct {
-	kv     map[string][]byte
-	caller string
-	reader string
-	random uint32
+	Host    // what is not here is not asked for
+	kv      map[string][]byte
+	caller  string
+	reader  string
+	random  uint32
+	reentry bool
 }
 
 func (m *memory) Get(k []byte) ([]byte, bool) { v, ok := m.kv[string(k)]; return v, ok }
@@ -42,7 +44,8 @@ func (m *memory) Random(b []byte) {
 		b[i] = byte(m.random >> 24)
 	}
 }
-func (m *memory) Log([]byte) {}
+func (m *memory) Log([]byte)    {}
+func (m *memory) Reentry() bool { return m.reentry }
 
 type everything struct {
 	Name    Value[string]

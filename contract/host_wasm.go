@@ -58,6 +58,36 @@ func hostRandom(ptr unsafe.Pointer, n uint32)
 //go:wasmimport phat log
 func hostLog(ptr unsafe.Pointer, n uint32)
 
+//go:wasmimport phat reentry
+func hostReentry() uint32
+
+//go:wasmimport phat hash
+func hostHash(algorithm uint32, ptr unsafe.Pointer, n uint32, out unsafe.Pointer)
+
+//go:wasmimport phat verify
+func hostVerify(scheme uint32, key unsafe.Pointer, kn uint32, msg unsafe.Pointer, mn uint32, sig unsafe.Pointer, sn uint32) uint32
+
+//go:wasmimport phat recover
+func hostRecover(digest, sig, out unsafe.Pointer) uint32
+
+//go:wasmimport phat public_key
+func hostPublicKey(scheme uint32, label unsafe.Pointer, n uint32, out unsafe.Pointer) uint32
+
+//go:wasmimport phat sign
+func hostSign(scheme uint32, label unsafe.Pointer, ln uint32, msg unsafe.Pointer, mn uint32, out unsafe.Pointer) uint32
+
+//go:wasmimport phat derive
+func hostDerive(label unsafe.Pointer, n uint32, out unsafe.Pointer)
+
+//go:wasmimport phat call
+func hostCall(kind uint32, to, input unsafe.Pointer, n uint32, gas uint64) uint64
+
+//go:wasmimport phat emit
+func hostEmit(reader unsafe.Pointer, rn uint32, data unsafe.Pointer, n uint32) uint32
+
+//go:wasmimport phat http
+func hostHTTP(request unsafe.Pointer, n uint32) uint64
+
 func at(b []byte) (unsafe.Pointer, uint32) {
 	return unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b))
 }
@@ -129,6 +159,85 @@ func (enclave) Random(b []byte) {
 func (enclave) Log(msg []byte) {
 	p, n := at(msg)
 	hostLog(p, n)
+}
+
+func (enclave) Reentry() bool { return hostReentry() != 0 }
+
+func (enclave) Hash(algorithm uint32, data []byte) []byte {
+	size := 32
+	if algorithm == 2 || algorithm == 4 {
+		size = 64
+	}
+	out := make([]byte, size)
+	p, n := at(data)
+	o, _ := at(out)
+	hostHash(algorithm, p, n, o)
+	return out
+}
+
+func (enclave) Verify(scheme uint32, public, msg, sig []byte) bool {
+	k, kn := at(public)
+	m, mn := at(msg)
+	s, sn := at(sig)
+	return hostVerify(scheme, k, kn, m, mn, s, sn) != 0
+}
+
+func (enclave) Recover(digest, sig []byte) ([]byte, bool) {
+	out := make([]byte, 33)
+	d, _ := at(digest)
+	s, _ := at(sig)
+	o, _ := at(out)
+	ok := hostRecover(d, s, o) != 0
+	return out, ok
+}
+
+func (enclave) PublicKey(scheme uint32, label []byte) []byte {
+	out := make([]byte, 64)
+	l, ln := at(label)
+	o, _ := at(out)
+	n := hostPublicKey(scheme, l, ln, o)
+	return out[:n]
+}
+
+func (enclave) Sign(scheme uint32, label, msg []byte) []byte {
+	out := make([]byte, 96)
+	l, ln := at(label)
+	m, mn := at(msg)
+	o, _ := at(out)
+	n := hostSign(scheme, l, ln, m, mn, o)
+	return out[:n]
+}
+
+func (enclave) Derive(label []byte) (secret [32]byte) {
+	l, n := at(label)
+	hostDerive(l, n, unsafe.Pointer(&secret))
+	return secret
+}
+
+// answer reads status and length, and what was staged.
+func answer(v uint64) (uint32, []byte) {
+	b, _ := staged(int64(uint32(v)))
+	return uint32(v >> 32), b
+}
+
+func (enclave) Call(query bool, to [32]byte, input []byte, gas uint64) (uint32, []byte) {
+	kind := uint32(0)
+	if query {
+		kind = 1
+	}
+	p, n := at(input)
+	return answer(hostCall(kind, unsafe.Pointer(&to), p, n, gas))
+}
+
+func (enclave) Emit(reader, data []byte) bool {
+	r, rn := at(reader)
+	p, n := at(data)
+	return hostEmit(r, rn, p, n) == 0
+}
+
+func (enclave) Fetch(request []byte) (uint32, []byte) {
+	p, n := at(request)
+	return answer(hostHTTP(p, n))
 }
 
 func entry(name string) {

@@ -123,6 +123,7 @@ type Instantiated struct {
 	Contract ContractID
 	Deployer []byte
 	Code     Hash
+	Image    Hash // of the code, as a majority of the seats prepared it
 	Command  PushedCommand
 }
 
@@ -175,7 +176,7 @@ func (e KeysReleased) encode(w *wire.Writer) {
 }
 func (e CodeAnnounced) encode(w *wire.Writer) { w.Fixed(e.Code[:]).U32(e.Size) }
 func (e Instantiated) encode(w *wire.Writer) {
-	w.Fixed(e.Contract[:]).Blob(e.Deployer).Fixed(e.Code[:])
+	w.Fixed(e.Contract[:]).Blob(e.Deployer).Fixed(e.Code[:]).Fixed(e.Image[:])
 	e.Command.encode(w)
 }
 func (e PushedCommand) encode(w *wire.Writer) {
@@ -223,7 +224,7 @@ func ParseEvent(b []byte) (Event, error) {
 	case 9:
 		e = CodeAnnounced{r.Array32(), r.U32()}
 	case 10:
-		e = Instantiated{r.Array32(), r.Blob(MaxSender), r.Array32(), readPushedCommand(r)}
+		e = Instantiated{r.Array32(), r.Blob(MaxSender), r.Array32(), r.Array32(), readPushedCommand(r)}
 	case 11:
 		e = readPushedCommand(r)
 	case 12:

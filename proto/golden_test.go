@@ -69,6 +69,8 @@ func derived() []derivedValue {
 	query := proto.QueryContext("chain-1")
 	grantText, _ := filled(fixGrant).MarshalText()
 	code := filled(fixManifest).Hash()
+	event := proto.EventContext("chain-1", c, 9, 3)
+	leaf := proto.ReceiptLeaf(commitment, filled[proto.SealedOutput]().Events)
 	return []derivedValue{
 		{"topic of the cluster", []byte(proto.TopicCluster(c))},
 		{"topic of the worker", []byte(proto.TopicWorker(w))},
@@ -82,11 +84,13 @@ func derived() []derivedValue {
 		{"signed bytes of the grant", filled(fixGrant).SignedBytes("chain-1")},
 		{"the grant as text", grantText},
 		{"commitment of the output", commitment[:]},
+		{"receipt leaf", leaf[:]},
 		{"contract id", contract[:]},
 		{"hash of the code", code[:]},
 		{"context of a command", []byte(command.Purpose + "|" + command.Chain + "|" + string(command.Cluster) + "|" + string(command.Outer))},
 		{"context of a constructor", []byte(instantiate.Purpose + "|" + instantiate.Chain + "|" + string(instantiate.Cluster) + "|" + string(instantiate.Outer))},
 		{"context of a query", []byte(query.Purpose + "|" + query.Chain + "|" + string(query.Cluster) + "|" + string(query.Outer))},
+		{"context of an event", []byte(event.Purpose + "|" + event.Chain + "|" + string(event.Cluster) + "|" + string(event.Outer))},
 		{"context of a key release", []byte(release.Purpose + "|" + release.Chain + "|" + string(release.Cluster) + "|" + string(release.Outer))},
 		{"key of a topic", proto.KeyTopic(proto.TopicSystem)},
 		{"key of an outbox", proto.KeyOutbox(w)},

@@ -107,6 +107,7 @@ func kinds() []kind {
 		of("Cursor", filled[proto.Cursor](), func(c *proto.Cursor) []byte { return c.Marshal() }, func(b []byte) (*proto.Cursor, error) { c, err := proto.ParseCursor(b); return &c, err }),
 		of("Registration", filled(func(r *proto.Registration) { r.Role = proto.RoleGatekeeper }), (*proto.Registration).Marshal, proto.ParseRegistration),
 		of("SealedOutput", filled[proto.SealedOutput](), (*proto.SealedOutput).Marshal, proto.ParseSealedOutput),
+		of("ContractEvent", filled[proto.ContractEvent](), (*proto.ContractEvent).Marshal, proto.ParseContractEvent),
 		of("Invocation", filled[proto.Invocation](), (*proto.Invocation).Marshal, proto.ParseInvocation),
 		of("Output", filled[proto.Output](), (*proto.Output).Marshal, proto.ParseOutput),
 		of("Query", filled[proto.Query](), (*proto.Query).Marshal, proto.ParseQuery),

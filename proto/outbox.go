@@ -164,10 +164,12 @@ type PublishEpochKey struct {
 	Public  [32]byte
 }
 
-// CodePrepared is a worker's: it compiled the code and is ready to run it.
+// CodePrepared is a worker's: it compiled the code, initialised it to this image and is
+// ready to run it. Seats that differ in the image would differ in every result.
 type CodePrepared struct {
 	Cluster ClusterID
 	Code    Hash
+	Image   Hash
 }
 
 // CodeRefused is a worker's: the code cannot run.
@@ -183,6 +185,7 @@ type ReceiptItem struct {
 	// Answered: there is an output for whoever sealed the message. There is none for a
 	// message that is not a command, and for one that did not open.
 	Answered bool
+	Deposit  DepositBucket
 }
 
 // answered is the bit of an item's byte that says so; the others are the bucket.
@@ -198,9 +201,9 @@ func (i ReceiptItem) byte() byte {
 
 func readItem(r *wire.Reader) ReceiptItem {
 	b := r.U8()
-	i := ReceiptItem{GasBucket: b &^ answered, Answered: b&answered != 0}
-	if i.GasBucket > 64 && r.Err() == nil {
-		r.Fail(fmt.Errorf("%w: gas bucket %d", wire.ErrNotCanonical, i.GasBucket))
+	i := ReceiptItem{GasBucket: b &^ answered, Answered: b&answered != 0, Deposit: DepositBucket(r.U8())}
+	if (i.GasBucket > 64 || i.Deposit > MaxDepositBucket) && r.Err() == nil {
+		r.Fail(fmt.Errorf("%w: gas bucket %d, deposit bucket %d", wire.ErrNotCanonical, i.GasBucket, i.Deposit))
 	}
 	return i
 }
@@ -237,14 +240,16 @@ type PostOutputs struct {
 	Outputs []SealedOutput
 }
 
-// A SealedOutput is one answer: the Output sealed to the command's fresh key, and
-// the proof that its commitment is in the receipt.
+// A SealedOutput is one answer: the Output sealed to the command's fresh key, what its
+// contracts emitted, and the proof that both are in the receipt.
 type SealedOutput struct {
-	Seq    uint64
-	Index  uint32 // position in the receipt
-	Count  uint32 // number of messages in the receipt
-	Proof  []Hash
-	Sealed []byte
+	Seq        uint64
+	Index      uint32 // position in the receipt
+	Count      uint32 // number of messages in the receipt
+	Proof      []Hash
+	Sealed     []byte
+	Commitment Hash // to the Output; with Events, the leaf of the receipt
+	Events     []Emitted
 }
 
 func (StartSession) entryKind() uint8     { return 1 }
@@ -275,14 +280,16 @@ func (e ReleaseKeys) encode(w *wire.Writer) {
 func (e PublishEpochKey) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).U64(e.Epoch).Fixed(e.Public[:])
 }
-func (e CodePrepared) encode(w *wire.Writer) { w.U32(uint32(e.Cluster)).Fixed(e.Code[:]) }
+func (e CodePrepared) encode(w *wire.Writer) {
+	w.U32(uint32(e.Cluster)).Fixed(e.Code[:]).Fixed(e.Image[:])
+}
 func (e CodeRefused) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).Fixed(e.Code[:]).String(e.Reason)
 }
 func (e Receipt) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).U64(e.FromSeq).U64(e.ToSeq).Fixed(e.Head[:]).Fixed(e.StateRoot[:]).Fixed(e.Outputs[:]).Count(len(e.Items))
 	for _, i := range e.Items {
-		w.U8(i.byte())
+		w.U8(i.byte()).U8(uint8(i.Deposit))
 	}
 }
 func (e SnapshotTaken) encode(w *wire.Writer) {
@@ -304,7 +311,10 @@ func (o *SealedOutput) encode(w *wire.Writer) {
 	for _, h := range o.Proof {
 		w.Fixed(h[:])
 	}
-	w.Blob(o.Sealed)
+	w.Blob(o.Sealed).Fixed(o.Commitment[:]).Count(len(o.Events))
+	for i := range o.Events {
+		w.Bool(o.Events[i].Sealed).Blob(o.Events[i].Body)
+	}
 }
 
 // Marshal encodes o.
@@ -319,7 +329,10 @@ func readSealedOutput(r *wire.Reader) SealedOutput {
 	for range r.Count(32, 32) {
 		o.Proof = append(o.Proof, r.Array32())
 	}
-	o.Sealed = r.Blob(MaxOutput)
+	o.Sealed, o.Commitment = r.Blob(MaxOutput), r.Array32()
+	for range r.Count(MaxEmitted, 5) {
+		o.Events = append(o.Events, Emitted{r.Bool(), r.Blob(MaxEvent)})
+	}
 	return o
 }
 
@@ -351,12 +364,12 @@ func ParseEntry(b []byte) (Entry, error) {
 	case 6:
 		e = PublishEpochKey{ClusterID(r.U32()), r.U64(), r.Array32()}
 	case 7:
-		e = CodePrepared{ClusterID(r.U32()), r.Array32()}
+		e = CodePrepared{ClusterID(r.U32()), r.Array32(), r.Array32()}
 	case 8:
 		e = CodeRefused{ClusterID(r.U32()), r.Array32(), r.String(512)}
 	case 9:
 		rc := Receipt{Cluster: ClusterID(r.U32()), FromSeq: r.U64(), ToSeq: r.U64(), Head: r.Array32(), StateRoot: r.Array32(), Outputs: r.Array32()}
-		for range r.Count(MaxReceiptItems, 1) {
+		for range r.Count(MaxReceiptItems, 2) {
 			rc.Items = append(rc.Items, readItem(r))
 		}
 		if r.Err() == nil && (rc.FromSeq == 0 || rc.ToSeq < rc.FromSeq || rc.ToSeq-rc.FromSeq+1 != uint64(len(rc.Items))) {
@@ -365,7 +378,7 @@ func ParseEntry(b []byte) (Entry, error) {
 		e = rc
 	case 10:
 		po := PostOutputs{Cluster: ClusterID(r.U32())}
-		for range r.Count(MaxOutputs, 24) {
+		for range r.Count(MaxOutputs, 60) {
 			po.Outputs = append(po.Outputs, readSealedOutput(r))
 		}
 		e = po

@@ -222,6 +222,58 @@ type Code struct {
 type CodeVote struct {
 	Cluster ClusterID
 	Worker  WorkerID
+	Image   Hash // of the memory that it prepared; zero where it refused
+}
+
+// Agreed is the image that a majority of a cluster's seats prepared the code to.
+func (c *Code) Agreed(cl *Cluster) (image Hash, ok bool) {
+	image, n, _ := c.leading(cl)
+	return image, n >= cl.Majority()
+}
+
+// Hopeless reports whether no image can get a majority any more: too many of the
+// cluster's seats refused the code, or prepared it to other images.
+func (c *Code) Hopeless(cl *Cluster) bool {
+	_, n, voted := c.leading(cl)
+	return n+max(len(cl.Seats), int(cl.SeatsWanted))-voted < cl.Majority()
+}
+
+// leading is the image that most of a cluster's seats prepared, the first such one, and
+// how many did and how many voted.
+func (c *Code) leading(cl *Cluster) (image Hash, most, voted int) {
+	for _, v := range c.Refused {
+		if v.Cluster == cl.ID && cl.HasSeat(v.Worker) {
+			voted++
+		}
+	}
+	for _, v := range c.Prepared {
+		if v.Cluster != cl.ID || !cl.HasSeat(v.Worker) {
+			continue
+		}
+		voted++
+		n := 0
+		for _, o := range c.Prepared {
+			if o.Cluster == cl.ID && o.Image == v.Image && cl.HasSeat(o.Worker) {
+				n++
+			}
+		}
+		if n > most {
+			image, most = v.Image, n
+		}
+	}
+	return image, most, voted
+}
+
+// Voted reports whether a worker has given its word in a cluster.
+func (c *Code) Voted(cl ClusterID, w WorkerID) bool {
+	for _, votes := range [][]CodeVote{c.Prepared, c.Refused} {
+		for _, v := range votes {
+			if v.Cluster == cl && v.Worker == w {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Missing is the number of chunks still to come.
@@ -246,7 +298,7 @@ func (c *Code) Marshal() []byte {
 	for _, votes := range [][]CodeVote{c.Prepared, c.Refused} {
 		w.Count(len(votes))
 		for _, v := range votes {
-			w.U32(uint32(v.Cluster)).Fixed(v.Worker[:])
+			w.U32(uint32(v.Cluster)).Fixed(v.Worker[:]).Fixed(v.Image[:])
 		}
 	}
 	return w.Bytes()
@@ -260,8 +312,8 @@ func ParseCode(b []byte) (*Code, error) {
 		c.Have = append(c.Have, r.Bool())
 	}
 	votes := func() (out []CodeVote) {
-		for range r.Count(1<<16, 36) {
-			out = append(out, CodeVote{ClusterID(r.U32()), r.Array32()})
+		for range r.Count(1<<16, 68) {
+			out = append(out, CodeVote{ClusterID(r.U32()), r.Array32(), r.Array32()})
 		}
 		return out
 	}

@@ -167,14 +167,17 @@ func (r *Runtime) runCluster() error {
 }
 
 // maxPost is how many bytes of outputs go into one outbox entry. One output is always
-// smaller than an entry may be, because a contract's answer is bounded.
+// smaller than an entry may be, because a contract's answer and events are bounded.
 const maxPost = 256 << 10
 
 // groups cuts outputs into lists that fit an outbox entry.
 func groups(outputs []proto.SealedOutput) (out [][]proto.SealedOutput) {
 	size := 0
 	for _, o := range outputs {
-		n := len(o.Sealed) + 32*len(o.Proof) + 64
+		n := len(o.Sealed) + 32*len(o.Proof) + 128
+		for i := range o.Events {
+			n += len(o.Events[i].Body) + 8
+		}
 		if len(out) == 0 || size+n > maxPost {
 			out, size = append(out, nil), 0
 		}
@@ -201,7 +204,7 @@ func (r *Runtime) prepared(code proto.Hash, err error) {
 		reason := err.Error()
 		r.outbox.push(proto.CodeRefused{Cluster: r.seat.cluster, Code: code, Reason: reason[:min(len(reason), 512)]})
 	default:
-		r.outbox.push(proto.CodePrepared{Cluster: r.seat.cluster, Code: code})
+		r.outbox.push(proto.CodePrepared{Cluster: r.seat.cluster, Code: code, Image: r.codes.Program(code).ImageHash()})
 	}
 	delete(r.voting, code)
 	if err := r.runCluster(); err != nil {

@@ -377,14 +377,17 @@ type sent struct {
 	nonce [16]byte
 }
 
-const tier = 5
+const (
+	tier    = 5
+	deposit = 1 << 30
+)
 
 // seal makes a command of the user.
 func (w *world) seal(ctx envelope.Context, to proto.ContractID, input string) (*sent, []byte) {
 	w.t.Helper()
 	w.nonce++
 	cl, pub := w.chain.Cluster(w.cluster), w.user.Public()
-	inv := &proto.Invocation{From: pub[:], To: to, Input: []byte(input), GasLimit: proto.TierGas(tier), Expiry: uint64(w.chain.Height()) + 1000,
+	inv := &proto.Invocation{From: pub[:], To: to, Input: []byte(input), GasLimit: proto.TierGas(tier), DepositLimit: deposit, Expiry: uint64(w.chain.Height()) + 1000,
 		Scheme: uint8(identity.SchemeSr25519), PublicKey: pub[:]}
 	binary.BigEndian.PutUint64(inv.Nonce[:], w.nonce)
 	sig, err := w.user.Sign(rand.Reader, inv.SignedBytes("comettest-1", w.cluster))
@@ -407,7 +410,7 @@ func (w *world) seal(ctx envelope.Context, to proto.ContractID, input string) (*
 func (w *world) push(to proto.ContractID, input string) *sent {
 	w.t.Helper()
 	pub := w.user.Public()
-	cmd := proto.PushedCommand{Payer: pub[:], Epoch: w.chain.Cluster(w.cluster).Epoch, GasTier: tier}
+	cmd := proto.PushedCommand{Payer: pub[:], Epoch: w.chain.Cluster(w.cluster).Epoch, GasTier: tier, DepositLimit: deposit}
 	s, env := w.seal(cmd.Context("comettest-1", w.cluster), to, input)
 	cmd.Envelope = env
 	var err error
@@ -424,7 +427,7 @@ func (w *world) announce(module []byte) proto.ContractID {
 	pub := w.user.Public()
 	salt := fmt.Append(nil, w.nonce)
 	id := proto.NewContractID("comettest-1", w.cluster, pub[:], code, salt)
-	inst := proto.Instantiated{Contract: id, Deployer: pub[:], Code: code, Command: proto.PushedCommand{Payer: pub[:], Epoch: w.chain.Cluster(w.cluster).Epoch, GasTier: tier}}
+	inst := proto.Instantiated{Contract: id, Deployer: pub[:], Code: code, Command: proto.PushedCommand{Payer: pub[:], Epoch: w.chain.Cluster(w.cluster).Epoch, GasTier: tier, DepositLimit: deposit}}
 	_, inst.Command.Envelope = w.seal(inst.Context("comettest-1", w.cluster), id, "pi1")
 	if _, err := w.chain.Deploy(w.cluster, code, salt, inst.Command); err != nil {
 		w.t.Fatal(err)
@@ -473,7 +476,7 @@ func (w *world) answer(s *sent) *proto.Output {
 	if !ok || !rec.Final {
 		w.t.Fatalf("no final receipt from %d", s.seq-uint64(o.Index))
 	}
-	leaf := out.Commitment()
+	leaf := proto.ReceiptLeaf(out.Commitment(), o.Events)
 	var siblings [][32]byte
 	for _, h := range o.Proof {
 		siblings = append(siblings, h)

@@ -11,23 +11,28 @@
 //	}
 //
 // Each call runs natively first; then, where the go command is there to build the
-// package under test, as Wasm. A difference in the answer, the error or the storage
-// fails the test. Native runs alone, without the engine, come with [Native].
+// package under test, as Wasm. A difference in the answer, the error, the events or the
+// storage fails the test. Native runs alone, without the engine, come with [Native].
+//
+// What the contract sees of the world is the test's: accounts by name, blocks
+// ([Kit.NextBlock]), HTTP ([Kit.HTTP]), other contracts, real ones ([Kit.Add]) or doubles
+// ([Kit.Double]). [Kit.Snapshot] brings a state back. With -v a test ends with a report
+// of the gas that each method used.
+//
+// For a fuzz test make the kit inside the function, so that each input starts afresh:
+//
+//	f.Fuzz(func(t *testing.T, n uint64) {
+//		k := contracttest.New(t)
+//		…
+//	})
 package contracttest
 
 import (
-	"bytes"
-	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/phala-go/phala/contract"
@@ -35,17 +40,23 @@ import (
 	"github.com/phala-go/phala/pruntime/engine"
 )
 
-// A Kit is one contract on a chain of its own. It is for one goroutine.
+// A Kit is a cluster of its own with the contract under test in it, whose methods the
+// embedded Contract calls. It is for one goroutine.
 type Kit struct {
+	*Contract
 	t       testing.TB
 	native  *world
-	wasm    *world
-	program *engine.Program
-	gas     uint64
+	wasm    *world // nil: the contract runs natively only
+	main    *engine.Program
+	others  map[contract.ID]*other
+	fetcher func(*contract.HTTPRequest) (*contract.HTTPResponse, error)
+	limit   uint64
 	height  uint64
 	time    uint64
 	calls   uint64
 	reader  contract.Account // of the call that runs
+	last    outcome
+	report  report
 }
 
 // An Option changes a Kit.
@@ -60,11 +71,12 @@ func New(t testing.TB, options ...Option) *Kit {
 	if contract.Registered() == nil {
 		t.Fatal("contracttest: the package registers no contract: call contract.Register in an init function")
 	}
-	k := &Kit{t: t, native: newWorld(), height: 1, time: 1_700_000_000_000}
+	k := &Kit{t: t, native: newWorld(), height: 1, time: 1_700_000_000_000, limit: 1 << 40, others: map[contract.ID]*other{}, report: report{}}
+	k.Contract = &Contract{ID: contract.ID(transcript.Hash("contracttest/contract", transcript.U64(0))), k: k}
 	if slices.Contains(options, Native) {
 		return k
 	}
-	p, err := program()
+	p, err := prepared(".")
 	if errors.Is(err, exec.ErrNotFound) {
 		t.Log("contracttest: no go command: the contract runs natively only")
 		return k
@@ -72,51 +84,19 @@ func New(t testing.TB, options ...Option) *Kit {
 	if err != nil {
 		t.Fatalf("contracttest: %v", err)
 	}
-	k.program, k.wasm = p, newWorld()
-	return k
-}
-
-var (
-	built    sync.Once
-	prepared *engine.Program
-	buildErr error
-)
-
-// program builds and prepares the package under test, once.
-func program() (*engine.Program, error) {
-	built.Do(func() {
-		dir, err := os.MkdirTemp("", "contracttest-")
-		if err != nil {
-			buildErr = err
-			return
+	k.main, k.wasm = p, newWorld()
+	t.Cleanup(func() {
+		if testing.Verbose() && len(k.report) > 0 {
+			t.Log("\n" + k.GasReport())
 		}
-		defer os.RemoveAll(dir)
-		out := filepath.Join(dir, "contract.wasm")
-		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags", "-s -w", "-o", out, ".")
-		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
-		if b, err := cmd.CombinedOutput(); err != nil {
-			buildErr = fmt.Errorf("build the contract: %w\n%s", err, b)
-			return
-		}
-		module, err := os.ReadFile(out)
-		if err != nil {
-			buildErr = err
-			return
-		}
-		e, err := engine.New(context.Background(), "")
-		if err != nil {
-			buildErr = err
-			return
-		}
-		prepared, buildErr = e.Prepare(context.Background(), module)
 	})
-	return prepared, buildErr
+	return k
 }
 
 // Account returns a test account: the same name is the same account.
 func (k *Kit) Account(name string) contract.Account {
-	sum := transcript.Hash("contracttest/account", []byte(name))
-	return contract.Account(sum[:])
+	pub := key("contracttest/account/" + name).Public()
+	return contract.Account(pub[:])
 }
 
 // NextBlock moves the chain on by n blocks of six seconds.
@@ -125,143 +105,31 @@ func (k *Kit) NextBlock(n uint64) { k.height, k.time = k.height+n, k.time+6000*n
 // Height is the height that the next call sees.
 func (k *Kit) Height() uint64 { return k.height }
 
+// HTTP answers the requests of queries. f is asked once for each: the Wasm run gets what
+// the native one got.
+func (k *Kit) HTTP(f func(*contract.HTTPRequest) (*contract.HTTPResponse, error)) { k.fetcher = f }
+
+// DepositLimit sets how much new storage the commands from here on may bind.
+func (k *Kit) DepositLimit(limit uint64) { k.limit = limit }
+
 // Gas is what the last call used as Wasm; 0 without a Wasm run.
-func (k *Kit) Gas() uint64 { return k.gas }
+func (k *Kit) Gas() uint64 { return k.last.gas }
 
-// Deploy runs the constructor and fails the test when it refuses.
-func (k *Kit) Deploy(caller contract.Account, arg any) {
-	k.t.Helper()
-	if err := k.TryDeploy(caller, arg); err != nil {
-		k.t.Fatalf("Init: %v", err)
-	}
-}
+// Deposit is what the last command bound of its caller's money for storage, beyond what
+// others' removals had given back to the caller.
+func (k *Kit) Deposit() uint64 { return k.last.deposit }
 
-// TryDeploy runs the constructor.
-func (k *Kit) TryDeploy(caller contract.Account, arg any) error {
-	k.t.Helper()
-	return k.run("deploy", caller, "Init", arg, nil)
-}
+// Events are what the last command emitted.
+func (k *Kit) Events() []Event { return k.last.events }
 
-// Call runs a command, reads its answer into out unless that is nil, and fails the test
-// when the contract refuses.
-func (k *Kit) Call(caller contract.Account, method string, arg, out any) {
-	k.t.Helper()
-	if err := k.TryCall(caller, method, arg, out); err != nil {
-		k.t.Fatalf("%s: %v", method, err)
-	}
-}
+// Logs are the lines that the last call logged, also when it failed.
+func (k *Kit) Logs() []string { return k.last.logs }
 
-// TryCall runs a command. A refusal is a *contract.Error, and nothing was written.
-func (k *Kit) TryCall(caller contract.Account, method string, arg, out any) error {
-	k.t.Helper()
-	return k.run("call", caller, method, arg, out)
-}
-
-// Query asks, reads the answer into out unless that is nil, and fails the test when the
-// contract refuses.
-func (k *Kit) Query(caller contract.Account, method string, arg, out any) {
-	k.t.Helper()
-	if err := k.TryQuery(caller, method, arg, out); err != nil {
-		k.t.Fatalf("%s: %v", method, err)
-	}
-}
-
-// TryQuery asks. An empty caller is an anonymous one.
-func (k *Kit) TryQuery(caller contract.Account, method string, arg, out any) error {
-	k.t.Helper()
-	return k.run("query", caller, method, arg, out)
-}
-
-// TryGranted asks as reader, in the name of grantor and under a grant of it.
-func (k *Kit) TryGranted(grantor, reader contract.Account, method string, arg, out any) error {
-	k.t.Helper()
-	k.reader = reader
-	defer func() { k.reader = "" }()
-	return k.run("query", grantor, method, arg, out)
-}
-
-func (k *Kit) run(entry string, caller contract.Account, method string, arg, out any) error {
-	k.t.Helper()
-	in := map[string]any{"method": method}
-	if arg != nil {
-		in["args"] = arg
-	}
-	input, err := json.Marshal(in)
-	if err != nil {
-		k.t.Fatalf("contracttest: argument of %s: %v", method, err)
-	}
-	k.calls++
-	w := k.native.fork()
-	h := &host{w: w, caller: caller, k: k}
-	h.seed(k.calls)
-	result, runErr := runNative(h, entry, input)
-	if runErr == nil && entry != "query" {
-		k.native = w
-	}
-	if k.program != nil {
-		k.compare(entry, caller, method, input, result, runErr)
-	}
-	if runErr != nil {
-		return runErr
-	}
-	if out != nil {
-		if err := json.Unmarshal(result, out); err != nil {
-			k.t.Fatalf("contracttest: answer of %s, %s, does not fit %T: %v", method, result, out, err)
-		}
-	}
-	return nil
-}
-
-// ErrPanic is a native call that panicked; as Wasm it is a trap.
-var ErrPanic = errors.New("the contract panicked")
-
-func runNative(h *host, entry string, input []byte) (out []byte, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			out, err = nil, fmt.Errorf("%w: %v", ErrPanic, v)
-		}
-	}()
-	return contract.Registered().Run(h, entry, input)
-}
-
-// compare runs the same call as Wasm.
-func (k *Kit) compare(entry string, caller contract.Account, method string, input, want []byte, wantErr error) {
-	k.t.Helper()
-	w := k.wasm.fork()
-	h := &host{w: w, caller: caller, k: k}
-	h.seed(k.calls)
-	res, err := k.program.Run(context.Background(), &engine.Call{Entry: entry, Input: input, Gas: 1 << 34, Host: engineHost{h}})
-	k.gas = res.GasUsed
-	if err == nil && entry != "query" {
-		k.wasm = w
-	}
-	var ee *engine.Error
-	errors.As(err, &ee)
-	switch {
-	case wantErr == nil && err == nil:
-		if !bytes.Equal(want, res.Output) {
-			k.t.Fatalf("%s: natively it answers %s, as Wasm %s", method, want, res.Output)
-		}
-	case wantErr == nil || err == nil:
-		k.t.Fatalf("%s: natively it ends with %v, as Wasm with %v", method, wantErr, err)
-	case errors.Is(wantErr, ErrPanic) != (ee != nil && ee.Kind == engine.ErrTrap):
-		k.t.Fatalf("%s: natively it ends with %v, as Wasm with %v", method, wantErr, err)
-	default:
-		var own *contract.Error
-		if errors.As(wantErr, &own) && (ee == nil || ee.Kind != engine.ErrContract || ee.Code != own.Code || ee.Detail != own.Message) {
-			k.t.Fatalf("%s: natively it refuses with code %d %q, as Wasm with %v", method, own.Code, own.Message, err)
-		}
-	}
-	if a, b := k.native.digest(), k.wasm.digest(); a != b {
-		k.t.Fatalf("%s: the storage differs between the native run and Wasm:\nnative: %s\nWasm:   %s", method, k.native, k.wasm)
-	}
-}
-
-// Stored returns the contract's storage, for tests of what is kept.
+// Stored returns the storage of the contract under test, for tests of what is kept.
 func (k *Kit) Stored() map[string]string {
 	out := map[string]string{}
-	for key, v := range k.native.kv {
-		out[key] = string(v)
+	for key, it := range k.native.kv[k.ID] {
+		out[key] = string(it.value)
 	}
 	return out
 }
@@ -272,98 +140,157 @@ func (k *Kit) Snapshot() (restore func()) {
 	return func() { k.native, k.wasm, k.height, k.time = n, w, h, tm }
 }
 
-// A world is the contract's storage.
-type world struct{ kv map[string][]byte }
+// An Event is one that a command emitted.
+type Event struct {
+	Contract contract.ID
+	Reader   contract.Account // empty: public
+	Name     string           // of its type
+	Data     json.RawMessage
+}
 
-func newWorld() *world { return &world{map[string][]byte{}} }
+// A Contract is one of the kit's contracts.
+type Contract struct {
+	ID contract.ID
+	k  *Kit
+}
 
-func (w *world) fork() *world {
-	c := newWorld()
-	for k, v := range w.kv {
-		c.kv[k] = v
+// Deploy runs the constructor and fails the test when it refuses.
+func (c *Contract) Deploy(caller contract.Account, arg any) {
+	c.k.t.Helper()
+	if err := c.TryDeploy(caller, arg); err != nil {
+		c.k.t.Fatalf("Init: %v", err)
 	}
-	return c
 }
 
-func (w *world) keys() []string {
-	var out []string
-	for k := range w.kv {
-		out = append(out, k)
+// TryDeploy runs the constructor.
+func (c *Contract) TryDeploy(caller contract.Account, arg any) error {
+	c.k.t.Helper()
+	return c.k.run(c.ID, "deploy", caller, "Init", arg, nil)
+}
+
+// Call runs a command, reads its answer into out unless that is nil, and fails the test
+// when the contract refuses.
+func (c *Contract) Call(caller contract.Account, method string, arg, out any) {
+	c.k.t.Helper()
+	if err := c.TryCall(caller, method, arg, out); err != nil {
+		c.k.t.Fatalf("%s: %v", method, err)
 	}
-	slices.Sort(out)
-	return out
 }
 
-func (w *world) digest() [32]byte {
-	var parts [][]byte
-	for _, k := range w.keys() {
-		parts = append(parts, []byte(k), w.kv[k])
+// TryCall runs a command. A refusal is a *contract.Error, and nothing was written.
+func (c *Contract) TryCall(caller contract.Account, method string, arg, out any) error {
+	c.k.t.Helper()
+	return c.k.run(c.ID, "call", caller, method, arg, out)
+}
+
+// Query asks, reads the answer into out unless that is nil, and fails the test when the
+// contract refuses.
+func (c *Contract) Query(caller contract.Account, method string, arg, out any) {
+	c.k.t.Helper()
+	if err := c.TryQuery(caller, method, arg, out); err != nil {
+		c.k.t.Fatalf("%s: %v", method, err)
 	}
-	return transcript.Hash("contracttest/world", parts...)
 }
 
-// String lists the storage.
-func (w *world) String() string {
-	var b bytes.Buffer
-	for _, k := range w.keys() {
-		fmt.Fprintf(&b, "%q=%q ", k, w.kv[k])
+// TryQuery asks. An empty caller is an anonymous one.
+func (c *Contract) TryQuery(caller contract.Account, method string, arg, out any) error {
+	c.k.t.Helper()
+	return c.k.run(c.ID, "query", caller, method, arg, out)
+}
+
+// ErrPanic is a call that broke: natively a panic, as Wasm a trap.
+var ErrPanic = errors.New("the contract panicked")
+
+// An outcome is what a call came to.
+type outcome struct {
+	answer  []byte
+	err     error // *engine.Error
+	gas     uint64
+	deposit uint64
+	events  []Event
+	logs    []string
+	fetched []exchange
+}
+
+// TryGranted asks as reader, in the name of grantor and under a grant of it.
+func (c *Contract) TryGranted(grantor, reader contract.Account, method string, arg, out any) error {
+	c.k.t.Helper()
+	c.k.reader = reader
+	defer func() { c.k.reader = "" }()
+	return c.k.run(c.ID, "query", grantor, method, arg, out)
+}
+
+func (k *Kit) run(to contract.ID, entry string, caller contract.Account, method string, arg, out any) error {
+	k.t.Helper()
+	in := map[string]any{"method": method}
+	if arg != nil {
+		in["args"] = arg
 	}
-	return b.String()
-}
-
-// host is the contract's view in a native run.
-type host struct {
-	w      *world
-	caller contract.Account
-	k      *Kit
-	random [32]byte
-	n      uint64
-}
-
-// seed makes the randomness of a call: the same natively and as Wasm.
-func (h *host) seed(call uint64) {
-	h.random = transcript.Hash("contracttest/random", transcript.U64(call))
-}
-
-func (h *host) Get(key []byte) ([]byte, bool) { v, ok := h.w.kv[string(key)]; return v, ok }
-func (h *host) Put(key, value []byte)         { h.w.kv[string(key)] = bytes.Clone(value) }
-func (h *host) Delete(key []byte)             { delete(h.w.kv, string(key)) }
-func (h *host) Next(prefix, from []byte) ([]byte, bool) {
-	for _, k := range h.w.keys() {
-		if k >= string(from) && k >= string(prefix) {
-			if !bytes.HasPrefix([]byte(k), prefix) {
-				return nil, false
-			}
-			return []byte(k), true
+	input, err := json.Marshal(in)
+	if err != nil {
+		k.t.Fatalf("contracttest: argument of %s: %v", method, err)
+	}
+	k.calls++
+	native, o := k.play(k.native, false, nil, to, entry, caller, input)
+	if k.wasm != nil {
+		wasm, p := k.play(k.wasm, true, o.fetched, to, entry, caller, input)
+		k.compare(method, native, wasm, &o, &p)
+		k.wasm, o.gas = wasm, p.gas
+	}
+	k.native, k.last = native, o
+	k.report.add(entry, method, &o)
+	for _, l := range o.logs {
+		k.t.Logf("contract: %s", l)
+	}
+	if o.err != nil {
+		return publicError(o.err)
+	}
+	if out != nil {
+		if err := json.Unmarshal(o.answer, out); err != nil {
+			k.t.Fatalf("contracttest: answer of %s, %s, does not fit %T: %v", method, o.answer, out, err)
 		}
 	}
-	return nil, false
+	return nil
 }
-func (h *host) Caller() []byte { return []byte(h.caller) }
-func (h *host) Reader() []byte { return []byte(h.k.reader) }
-func (h *host) Self() [32]byte { return sha256.Sum256([]byte("contracttest")) }
-func (h *host) Height() uint64 { return h.k.height }
-func (h *host) Time() uint64   { return h.k.time }
-func (h *host) Log(msg []byte) { h.k.t.Logf("contract: %s", msg) }
-func (h *host) Random(b []byte) {
-	for len(b) > 0 {
-		block := transcript.Hash("contracttest/stream", h.random[:], transcript.U64(h.n))
-		h.n++
-		b = b[copy(b, block[:]):]
+
+// publicError is what a test sees: a contract's refusal is its own error.
+func publicError(err error) error {
+	var e *engine.Error
+	switch {
+	case !errors.As(err, &e):
+		return err
+	case e.Kind == engine.ErrContract:
+		return &contract.Error{Code: e.Code, Message: e.Detail}
+	case e.Kind == engine.ErrTrap:
+		return fmt.Errorf("%w: %s", ErrPanic, e.Detail)
+	}
+	return err
+}
+
+// compare fails the test unless the native run and the Wasm run came to the same.
+func (k *Kit) compare(method string, native, wasm *world, a, b *outcome) {
+	k.t.Helper()
+	describe := func(o *outcome) string {
+		if o.err != nil {
+			return o.err.Error()
+		}
+		return string(o.answer)
+	}
+	same := func(a, b error) bool {
+		var x, y *engine.Error
+		if !errors.As(a, &x) || !errors.As(b, &y) {
+			return a == nil && b == nil
+		}
+		// The words of a trap differ: a Go panic prints more as Wasm.
+		return x.Kind == y.Kind && (x.Kind != engine.ErrContract || x.Code == y.Code && x.Detail == y.Detail)
+	}
+	if !same(a.err, b.err) || string(a.answer) != string(b.answer) {
+		k.t.Fatalf("%s: natively it ends with %s, as Wasm with %s", method, describe(a), describe(b))
+	}
+	if x, y := fmt.Sprint(a.events), fmt.Sprint(b.events); x != y {
+		k.t.Fatalf("%s: the events differ between the native run and Wasm:\nnative: %s\nWasm:   %s", method, x, y)
+	}
+	if x, y := native.String(), wasm.String(); x != y || a.deposit != b.deposit {
+		k.t.Fatalf("%s: the storage differs between the native run and Wasm:\nnative: %s, deposit %d\nWasm:   %s, deposit %d", method, x, a.deposit, y, b.deposit)
 	}
 }
-
-// engineHost is the same view for the engine.
-type engineHost struct{ *host }
-
-func (h engineHost) Put(key, value []byte) error { h.host.Put(key, value); return nil }
-func (h engineHost) Delete(key []byte) error     { h.host.Delete(key); return nil }
-func (h engineHost) Next(prefix, from []byte) (key, value []byte, ok bool) {
-	k, ok := h.host.Next(prefix, from)
-	return k, h.w.kv[string(k)], ok
-}
-func (h engineHost) Random() io.Reader { return reader{h.host} }
-
-type reader struct{ h *host }
-
-func (r reader) Read(b []byte) (int, error) { r.h.Random(b); return len(b), nil }

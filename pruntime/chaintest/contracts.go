@@ -40,10 +40,11 @@ func (c *Chain) Cluster(id proto.ClusterID) proto.Cluster {
 func (c *Chain) endBlock() {
 	c.waiting = slices.DeleteFunc(c.waiting, func(ct *proto.Contract) bool {
 		cl, code := c.cluster(ct.Cluster), c.codes[ct.Code]
+		image, agreed := code.Agreed(cl)
 		switch {
-		case votes(code.Prepared, cl) >= cl.Majority():
-			c.start(ct)
-		case max(len(cl.Seats), int(cl.SeatsWanted))-votes(code.Refused, cl) < cl.Majority():
+		case agreed:
+			c.start(ct, image)
+		case code.Hopeless(cl):
 			ct.Phase = proto.ContractRefused
 		default:
 			return false
@@ -83,23 +84,14 @@ func (c *Chain) Unseat(id proto.WorkerID) {
 	c.send(proto.TopicGatekeeper, e)
 }
 
-func votes(list []proto.CodeVote, cl *proto.Cluster) (n int) {
-	for _, v := range list {
-		if v.Cluster == cl.ID && cl.HasSeat(v.Worker) {
-			n++
-		}
-	}
-	return n
-}
-
-func (c *Chain) start(ct *proto.Contract) {
+func (c *Chain) start(ct *proto.Contract, image proto.Hash) {
 	ct.Phase = proto.ContractStarted
-	ct.Seq = c.send(proto.TopicCluster(ct.Cluster), proto.Instantiated{Contract: ct.ID, Deployer: ct.Deployer, Code: ct.Code, Command: ct.Command})
+	ct.Seq = c.send(proto.TopicCluster(ct.Cluster), proto.Instantiated{Contract: ct.ID, Deployer: ct.Deployer, Code: ct.Code, Image: image, Command: ct.Command})
 	c.record(ct.Cluster, ct.Seq, &ct.Command)
 }
 
 func (c *Chain) record(id proto.ClusterID, seq uint64, cmd *proto.PushedCommand) {
-	k, r := proto.KeyCommand(id, seq), &proto.CommandRecord{Payer: cmd.Payer, GasTier: cmd.GasTier, Height: uint64(c.C.Height()) + 1}
+	k, r := proto.KeyCommand(id, seq), &proto.CommandRecord{Payer: cmd.Payer, GasTier: cmd.GasTier, DepositLimit: cmd.DepositLimit, Height: uint64(c.C.Height()) + 1}
 	c.commands[string(k)] = r
 	c.C.Put(proto.StoreContracts, k, r.Marshal())
 }
@@ -112,14 +104,14 @@ func (c *Chain) clusterEntry(w *proto.WorkerInfo, seq uint64, raw Entry, entry p
 		}
 		return cl, nil
 	}
-	vote := func(id proto.ClusterID, hash proto.Hash, ok bool) error {
+	vote := func(id proto.ClusterID, hash, image proto.Hash, ok bool) error {
 		_, err := seat(id)
 		code := c.codes[hash]
 		if err != nil || code == nil {
 			return refuse("contracts", 7, "%s: %v", hash, err)
 		}
-		v := proto.CodeVote{Cluster: id, Worker: w.Worker}
-		if slices.Contains(code.Prepared, v) || slices.Contains(code.Refused, v) {
+		v := proto.CodeVote{Cluster: id, Worker: w.Worker, Image: image}
+		if code.Voted(id, w.Worker) {
 			return nil
 		}
 		if ok {
@@ -158,9 +150,9 @@ func (c *Chain) clusterEntry(w *proto.WorkerInfo, seq uint64, raw Entry, entry p
 		c.putCluster(cl)
 		return nil
 	case proto.CodePrepared:
-		return vote(e.Cluster, e.Code, true)
+		return vote(e.Cluster, e.Code, e.Image, true)
 	case proto.CodeRefused:
-		return vote(e.Cluster, e.Code, false)
+		return vote(e.Cluster, e.Code, proto.Hash{}, false)
 	case proto.Receipt:
 		cl, err := seat(e.Cluster)
 		if err != nil {
@@ -351,8 +343,8 @@ func (c *Chain) deploy(id proto.ClusterID, hash proto.Hash, salt []byte, cmd pro
 		return contract, refuse("contracts", 7, "code %s is not uploaded", hash)
 	}
 	ct := &proto.Contract{ID: contract, Cluster: id, Deployer: cmd.Payer, Code: hash, Phase: proto.ContractWaiting, Height: uint64(c.C.Height()) + 1, Command: cmd}
-	if votes(code.Prepared, cl) >= cl.Majority() {
-		c.start(ct)
+	if image, agreed := code.Agreed(cl); agreed {
+		c.start(ct, image)
 	} else {
 		if !slices.ContainsFunc(c.waiting, func(o *proto.Contract) bool { return o.Code == hash && o.Cluster == id }) {
 			c.send(proto.TopicCluster(id), proto.CodeAnnounced{Code: hash, Size: code.Manifest.Size})

@@ -17,7 +17,7 @@ import (
 	"github.com/phala-go/phala/crypto/merkle"
 	"github.com/phala-go/phala/crypto/transcript"
 	"github.com/phala-go/phala/proto"
-	"github.com/phala-go/phala/proto/wire"
+	"github.com/phala-go/phala/pruntime/cluster/mtreap"
 	"github.com/phala-go/phala/pruntime/engine"
 	"github.com/phala-go/phala/pruntime/inbox"
 )
@@ -38,6 +38,10 @@ var (
 	ErrNeedCode = errors.New("cluster: code is not prepared")
 	ErrNeedKey  = errors.New("cluster: the epoch's key has not been released to this worker")
 )
+
+// ErrImage: this replica prepared a code to another image than the cluster's seats agreed
+// on. It would compute other results and must not run it.
+var ErrImage = errors.New("cluster: code was prepared to another image than the cluster's seats agreed on")
 
 // Keys are what the gatekeepers released to a cluster's workers.
 type Keys struct {
@@ -83,15 +87,18 @@ type Cluster struct {
 	programs Programs
 	rng      io.Reader
 	state    atomic.Pointer[Snapshot]
-	log      func(contract proto.ContractID, msg []byte)
+	fetch    Fetcher
 }
 
 // New returns an empty replica.
 func New(chain string, id proto.ClusterID, keys Keys, programs Programs, rng io.Reader) *Cluster {
-	c := &Cluster{chain: chain, id: id, keys: keys, programs: programs, rng: rng, log: func(proto.ContractID, []byte) {}}
+	c := &Cluster{chain: chain, id: id, keys: keys, programs: programs, rng: rng}
 	c.state.Store(emptyState(c.rootKey(), chain, id))
 	return c
 }
+
+// AllowHTTP lets queries make HTTP requests. It is called before the first of them.
+func (c *Cluster) AllowHTTP(f Fetcher) { c.fetch = f }
 
 func (c *Cluster) rootKey() [32]byte { return subkey(c.keys.Stable, "root/v1") }
 
@@ -163,11 +170,13 @@ func (c *Cluster) needs(items []inbox.Item) error {
 
 // answer is an output on its way into a receipt.
 type answer struct {
-	out   proto.Output
-	reply commkey.PublicKey
-	epoch uint64
-	ctx   envelope.Context
-	seal  bool
+	out     proto.Output
+	deposit proto.DepositBucket
+	events  []proto.Emitted
+	reply   commkey.PublicKey
+	epoch   uint64
+	ctx     envelope.Context
+	seal    bool
 }
 
 // Apply processes all of the cluster's messages of one height, commits the state and
@@ -176,21 +185,21 @@ func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error
 	if err := c.needs(items); err != nil {
 		return nil, err
 	}
-	o := &overlay{c.state.Load().m}
+	m := c.state.Load().m
 	answers := make([]answer, len(items))
 	for i := range items {
 		it := &items[i]
 		a := &answers[i]
 		a.out = proto.Output{Seq: it.Message.Seq, Height: it.Height, Status: proto.StatusNotCommand}
-		if err := c.dispatch(ctx, o, it, a); err != nil {
+		var err error
+		if m, err = c.dispatch(ctx, m, it, a); err != nil {
 			return nil, err
 		}
-		o.m = o.m.Set(keyCursor, it.Cursor.Marshal())
+		m = m.Set(keyCursor, it.Cursor.Marshal())
 	}
 	last := &items[len(items)-1]
-	o.expire(last.Height)
-	o.forget(last.Time)
-	next := &Snapshot{o.m, o.m.Root()}
+	m = forget(expire(m, last.Height), last.Time)
+	next := &Snapshot{m, m.Root()}
 	r, err := c.receipt(items, answers, next)
 	if err != nil {
 		return nil, err
@@ -215,20 +224,25 @@ func (c *Cluster) forget(epoch uint64) {
 	}
 }
 
-// dispatch processes one message. An error is the replica's own failure, not the
-// message's.
-func (c *Cluster) dispatch(ctx context.Context, o *overlay, it *inbox.Item, a *answer) error {
+// dispatch processes one message on a state and returns the next. An error is the
+// replica's own failure, not the message's.
+func (c *Cluster) dispatch(ctx context.Context, m *mtreap.Map, it *inbox.Item, a *answer) (*mtreap.Map, error) {
+	var cmd *proto.PushedCommand
+	var inst *proto.Instantiated
 	switch e := it.Event.(type) {
 	case proto.EpochStarted:
-		o.m = o.m.Set(keyEpoch, binary.BigEndian.AppendUint64(nil, e.Epoch))
+		return m.Set(keyEpoch, binary.BigEndian.AppendUint64(nil, e.Epoch)), nil
 	case proto.PushedCommand:
-		a.ctx = e.Context(c.chain, c.id)
-		return c.command(ctx, o, it, a, &e, nil)
+		a.ctx, cmd = e.Context(c.chain, c.id), &e
 	case proto.Instantiated:
-		a.ctx = e.Context(c.chain, c.id)
-		return c.command(ctx, o, it, a, &e.Command, &e)
+		a.ctx, cmd, inst = e.Context(c.chain, c.id), &e.Command, &e
+	default:
+		return m, nil
 	}
-	return nil
+	o := open(m, cmd.Payer, min(cmd.DepositLimit, proto.MaxDeposit))
+	err := c.command(ctx, o, it, a, cmd, inst)
+	a.out.GasBucket = proto.BucketOf(a.out.GasUsed)
+	return o.m, err
 }
 
 // command opens and runs a command; inst is set for a constructor.
@@ -239,10 +253,7 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 		a.out.Status, a.out.Error = s, detail
 		return nil
 	}
-	defer func() { a.out.GasBucket = proto.BucketOf(a.out.GasUsed) }()
 	if inst != nil {
-		// The contract is known from here on, so that it cannot be instantiated twice;
-		// it has no storage until its constructor succeeds.
 		if _, ok := o.m.Get(keyContract(inst.Contract)); ok {
 			return refuse(proto.StatusAlreadyExists, "the contract exists")
 		}
@@ -261,24 +272,8 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 	if err != nil {
 		return refuse(proto.StatusMalformed, err.Error())
 	}
-	nonce := nonceHash(inv.From, inv.Nonce)
-	switch {
-	case it.Height > inv.Expiry:
-		return refuse(proto.StatusExpired, fmt.Sprintf("expired at height %d, now %d", inv.Expiry, it.Height))
-	case inv.Expiry > it.Height+MaxExpiry:
-		return refuse(proto.StatusExpired, fmt.Sprintf("expiry %d is more than %d blocks ahead of %d", inv.Expiry, MaxExpiry, it.Height))
-	}
-	account, err := identity.VerifyScheme(identity.Scheme(inv.Scheme), inv.PublicKey, inv.SignedBytes(c.chain, c.id), inv.Signature)
-	if err != nil || !bytes.Equal(account, inv.From) {
-		return refuse(proto.StatusBadSignature, "not signed by the account that it names, for this chain and cluster")
-	}
-	if _, used := o.m.Get(keyNonce(nonce)); used {
-		return refuse(proto.StatusReplayed, "this nonce was used")
-	}
-	if inv.After != [16]byte{} {
-		if _, ran := o.m.Get(keyNonce(nonceHash(inv.From, inv.After))); !ran {
-			return refuse(proto.StatusOutOfOrder, "the command that this one comes after has not run")
-		}
+	if status, detail := c.check(o, it, inv); status != proto.StatusOK {
+		return refuse(status, detail)
 	}
 	rec := &contractRecord{}
 	var revocation *proto.Revocation // for the cluster itself
@@ -286,7 +281,7 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 		if inv.To != inst.Contract || !bytes.Equal(inv.From, inst.Deployer) {
 			return refuse(proto.StatusBadSignature, "the constructor is for another contract or by another account")
 		}
-		rec = &contractRecord{inst.Code, inst.Deployer}
+		rec = &contractRecord{inst.Code, inst.Image, inst.Deployer}
 	} else if inv.To == proto.ClusterAddress {
 		if revocation, err = proto.ParseRevocation(inv.Input); err != nil {
 			return refuse(proto.StatusMalformed, err.Error())
@@ -301,42 +296,63 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 	if inv.GasLimit > tierGas || inv.GasLimit < gasOpen {
 		return refuse(proto.StatusGasLimit, fmt.Sprintf("gas limit %d is not between %d and the %d that were paid for", inv.GasLimit, gasOpen, tierGas))
 	}
-	if inv.DepositLimit != cmd.DepositLimit {
-		return refuse(proto.StatusDepositLimit, fmt.Sprintf("deposit limit %d was signed, %d was paid for", inv.DepositLimit, cmd.DepositLimit))
+	if inv.DepositLimit != cmd.DepositLimit || cmd.DepositLimit > proto.MaxDeposit {
+		return refuse(proto.StatusDepositLimit, fmt.Sprintf("deposit limit %d was signed, %d was paid for, at most %d is possible", inv.DepositLimit, cmd.DepositLimit, uint64(proto.MaxDeposit)))
 	}
 	// From here on the nonce is used, whatever happens.
+	nonce := nonceHash(inv.From, inv.Nonce)
 	o.m = o.m.Set(keyNonce(nonce), binary.BigEndian.AppendUint64(nil, inv.Expiry)).Set(keyExpiry(inv.Expiry, nonce), nil)
 	if revocation != nil {
 		o.revoke(a, inv, revocation, it.Time)
 		return nil
 	}
-	program := c.programs.Program(rec.Code)
-	if program == nil {
-		return fmt.Errorf("%w: %s", ErrNeedCode, rec.Code)
-	}
-	base := o.m
+	base := *o
+	cl := &call{entry: engine.EntryCall, to: inv.To, rec: rec, caller: inv.From, input: inv.Input, gas: inv.GasLimit - gasOpen, keep: true}
 	if inst != nil {
-		o.m = o.m.Set(keyContract(inst.Contract), new(wire.Writer).Fixed(inst.Code[:]).Blob(inst.Deployer).Bytes())
+		// The contract exists for what its constructor calls, and only if that succeeds.
+		cl.entry = engine.EntryDeploy
+		o.m = o.m.Set(keyContract(inst.Contract), rec.Marshal())
 	}
-	h := &host{o: o, prefix: storagePrefix(inv.To), caller: inv.From, self: inv.To, height: it.Height, time: it.Time,
-		random: newStream(subkey(c.keys.Stable, "random/v1", []byte(it.Message.Topic), transcript.U64(it.Message.Seq), it.Cursor.Head[:])),
-		log:    func(msg []byte) { c.log(inv.To, msg) }}
-	entry := engine.EntryCall
-	if inst != nil {
-		entry = engine.EntryDeploy
-	}
-	res, err := program.Run(ctx, &engine.Call{Entry: entry, Input: inv.Input, Gas: inv.GasLimit - gasOpen, Host: h})
+	x := &exec{c: c, o: o, height: it.Height, time: it.Time,
+		random: newStream(subkey(c.keys.Stable, "random/v1", []byte(it.Message.Topic), transcript.U64(it.Message.Seq), it.Cursor.Head[:]))}
+	res, err := x.run(ctx, cl)
 	a.out.GasUsed = gasOpen + res.GasUsed
 	if err != nil {
-		o.m = base
-		status, detail, err := statusOf(err)
-		if err != nil {
-			return err
+		*o = base
+		status, detail, ferr := statusOf(err)
+		if ferr != nil {
+			return ferr
 		}
-		return refuse(status, detail)
+		a.out.Status, a.out.Error = status, detail
+	} else {
+		a.out.Status, a.out.Return = proto.StatusOK, res.Output
+		a.deposit, a.out.Deposit = o.settle(cmd.DepositLimit)
 	}
-	a.out.Status, a.out.Return = proto.StatusOK, res.Output
-	return nil
+	a.events, err = x.seal(c.keys.Blind[cmd.Epoch], it.Message.Seq, it.Cursor.Head)
+	return err
+}
+
+// check is what a command must fulfil before anything of its contract is looked at.
+func (c *Cluster) check(o *overlay, it *inbox.Item, inv *proto.Invocation) (proto.Status, string) {
+	switch {
+	case it.Height > inv.Expiry:
+		return proto.StatusExpired, fmt.Sprintf("expired at height %d, now %d", inv.Expiry, it.Height)
+	case inv.Expiry > it.Height+MaxExpiry:
+		return proto.StatusExpired, fmt.Sprintf("expiry %d is more than %d blocks ahead of %d", inv.Expiry, MaxExpiry, it.Height)
+	}
+	account, err := identity.VerifyScheme(identity.Scheme(inv.Scheme), inv.PublicKey, inv.SignedBytes(c.chain, c.id), inv.Signature)
+	if err != nil || !bytes.Equal(account, inv.From) {
+		return proto.StatusBadSignature, "not signed by the account that it names, for this chain and cluster"
+	}
+	if _, used := o.m.Get(keyNonce(nonceHash(inv.From, inv.Nonce))); used {
+		return proto.StatusReplayed, "this nonce was used"
+	}
+	if inv.After != [16]byte{} {
+		if _, ran := o.m.Get(keyNonce(nonceHash(inv.From, inv.After))); !ran {
+			return proto.StatusOutOfOrder, "the command that this one comes after has not run"
+		}
+	}
+	return proto.StatusOK, ""
 }
 
 // statusOf maps how a call failed to its status. The error is for failures that are
@@ -365,19 +381,21 @@ func statusOf(err error) (proto.Status, string, error) {
 		return proto.StatusMemory, detail, nil
 	case engine.ErrOutput:
 		return proto.StatusOutputTooLarge, detail, nil
+	case engine.ErrDeposit:
+		return proto.StatusDepositLimit, detail, nil
 	}
 	return 0, "", err
 }
 
 // expire forgets nonces whose commands can no longer run.
-func (o *overlay) expire(height uint64) {
+func expire(m *mtreap.Map, height uint64) *mtreap.Map {
 	prefix := []byte("x/")
 	for {
-		k, _, ok := o.m.Next(prefix)
+		k, _, ok := m.Next(prefix)
 		if !ok || !bytes.HasPrefix(k, prefix) || binary.BigEndian.Uint64(k[2:]) >= height {
-			return
+			return m
 		}
-		o.m = o.m.Delete(k).Delete(keyNonce([32]byte(k[10:])))
+		m = m.Delete(k).Delete(keyNonce([32]byte(k[10:])))
 	}
 }
 
@@ -385,7 +403,7 @@ func (o *overlay) expire(height uint64) {
 func (c *Cluster) receipt(items []inbox.Item, answers []answer, next *Snapshot) (*Result, error) {
 	first, last := &items[0], &items[len(items)-1]
 	res := &Result{Receipt: proto.Receipt{Cluster: c.id, FromSeq: first.Message.Seq, ToSeq: last.Message.Seq, Head: last.Cursor.Head, StateRoot: next.root}}
-	leaves := make([][]byte, len(answers))
+	leaves, commitments := make([][]byte, len(answers)), make([]proto.Hash, len(answers))
 	for i := range answers {
 		a := &answers[i]
 		// Every replica derives the same blinding; nobody else can. A message that could
@@ -395,9 +413,10 @@ func (c *Cluster) receipt(items []inbox.Item, answers []answer, next *Snapshot) 
 			secret = c.keys.Stable
 		}
 		a.out.Blinding = subkey(secret, "blinding/v1", transcript.U64(a.out.Seq))
-		h := a.out.Commitment()
+		commitments[i] = a.out.Commitment()
+		h := proto.ReceiptLeaf(commitments[i], a.events)
 		leaves[i] = h[:]
-		res.Receipt.Items = append(res.Receipt.Items, proto.ReceiptItem{GasBucket: a.out.GasBucket, Answered: a.seal})
+		res.Receipt.Items = append(res.Receipt.Items, proto.ReceiptItem{GasBucket: a.out.GasBucket, Answered: a.seal, Deposit: a.deposit})
 	}
 	res.Receipt.Outputs = merkle.Root(leaves)
 	for i := range answers {
@@ -411,7 +430,7 @@ func (c *Cluster) receipt(items []inbox.Item, answers []answer, next *Snapshot) 
 		if err != nil {
 			return nil, err
 		}
-		o := proto.SealedOutput{Seq: a.out.Seq, Index: uint32(i), Count: uint32(len(answers)), Sealed: sealed}
+		o := proto.SealedOutput{Seq: a.out.Seq, Index: uint32(i), Count: uint32(len(answers)), Sealed: sealed, Commitment: commitments[i], Events: a.events}
 		for _, p := range merkle.Proof(leaves, i) {
 			o.Proof = append(o.Proof, p)
 		}
@@ -435,20 +454,23 @@ func (c *Cluster) Query(ctx context.Context, s *Snapshot, q *proto.Query, height
 	if !ok {
 		return proto.StatusNoContract, nil, 0, fmt.Sprintf("no contract %s in cluster %s", q.To, c.id), nil
 	}
-	program := c.programs.Program(rec.Code)
-	if program == nil {
-		return proto.StatusCodeFailed, nil, 0, "the worker is still preparing this contract's code: ask again", nil
+	if c.programs.Program(rec.Code) == nil {
+		return proto.StatusCodeFailed, nil, 0, notPrepared, nil
 	}
-	h := &host{o: &overlay{s.m}, prefix: storagePrefix(q.To), caller: caller, reader: reader, self: q.To, height: height, time: time, random: c.rng,
-		log: func(msg []byte) { c.log(q.To, msg) }}
 	limit := uint64(QueryGas)
 	if q.GasLimit != 0 {
 		limit = min(limit, q.GasLimit)
 	}
-	res, err := program.Run(ctx, &engine.Call{Entry: engine.EntryQuery, Input: q.Input, Gas: limit, Host: h})
+	x := &exec{c: c, o: &overlay{m: s.m}, height: height, time: time, random: c.rng, query: true}
+	res, err := x.run(ctx, &call{entry: engine.EntryQuery, to: q.To, rec: rec, caller: caller, reader: reader, input: q.Input, gas: limit})
+	if errors.Is(err, ErrNeedCode) {
+		return proto.StatusCodeFailed, nil, res.GasUsed, notPrepared, nil // of a contract that this one calls
+	}
 	if err != nil {
 		status, detail, err = statusOf(err)
 		return status, nil, res.GasUsed, detail, err
 	}
 	return proto.StatusOK, res.Output, res.GasUsed, "", nil
 }
+
+const notPrepared = "the worker is still preparing this contract's code: ask again"

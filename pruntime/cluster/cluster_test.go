@@ -448,7 +448,7 @@ func TestAnswersAreSealed(t *testing.T) {
 		"another answer":        {ctx, first.fresh, res.Outputs[1].Sealed},
 		"the epoch key":         {ctx, w.epoch, res.Outputs[0].Sealed},
 		"as a request":          {first.ctx, first.fresh, res.Outputs[0].Sealed},
-		"edited":                {ctx, first.fresh, append([]byte{1}, res.Outputs[0].Sealed[1:]...)},
+		"edited":                {ctx, first.fresh, append([]byte{res.Outputs[0].Sealed[0] ^ 1}, res.Outputs[0].Sealed[1:]...)},
 	} {
 		if _, err := envelope.OpenReply(c.ctx, c.key, w.epoch.Public(), c.sealed); err == nil {
 			t.Errorf("%s: it opens", name)

@@ -9,8 +9,9 @@
 //	"c"                         position in the topic, 40 bytes
 //	"r"                         rules version
 //	"e"                         epoch
-//	"k/" contract               code hash, deployer
-//	"s/" contract "/" key       a contract's storage
+//	"k/" contract               code hash, image hash, deployer
+//	"s/" contract "/" key       a contract's storage: depositor, value
+//	"b/" account                deposits that returned to it and are not paid out yet
 //	"n/" hash(from, nonce)      expiry height of a used nonce
 //	"x/" expiry hash            index of nonces by expiry
 //	"g/" hash(grantor, id)      end of a revoked grant

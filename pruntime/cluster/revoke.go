@@ -11,6 +11,7 @@ import (
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/crypto/transcript"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/cluster/mtreap"
 )
 
 // gasRevoke is what a revocation costs beside gasOpen: as much as two reads, two small
@@ -64,13 +65,13 @@ func (o *overlay) remember(h [32]byte, value, more uint64) {
 }
 
 // forget drops the revocations of grants that have ended by themselves.
-func (o *overlay) forget(now uint64) {
+func forget(m *mtreap.Map, now uint64) *mtreap.Map {
 	for {
-		k, _, ok := o.m.Next(prefixForget)
+		k, _, ok := m.Next(prefixForget)
 		if !ok || !bytes.HasPrefix(k, prefixForget) || binary.BigEndian.Uint64(k[2:]) >= now {
-			return
+			return m
 		}
-		o.m = o.m.Delete(k).Delete(keyRevoked([32]byte(k[10:])))
+		m = m.Delete(k).Delete(keyRevoked([32]byte(k[10:])))
 	}
 }
 

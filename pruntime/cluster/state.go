@@ -70,7 +70,13 @@ func (s *Snapshot) Epoch() uint64 {
 // A record of a contract in the state.
 type contractRecord struct {
 	Code     proto.Hash
+	Image    proto.Hash // of the code; a replica that has another would compute other results
 	Deployer []byte
+}
+
+// Marshal encodes r.
+func (r *contractRecord) Marshal() []byte {
+	return new(wire.Writer).Fixed(r.Code[:]).Fixed(r.Image[:]).Blob(r.Deployer).Bytes()
 }
 
 func (s *Snapshot) contract(id proto.ContractID) (*contractRecord, bool) {
@@ -79,7 +85,7 @@ func (s *Snapshot) contract(id proto.ContractID) (*contractRecord, bool) {
 		return nil, false
 	}
 	r := wire.NewReader(b)
-	c := &contractRecord{r.Array32(), r.Blob(proto.MaxSender)}
+	c := &contractRecord{r.Array32(), r.Array32(), r.Blob(proto.MaxSender)}
 	if err := r.Close(); err != nil {
 		panic("cluster: broken invariant: contract record: " + err.Error())
 	}
@@ -101,11 +107,6 @@ func (s *Snapshot) Codes() []proto.Hash {
 		}
 		at = append(bytes.Clone(k), 0)
 	}
-}
-
-// overlay collects the writes of one call over a snapshot.
-type overlay struct {
-	m *mtreap.Map
 }
 
 // emptyState is the state of a cluster in which nothing has happened.

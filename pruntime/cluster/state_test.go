@@ -223,7 +223,7 @@ func TestGolden(t *testing.T) {
 	keys, _ := testKeys(t)
 	for name, c := range map[string]struct{ got, want string }{
 		"empty": {New(chain, home, keys, nil, rand.Reader).Snapshot().Root().String(), "cf59fc912b18460173d29dd152905b026100ef0832afee846e0c5402b04d8403"},
-		"used":  {w.c.Snapshot().Root().String(), "d6c95a195edeeddf2177516682b8b12afdac05bc663f8345a4d62e277c560c3e"},
+		"used":  {w.c.Snapshot().Root().String(), "12656f731d3deafd779ef7c802f9d77c785f128b8ec8901995b4fbea41a78985"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: the root is %s, the rules say %s", name, c.got, c.want)

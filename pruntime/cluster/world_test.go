@@ -144,8 +144,8 @@ func (w *world) command(input string, edit ...func(*command)) *command {
 		w.t.Fatal(err)
 	}
 	c := &command{signer: w.alice, fresh: fresh, to: w.epoch, chain: chain, cluster: w.id,
-		inv:    proto.Invocation{From: w.alice.id, To: w.target, Input: []byte(input), GasLimit: 10 << 20, Expiry: w.height + 100, Scheme: uint8(identity.SchemeSr25519), PublicKey: w.alice.id},
-		pushed: proto.PushedCommand{Payer: w.alice.id, Epoch: epoch, GasTier: tier}}
+		inv:    proto.Invocation{From: w.alice.id, To: w.target, Input: []byte(input), GasLimit: 10 << 20, DepositLimit: 1 << 30, Expiry: w.height + 100, Scheme: uint8(identity.SchemeSr25519), PublicKey: w.alice.id},
+		pushed: proto.PushedCommand{Payer: w.alice.id, Epoch: epoch, GasTier: tier, DepositLimit: 1 << 30}}
 	binary.BigEndian.PutUint64(c.inv.Nonce[:], w.nonce)
 	c.ctx = c.pushed.Context(chain, w.id)
 	for _, f := range edit {
@@ -193,7 +193,7 @@ func (w *world) instantiate(edit func(*command)) *command {
 	w.nonce++
 	id := proto.NewContractID(chain, w.id, w.alice.id, w.code, fmt.Append(nil, w.nonce))
 	c := w.command("pi1", func(c *command) {
-		c.inst = &proto.Instantiated{Contract: id, Deployer: w.alice.id, Code: w.code}
+		c.inst = &proto.Instantiated{Contract: id, Deployer: w.alice.id, Code: w.code, Image: script(w.t).ImageHash()}
 		c.inv.To = id
 		c.inst.Command = c.pushed
 		c.ctx = c.inst.Context(chain, w.id)
@@ -268,7 +268,7 @@ func (w *world) open(c *command, s *proto.SealedOutput, r *proto.Receipt) *proto
 	if err != nil {
 		w.t.Fatalf("answer to message %d: %v", s.Seq, err)
 	}
-	leaf := out.Commitment()
+	leaf := proto.ReceiptLeaf(out.Commitment(), s.Events)
 	var proof [][32]byte
 	for _, h := range s.Proof {
 		proof = append(proof, h)

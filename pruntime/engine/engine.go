@@ -30,6 +30,9 @@ const (
 	ErrDepth    Kind = "call depth reached"
 	ErrMemory   Kind = "memory limit reached"
 	ErrOutput   Kind = "output above the limit"
+	ErrDeposit  Kind = "storage deposit above the limit"
+	ErrNoCallee Kind = "no such contract"
+	ErrReenter  Kind = "contract is already running"
 	ErrHost     Kind = "host failed"
 )
 
@@ -38,10 +41,14 @@ type Error struct {
 	Kind   Kind
 	Code   uint32 // the contract's own, with ErrContract
 	Detail string
+	Err    error // the host's, with ErrHost
 }
 
 // Error returns kind and detail.
 func (e *Error) Error() string { return e.Kind.Error() + ": " + e.Detail }
+
+// Unwrap returns the host's error.
+func (e *Error) Unwrap() error { return e.Err }
 
 // Is reports whether target is the kind.
 func (e *Error) Is(target error) bool { return target == e.Kind }
@@ -68,14 +75,33 @@ type Host interface {
 	Time() uint64 // Unix milliseconds
 	Random() io.Reader
 	Log(msg []byte)
+	// Secret is key material of this contract alone, for one purpose and label.
+	Secret(purpose string, label []byte) [32]byte
+	// Emit publishes an event, or seals it to the holder of a key. A nil error means that
+	// it is part of the receipt if the command succeeds.
+	Emit(reader *[32]byte, data []byte) error
+	// Call calls another contract. An *Error is how the callee failed, other errors are
+	// the host's own failure.
+	Call(ctx context.Context, c *Outcall) (Result, error)
+	// Fetch makes an HTTP request. An *Error ends the call, other errors are told to it.
+	Fetch(ctx context.Context, request []byte) (response []byte, err error)
+}
+
+// An Outcall is a call from one contract to another.
+type Outcall struct {
+	To    [32]byte
+	Query bool // of its query entry point; writes are discarded
+	Input []byte
+	Gas   uint64 // at most this much of the caller's
 }
 
 // A Call is one run of an entry point.
 type Call struct {
-	Entry string
-	Input []byte
-	Gas   uint64
-	Host  Host
+	Entry   string
+	Input   []byte
+	Gas     uint64
+	Host    Host
+	Reentry bool // the contract is already running further out: it must accept that
 }
 
 // A Result is how a call ended. GasUsed is right with an error too.
@@ -247,7 +273,7 @@ func (p *Program) Run(ctx context.Context, c *Call) (Result, error) {
 	if err != nil {
 		return Result{}, &Error{Kind: ErrHost, Detail: err.Error()}
 	}
-	r := &run{host: c.Host, input: c.Input, query: c.Entry == EntryQuery, clock: max(firstClock, c.Host.Time()*1e6)}
+	r := &run{host: c.Host, input: c.Input, query: c.Entry == EntryQuery, reentry: c.Reentry, clock: max(firstClock, c.Host.Time()*1e6)}
 	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas)
 	if perr := p.pool.Put(ctx, inst); perr != nil && err == nil {
 		err = &Error{Kind: ErrHost, Detail: perr.Error()}
@@ -257,6 +283,9 @@ func (p *Program) Run(ctx context.Context, c *Call) (Result, error) {
 	}
 	if r.failed != nil {
 		return Result{GasUsed: used}, r.failed
+	}
+	if r.reentry && !r.accepted {
+		return Result{GasUsed: used}, errReentered()
 	}
 	return Result{r.output, used}, nil
 }

@@ -3,7 +3,9 @@ package engine
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -26,6 +28,9 @@ type memory struct {
 	time   uint64
 	random io.Reader
 	logs   []string
+	events []string
+	call   func(c *Outcall) (Result, error)
+	fetch  func(request []byte) ([]byte, error)
 }
 
 func newMemory() *memory {
@@ -55,6 +60,25 @@ func (m *memory) Height() uint64    { return m.height }
 func (m *memory) Time() uint64      { return m.time }
 func (m *memory) Random() io.Reader { return m.random }
 func (m *memory) Log(msg []byte)    { m.logs = append(m.logs, string(msg)) }
+
+func (m *memory) Secret(purpose string, label []byte) [32]byte {
+	return sha256.Sum256([]byte(purpose + "/" + string(label)))
+}
+func (m *memory) Emit(reader *[32]byte, data []byte) error {
+	if reader != nil && *reader == [32]byte{} {
+		return ErrReader
+	}
+	who := "public"
+	if reader != nil {
+		who = fmt.Sprintf("%x", *reader)
+	}
+	m.events = append(m.events, who+" "+string(data))
+	return nil
+}
+func (m *memory) Call(_ context.Context, c *Outcall) (Result, error) { return m.call(c) }
+func (m *memory) Fetch(_ context.Context, request []byte) ([]byte, error) {
+	return m.fetch(request)
+}
 
 var shared struct {
 	sync.Once

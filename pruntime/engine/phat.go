@@ -3,8 +3,10 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -42,7 +44,10 @@ type run struct {
 	query  bool
 	failed *Error
 	stderr []byte
-	clock  uint64 // virtual, nanoseconds: the block's time, moved on by sleeping
+	// reentry: the contract is already running further out. It must accept that, by
+	// asking, before it does anything that matters.
+	reentry, accepted bool
+	clock             uint64 // virtual, nanoseconds: the block's time, moved on by sleeping
 }
 
 type runKey struct{}
@@ -76,6 +81,11 @@ type function struct {
 	f       func(ctx context.Context, m api.Module, r *run, s []uint64)
 }
 
+// harmless are the functions of module phat that a call may use before it has accepted
+// that it is a re-entry: what it needs to find out who calls and what for, and to refuse.
+var harmless = map[string]bool{"input_len": true, "input_read": true, "fail": true, "caller": true, "self": true, "height": true, "time": true,
+	"is_query": true, "reentry": true, "log": true, "hash": true, "verify": true, "recover": true}
+
 const (
 	i32 = api.ValueTypeI32
 	i64 = api.ValueTypeI64
@@ -84,7 +94,10 @@ const (
 func types(t ...api.ValueType) []api.ValueType { return t }
 
 // phat is the contract ABI, module "phat"; docs/abi.md is its manual.
-var phat = []function{
+var phat = slices.Concat(basic, cryptographic, outward)
+
+// basic is input and output, storage, and what a call knows about itself.
+var basic = []function{
 	{"input_len", nil, types(i32), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
 		image.Charge(ctx, gasCall)
 		s[0] = uint64(len(r.input))
@@ -127,13 +140,13 @@ var phat = []function{
 		}
 		image.Charge(ctx, gasWrite+gasByte*(uint64(uint32(s[1]))+2*uint64(n)))
 		if err := r.host.Put(key(m, uint32(s[0]), uint32(s[1])), bytes.Clone(view(m, uint32(s[2]), n))); err != nil {
-			panic(&Error{Kind: ErrHost, Detail: err.Error()})
+			panic(hostError(err))
 		}
 	}},
 	{"kv_delete", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		image.Charge(ctx, gasWrite+gasByte*uint64(uint32(s[1])))
 		if err := r.host.Delete(key(m, uint32(s[0]), uint32(s[1]))); err != nil {
-			panic(&Error{Kind: ErrHost, Detail: err.Error()})
+			panic(hostError(err))
 		}
 	}},
 	{"caller", types(i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
@@ -168,6 +181,14 @@ var phat = []function{
 			s[0] = 1
 		}
 	}},
+	{"reentry", nil, types(i32), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
+		image.Charge(ctx, gasCall)
+		r.accepted = true
+		s[0] = 0
+		if r.reentry {
+			s[0] = 1
+		}
+	}},
 	{"random", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		n := uint32(s[1])
 		if n > maxRandom {
@@ -183,6 +204,16 @@ var phat = []function{
 		image.Charge(ctx, gasCall+gasByte*uint64(n))
 		r.host.Log(bytes.Clone(view(m, uint32(s[0]), n)))
 	}},
+}
+
+// hostError is what a host function ends the call with when the host failed: the host's
+// own word where it is one.
+func hostError(err error) error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	return &Error{Kind: ErrHost, Detail: err.Error(), Err: err}
 }
 
 // stage keeps what a read found and returns its length, -1 for nothing.
@@ -221,8 +252,13 @@ func instantiatePhat(ctx context.Context, rt wazero.Runtime) error {
 func build(ctx context.Context, rt wazero.Runtime, module string, fs []function) error {
 	b := rt.NewHostModuleBuilder(module)
 	for _, f := range fs {
+		guarded := module == "phat" && !harmless[f.name]
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, s []uint64) {
-			f.f(ctx, m, of(ctx), s)
+			r := of(ctx)
+			if guarded && r.reentry && !r.accepted {
+				panic(errReentered())
+			}
+			f.f(ctx, m, r, s)
 		}), f.params, f.results).Export(f.name)
 	}
 	_, err := b.Instantiate(ctx)
@@ -244,8 +280,14 @@ func (blank) Height() uint64                          { return 0 }
 func (blank) Time() uint64                            { return 0 }
 func (blank) Random() io.Reader                       { return zeros{} }
 func (blank) Log([]byte)                              {}
+func (blank) Secret(string, []byte) [32]byte          { panic(errBlank) }
+func (blank) Emit(*[32]byte, []byte) error            { return errBlank }
+func (blank) Call(context.Context, *Outcall) (Result, error) {
+	return Result{}, &Error{Kind: ErrHost, Detail: errBlank.Detail}
+}
+func (blank) Fetch(context.Context, []byte) ([]byte, error) { return nil, errBlank }
 
-var errBlank = fmt.Errorf("a contract may not write while it initialises")
+var errBlank = &Error{Kind: ErrTrap, Detail: "while it initialises, a contract may not write, call, or use its keys"}
 
 type zeros struct{}
 

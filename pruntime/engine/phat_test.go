@@ -43,6 +43,25 @@ var goldenGas = []struct {
 	{"random", []uint64{0, 100}, 5_000 + 100},
 	{"log", []uint64{0, 100}, 300 + 100},
 	{"log", []uint64{0, 5000}, 300 + 4096},
+	{"reentry", nil, 300},
+	{"hash", []uint64{1, 0, 100, 200}, 1_500 + 12*100},
+	{"hash", []uint64{5, 0, 0, 200}, 1_500},
+	{"verify", []uint64{1, 0, 32, 0, 100, 0, 64}, 250_000 + 12*100},
+	{"verify", []uint64{2, 0, 32, 0, 0, 0, 64}, 200_000},
+	{"verify", []uint64{3, 0, 33, 0, 32, 0, 64}, 600_000 + 12*32},
+	{"recover", []uint64{0, 0, 200}, 700_000},
+	{"public_key", []uint64{1, 0, 5, 200}, 130_000},
+	{"public_key", []uint64{18, 0, 5, 200}, 130_000},
+	{"public_key", []uint64{3, 0, 5, 200}, 260_000},
+	{"sign", []uint64{1, 0, 5, 0, 100, 200}, 310_000 + 12*100},
+	{"sign", []uint64{2, 0, 5, 0, 0, 200}, 210_000},
+	{"sign", []uint64{19, 0, 5, 0, 32, 200}, 460_000 + 12*32},
+	{"derive", []uint64{0, 5, 200}, 10_000},
+	{"call", []uint64{0, 0, 0, 100, 0}, 50_000 + 100 + 12_345 + 6},
+	{"call", []uint64{1, 0, 0, 0, 7}, 50_000 + 12_345 + 6},
+	{"emit", []uint64{0, 0, 0, 100}, 5_000 + 8*100},
+	{"emit", []uint64{0, 32, 0, 0}, 255_000},
+	{"http", []uint64{0, 100}, 1_000_000 + 100 + 8},
 	{"sched_yield", nil, 300},
 	{"args_get", []uint64{0, 0}, 300},
 	{"args_sizes_get", []uint64{0, 4}, 300},
@@ -88,6 +107,8 @@ func TestHostGas(t *testing.T) {
 			}
 			h := newMemory()
 			h.kv["abc"] = make([]byte, 1000)
+			h.call = func(*Outcall) (Result, error) { return Result{Output: []byte("answer"), GasUsed: 12_345}, nil }
+			h.fetch = func([]byte) ([]byte, error) { return []byte("response"), nil }
 			if _, err := run1(p, EntryCall, h, "eleven byte", enough); err != nil && c.name != "fail" && c.name != "proc_exit" {
 				t.Fatal(err)
 			}
@@ -146,6 +167,18 @@ func TestPointersOutsideMemory(t *testing.T) {
 		{"reader", []uint64{0}, []int{0}, []int{6}},
 		{"self", []uint64{0}, []int{0}, []int{32}},
 		{"random", []uint64{0, 10}, []int{0}, []int{10}},
+		{"hash", []uint64{1, 0, 10, 64}, []int{1, 3}, []int{10, 32}},
+		{"hash", []uint64{4, 0, 10, 64}, []int{3}, []int{64}},
+		{"verify", []uint64{1, 0, 32, 0, 10, 0, 64}, []int{1, 3, 5}, []int{32, 10, 64}},
+		{"recover", []uint64{0, 0, 200}, []int{0, 1, 2}, []int{32, 65, 33}},
+		{"public_key", []uint64{1, 0, 5, 200}, []int{1, 3}, []int{5, 32}},
+		{"public_key", []uint64{3, 0, 5, 200}, []int{3}, []int{33}},
+		{"sign", []uint64{2, 0, 5, 0, 10, 200}, []int{1, 3, 5}, []int{5, 10, 64}},
+		{"sign", []uint64{3, 0, 5, 0, 10, 200}, []int{5}, []int{65}},
+		{"derive", []uint64{0, 5, 200}, []int{0, 2}, []int{5, 32}},
+		{"call", []uint64{0, 0, 0, 10, 0}, []int{1, 2}, []int{32, 10}},
+		{"emit", []uint64{0, 32, 0, 10}, []int{0, 2}, []int{32, 10}},
+		{"http", []uint64{0, 10}, []int{0}, []int{10}},
 		{"log", []uint64{0, 10}, []int{0}, []int{10}},
 		{"args_sizes_get", []uint64{0, 8}, []int{0, 1}, []int{4, 4}},
 		{"environ_sizes_get", []uint64{0, 8}, []int{0, 1}, []int{4, 4}},
@@ -168,6 +201,8 @@ func TestPointersOutsideMemory(t *testing.T) {
 				p := prepare(t, m.module(body))
 				h := newMemory()
 				h.kv["abc"] = []byte("four")
+				h.call = func(*Outcall) (Result, error) { return Result{}, nil }
+				h.fetch = func([]byte) ([]byte, error) { return nil, nil }
 				_, err := run1(p, EntryCall, h, "eleven byte", enough)
 				if at == page-uint64(c.at[i]) {
 					if err != nil && c.name != "fail" {
@@ -176,7 +211,7 @@ func TestPointersOutsideMemory(t *testing.T) {
 					continue
 				}
 				wantKind(t, fmt.Sprintf("%s with argument %d at %d", c.name, arg, at), err, ErrTrap)
-				if !strings.Contains(err.Error(), "outside memory") || len(h.kv) != 1 || len(h.logs) != 0 {
+				if !strings.Contains(err.Error(), "outside memory") || len(h.kv) != 1 || len(h.logs)+len(h.events) != 0 {
 					t.Errorf("%s: %v, and %d keys and %d logs", c.name, err, len(h.kv), len(h.logs))
 				}
 			}
@@ -206,6 +241,22 @@ func TestLimits(t *testing.T) {
 		{"most random bytes", "random", []uint64{0, 1024}, ""},
 		{"too many random bytes", "random", []uint64{0, 1025}, ErrTrap},
 		{"empty everything", "output", []uint64{0, 0}, ""},
+		{"no such hash", "hash", []uint64{0, 0, 1, 200}, ErrTrap},
+		{"no such hash, from above", "hash", []uint64{6, 0, 1, 200}, ErrTrap},
+		{"no such scheme", "verify", []uint64{4, 0, 32, 0, 1, 0, 64}, ErrTrap},
+		{"a raw scheme verifies nothing", "verify", []uint64{17, 0, 32, 0, 1, 0, 64}, ErrTrap},
+		{"no such scheme to sign with", "sign", []uint64{16, 0, 1, 0, 1, 200}, ErrTrap},
+		{"flags of a scheme", "sign", []uint64{33, 0, 1, 0, 1, 200}, ErrTrap},
+		{"raw message that is no digest", "sign", []uint64{19, 0, 1, 0, 31, 200}, ErrTrap},
+		{"longest label", "public_key", []uint64{2, 0, MaxLabel, 300}, ""},
+		{"label too long", "public_key", []uint64{2, 0, MaxLabel + 1, 300}, ErrTrap},
+		{"label of a secret too long", "derive", []uint64{0, MaxLabel + 1, 300}, ErrTrap},
+		{"call of an unknown kind", "call", []uint64{2, 0, 0, 1, 0}, ErrTrap},
+		{"input too long", "call", []uint64{0, 0, 0, MaxInput + 1, 0}, ErrTrap},
+		{"longest event", "emit", []uint64{0, 0, 0, MaxEvent}, ""},
+		{"event too long", "emit", []uint64{0, 0, 0, MaxEvent + 1}, ErrTrap},
+		{"half a reader", "emit", []uint64{0, 31, 0, 1}, ErrTrap},
+		{"request too long", "http", []uint64{0, MaxHTTP + 1}, ErrTrap},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newContract()

@@ -38,8 +38,8 @@ var (
 	ErrReceipt    = sdkerrors.Register(ModuleName, 11, "receipt refused")
 	ErrAuthority  = sdkerrors.Register(ModuleName, 12, "only governance may do this")
 	ErrParams     = sdkerrors.Register(ModuleName, 13, "invalid parameters")
-	ErrFunds      = sdkerrors.Register(ModuleName, 14, "not enough money for gas tier and base fee")
-	ErrDeposit    = sdkerrors.Register(ModuleName, 15, "this cluster's rules charge no storage deposit: the limit must be 0")
+	ErrFunds      = sdkerrors.Register(ModuleName, 14, "not enough money for gas tier, base fee and deposit limit")
+	ErrDeposit    = sdkerrors.Register(ModuleName, 15, "deposit limit is above the largest")
 	ErrRefused    = sdkerrors.Register(ModuleName, 16, "the cluster's workers refused this code")
 	ErrSnapshot   = sdkerrors.Register(ModuleName, 18, "snapshot refused")
 	ErrBusy       = sdkerrors.Register(ModuleName, 17, "this block has as many messages for the cluster as one receipt can answer: submit again")
@@ -88,7 +88,8 @@ func waitPrefix(c proto.ClusterID, code proto.Hash) []byte {
 }
 
 // decidedPrefix lists the codes of a cluster whose seats decided and for which
-// contracts still wait: the value is 1 when they prepared it, 0 when they refused.
+// contracts still wait: the value is the image that they prepared, or empty when they
+// refused.
 var decidedPrefix = []byte("v/")
 
 func decidedKey(c proto.ClusterID, code proto.Hash) []byte {
@@ -360,8 +361,8 @@ func (k *Keeper) accept(ctx sdk.Context, payer sdk.AccAddress, cluster uint32, e
 		return nil, nil, ErrEpoch.Wrapf("epoch %d, cluster %s is in %d: seal it again", epoch, c.ID, c.Epoch)
 	case tier > proto.MaxTier:
 		return nil, nil, ErrMalformed.Wrapf("gas tier %d, at most %d", tier, proto.MaxTier)
-	case deposit != 0:
-		return nil, nil, ErrDeposit
+	case deposit > proto.MaxDeposit:
+		return nil, nil, ErrDeposit.Wrapf("%d base units, at most %d", deposit, uint64(proto.MaxDeposit))
 	}
 	if err := checkEnvelope(env); err != nil {
 		return nil, nil, err
@@ -377,8 +378,8 @@ func (k *Keeper) accept(ctx sdk.Context, payer sdk.AccAddress, cluster uint32, e
 	}
 	rec := &proto.CommandRecord{Payer: payer, GasTier: uint8(tier), DepositLimit: deposit, GasPrice: p.GasPrice,
 		Escrow: p.escrowFor(uint8(tier)), Height: uint64(ctx.BlockHeight())}
-	if rec.Escrow > 0 {
-		if err := k.bank.SendCoinsFromAccountToModule(ctx, payer, ModuleName, coins(rec.Escrow)); err != nil {
+	if hold := rec.Escrow + deposit; hold > 0 {
+		if err := k.bank.SendCoinsFromAccountToModule(ctx, payer, ModuleName, coins(hold)); err != nil {
 			return nil, nil, ErrFunds.Wrap(err.Error())
 		}
 	}
@@ -442,10 +443,11 @@ func (k *Keeper) Deploy(c context.Context, m *types.MsgDeploy) (*types.MsgDeploy
 	if err := set(ctx, k, pendingKey(ct.ID), rec); err != nil {
 		return nil, err
 	}
+	image, agreed := code.Agreed(cl)
 	switch {
-	case votes(code.Prepared, cl) >= cl.Majority():
-		err = k.start(ctx, ct)
-	case hopeless(code, cl):
+	case agreed:
+		err = k.start(ctx, ct, image)
+	case code.Hopeless(cl):
 		err = ErrRefused.Wrapf("%x in cluster %s", m.CodeHash, cl.ID)
 	default:
 		err = k.wait(ctx, cl, ct, code)
@@ -454,21 +456,6 @@ func (k *Keeper) Deploy(c context.Context, m *types.MsgDeploy) (*types.MsgDeploy
 }
 
 func pendingKey(c proto.ContractID) []byte { return append([]byte("e/"), c[:]...) }
-
-func votes(list []proto.CodeVote, c *proto.Cluster) (n int) {
-	for _, v := range list {
-		if v.Cluster == c.ID && c.HasSeat(v.Worker) {
-			n++
-		}
-	}
-	return n
-}
-
-// hopeless reports whether so many seats refused the code that no majority can
-// prepare it any more.
-func hopeless(code *proto.Code, c *proto.Cluster) bool {
-	return max(len(c.Seats), int(c.SeatsWanted))-votes(code.Refused, c) < c.Majority()
-}
 
 // wait files a contract under its code; the first one announces the code.
 func (k *Keeper) wait(ctx sdk.Context, cl *proto.Cluster, ct *proto.Contract, code *proto.Code) error {
@@ -486,8 +473,9 @@ func (k *Keeper) wait(ctx sdk.Context, cl *proto.Cluster, ct *proto.Contract, co
 	return errors.Join(s.Set(append(prefix, ct.ID[:]...), []byte{1}), set(ctx, k, proto.KeyContract(ct.ID), ct))
 }
 
-// start puts a contract's constructor into its cluster's topic.
-func (k *Keeper) start(ctx sdk.Context, ct *proto.Contract) error {
+// start puts a contract's constructor into its cluster's topic, with the image of its
+// code that the seats agreed on.
+func (k *Keeper) start(ctx sdk.Context, ct *proto.Contract, image proto.Hash) error {
 	c, err := k.Cluster(ctx, ct.Cluster)
 	if err != nil {
 		return err
@@ -501,7 +489,7 @@ func (k *Keeper) start(ctx sdk.Context, ct *proto.Contract) error {
 		return err
 	}
 	ct.Phase = proto.ContractStarted
-	ct.Seq, err = k.mq.Append(ctx, proto.TopicCluster(ct.Cluster), ct.Deployer, proto.Instantiated{Contract: ct.ID, Deployer: ct.Deployer, Code: ct.Code, Command: ct.Command})
+	ct.Seq, err = k.mq.Append(ctx, proto.TopicCluster(ct.Cluster), ct.Deployer, proto.Instantiated{Contract: ct.ID, Deployer: ct.Deployer, Code: ct.Code, Image: image, Command: ct.Command})
 	if err != nil {
 		return err
 	}

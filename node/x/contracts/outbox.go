@@ -49,9 +49,9 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 	case proto.PublishEpochKey:
 		return k.epochKey(ctx, c, from.Worker, e)
 	case proto.CodePrepared:
-		return k.codeVote(ctx, c, from.Worker, e.Code, true)
+		return k.codeVote(ctx, c, proto.CodeVote{Cluster: c.ID, Worker: from.Worker, Image: e.Image}, e.Code, true)
 	case proto.CodeRefused:
-		return k.codeVote(ctx, c, from.Worker, e.Code, false)
+		return k.codeVote(ctx, c, proto.CodeVote{Cluster: c.ID, Worker: from.Worker}, e.Code, false)
 	case proto.Receipt:
 		return k.receipt(ctx, c, from, e)
 	case proto.SnapshotTaken:
@@ -68,12 +68,12 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 	return nil
 }
 
-// codeVote counts a seat's word for a code. When a majority prepared it, the
-// contracts that wait for it start; when so many refused it that no majority can
-// prepare it, they are refused and their escrow returns. EndBlock does that: the work
-// is as large as the number of contracts, and whoever deploys them must not make a
-// worker's outbox too expensive to submit.
-func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, hash proto.Hash, ok bool) error {
+// codeVote counts a seat's word for a code. When a majority prepared it to the same
+// image, the contracts that wait for it start; when no image can get a majority any
+// more, they are refused and their escrow returns. EndBlock does that: the work is as
+// large as the number of contracts, and whoever deploys them must not make a worker's
+// outbox too expensive to submit.
+func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, vote proto.CodeVote, hash proto.Hash, ok bool) error {
 	code, err := get(ctx, k, proto.KeyCode(hash), proto.ParseCode)
 	if err != nil {
 		return err
@@ -81,13 +81,8 @@ func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, h
 	if code == nil {
 		return ErrNoCode.Wrap(hash.String())
 	}
-	vote := proto.CodeVote{Cluster: c.ID, Worker: w}
-	for _, list := range [][]proto.CodeVote{code.Prepared, code.Refused} {
-		for _, v := range list {
-			if v == vote {
-				return nil
-			}
-		}
+	if code.Voted(c.ID, vote.Worker) {
+		return nil
 	}
 	list := &code.Refused
 	if ok {
@@ -97,11 +92,16 @@ func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, h
 	if err := set(ctx, k, proto.KeyCode(hash), code); err != nil {
 		return err
 	}
-	var decided byte
+	image, agreed := code.Agreed(c)
+	if agreed && ok && vote.Image != image {
+		// This seat's results will differ from the others': it must not run the code.
+		ctx.EventManager().EmitEvent(sdk.NewEvent("code_diverged", sdk.NewAttribute("cluster", c.ID.String()), sdk.NewAttribute("code", hash.String()), sdk.NewAttribute("worker", vote.Worker.String())))
+	}
+	decided := []byte{0}
 	switch {
-	case ok && votes(code.Prepared, c) >= c.Majority():
-		decided = 1
-	case ok || !hopeless(code, c):
+	case agreed:
+		decided = append([]byte{1}, image[:]...)
+	case !code.Hopeless(c):
 		return nil
 	}
 	s := k.store.OpenKVStore(ctx)
@@ -110,7 +110,7 @@ func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, h
 	if err != nil || !waiting {
 		return err
 	}
-	return s.Set(decidedKey(c.ID, hash), []byte{decided})
+	return s.Set(decidedKey(c.ID, hash), decided)
 }
 
 // Bounds of what startDecided does in one block.
@@ -127,10 +127,15 @@ func (k *Keeper) startDecided(ctx sdk.Context) error {
 		cluster  proto.ClusterID
 		code     proto.Hash
 		prepared bool
+		image    proto.Hash
 	}
 	var decisions []decision
 	err := kv.Each(s, decidedPrefix, func(key, v []byte) (bool, error) {
-		decisions = append(decisions, decision{proto.ClusterID(binary.BigEndian.Uint32(key)), proto.Hash(key[4:]), v[0] == 1})
+		d := decision{cluster: proto.ClusterID(binary.BigEndian.Uint32(key)), code: proto.Hash(key[4:])}
+		if d.prepared = v[0] == 1; d.prepared {
+			d.image = proto.Hash(v[1:])
+		}
+		decisions = append(decisions, d)
 		return true, nil
 	})
 	if err != nil {
@@ -169,7 +174,7 @@ func (k *Keeper) startDecided(ctx sdk.Context) error {
 			bytesLeft -= len(ct.Command.Envelope)
 			act := func(ctx sdk.Context, ct *proto.Contract) error { return k.refuse(ctx, ct, proto.ContractRefused) }
 			if d.prepared {
-				act = k.start
+				act = func(ctx sdk.Context, ct *proto.Contract) error { return k.start(ctx, ct, d.image) }
 			}
 			cached, write := ctx.CacheContext()
 			if err := act(cached, ct); err != nil {
@@ -198,7 +203,7 @@ func (k *Keeper) refuse(ctx sdk.Context, ct *proto.Contract, phase uint8) error 
 		return err
 	}
 	ct.Phase, ct.Command.Envelope = phase, nil
-	if err := k.pay(ctx, rec.Payer, math.NewIntFromUint64(rec.Escrow)); err != nil {
+	if err := k.pay(ctx, rec.Payer, math.NewIntFromUint64(rec.Escrow+rec.DepositLimit)); err != nil {
 		return err
 	}
 	return errors.Join(set(ctx, k, proto.KeyContract(ct.ID), ct), k.store.OpenKVStore(ctx).Delete(pendingKey(ct.ID)))
@@ -356,8 +361,29 @@ func (k *Keeper) finalise(ctx sdk.Context, c *proto.Cluster) (int, error) {
 	return len(r.Items), errors.Join(set(ctx, k, key, rec), set(ctx, k, proto.KeyCluster(c.ID), c))
 }
 
+// deposits is what a cluster's commands have put in for storage.
+func (k *Keeper) deposits(ctx sdk.Context, c proto.ClusterID) (math.Int, error) {
+	held := math.ZeroInt()
+	b, err := k.store.OpenKVStore(ctx).Get(depositsKey(c))
+	if err == nil && b != nil {
+		err = held.Unmarshal(b)
+	}
+	return held, err
+}
+
+func (k *Keeper) setDeposits(ctx sdk.Context, c proto.ClusterID, held math.Int) error {
+	b, err := held.Marshal()
+	if err != nil {
+		return err
+	}
+	return k.store.OpenKVStore(ctx).Set(depositsKey(c), b)
+}
+
+func depositsKey(c proto.ClusterID) []byte { return append([]byte("b/"), c.Bytes()...) }
+
 // settle pays the operators of the seats that agreed and returns the rest of each
-// command's escrow. What does not divide evenly goes to the first of them.
+// command's escrow, and of its deposit limit what the receipt does not keep. What does
+// not divide evenly goes to the first of them.
 func (k *Keeper) settle(ctx sdk.Context, c *proto.Cluster, r *proto.Receipt, rec *proto.ReceiptRecord, digest proto.Hash) error {
 	var operators [][]byte
 	for _, v := range rec.Votes {
@@ -371,6 +397,10 @@ func (k *Keeper) settle(ctx sdk.Context, c *proto.Cluster, r *proto.Receipt, rec
 		operators = append(operators, w.Operator)
 	}
 	earned := math.ZeroInt() // of up to 4096 commands: may not fit into 64 bits
+	held, err := k.deposits(ctx, c.ID)
+	if err != nil {
+		return err
+	}
 	for i, item := range r.Items {
 		seq := r.FromSeq + uint64(i)
 		cmd, err := get(ctx, k, proto.KeyCommand(c.ID, seq), proto.ParseCommandRecord)
@@ -382,9 +412,18 @@ func (k *Keeper) settle(ctx sdk.Context, c *proto.Cluster, r *proto.Receipt, rec
 		}
 		cmd.Done, cmd.Charged, cmd.Receipt = true, chargeFor(cmd, item.GasBucket), r.FromSeq
 		earned = earned.Add(math.NewIntFromUint64(cmd.Charged))
-		if err := errors.Join(k.pay(ctx, cmd.Payer, math.NewIntFromUint64(cmd.Escrow-cmd.Charged)), set(ctx, k, proto.KeyCommand(c.ID, seq), cmd)); err != nil {
+		// A receipt cannot pay out more than the cluster's commands put in.
+		kept := item.Deposit.Kept(cmd.DepositLimit)
+		held = held.Add(math.NewIntFromUint64(kept))
+		refund := math.MinInt(held, math.NewIntFromUint64(item.Deposit.Refunded()))
+		held = held.Sub(refund)
+		back := refund.Add(math.NewIntFromUint64(cmd.Escrow - cmd.Charged + cmd.DepositLimit - kept))
+		if err := errors.Join(k.pay(ctx, cmd.Payer, back), set(ctx, k, proto.KeyCommand(c.ID, seq), cmd)); err != nil {
 			return err
 		}
+	}
+	if err := k.setDeposits(ctx, c.ID, held); err != nil {
+		return err
 	}
 	share := earned.QuoRaw(int64(len(operators)))
 	for i, o := range operators {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -125,5 +126,48 @@ func BenchmarkSetAndRoot(b *testing.B) {
 		m = m.Set(fmt.Appendf(nil, "key %d", i%100_000), fmt.Append(nil, i))
 		m.Root()
 		i += 7919
+	}
+}
+
+// unhashed is how many nodes the next Root hashes: the others are from before.
+func unhashed(n *node) int {
+	if n == nil || n.hashed {
+		return 0
+	}
+	return 1 + unhashed(n.left) + unhashed(n.right)
+}
+
+// TestRootCost: a root costs in proportion to what was written, whatever else there is.
+func TestRootCost(t *testing.T) {
+	for _, size := range []int{1_000, 10_000, 100_000} {
+		m := New([32]byte{1})
+		for i := range size {
+			m = m.Set(fmt.Appendf(nil, "key %d", i), []byte("value"))
+		}
+		m.Root()
+		if n := unhashed(m.root); n != 0 {
+			t.Fatalf("%d nodes have no hash after Root", n)
+		}
+		depth := bits.Len(uint(size))
+		for _, writes := range []int{1, 10, 100} {
+			next := m
+			for i := range writes {
+				switch k := fmt.Appendf(nil, "key %d", i*7919%size); i % 3 {
+				case 0:
+					next = next.Set(k, []byte("other"))
+				case 1:
+					next = next.Delete(k)
+				default:
+					next = next.Set(append(k, '!'), nil)
+				}
+			}
+			// A path is about 1.4 times as deep as in a perfect tree, and twice that at times.
+			if n := unhashed(next.root); n == 0 || n > writes*3*depth {
+				t.Errorf("%d writes to %d entries: %d nodes to hash, of depth %d", writes, size, n, depth)
+			}
+			if unhashed(m.root) != 0 {
+				t.Error("the version before has to be hashed again")
+			}
+		}
 	}
 }

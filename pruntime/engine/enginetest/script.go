@@ -19,6 +19,19 @@
 //	c           answer the caller
 //	R           answer the reader
 //	h           answer height and time
+//	x K         delete the one-byte key K
+//	k ID INPUT  put, then call a command of contract ID (32 bytes): answer what the host
+//	            function returns (eight bytes), then what it staged
+//	q ID INPUT  likewise, its query
+//	K ID INPUT  put, call a command, then trap
+//	v DATA      emit DATA for everybody
+//	w KEY DATA  emit DATA for the reader's key (32 bytes)
+//	V DATA      emit DATA for everybody, then trap
+//	o LINE      log LINE
+//	O LINE      log LINE, then trap
+//	i LABEL     answer the secret of LABEL
+//	H REQUEST   make an HTTP request: answer as k
+//	a K VALUE   accept a re-entry, then put as p
 //
 // Anything else does nothing. deploy, call and query are the same.
 package enginetest
@@ -51,6 +64,13 @@ func Script(salt string) []byte {
 	height := b.Import("phat", "height", nil, i64)
 	clock := b.Import("phat", "time", nil, i64)
 	random := b.Import("phat", "random", wasmtest.Cat(i32, i32), nil)
+	del := b.Import("phat", "kv_delete", wasmtest.Cat(i32, i32), nil)
+	callOut := b.Import("phat", "call", wasmtest.Cat(i32, i32, i32, i32, i64), i64)
+	emit := b.Import("phat", "emit", wasmtest.Cat(i32, i32, i32, i32), i32)
+	logLine := b.Import("phat", "log", wasmtest.Cat(i32, i32), nil)
+	derive := b.Import("phat", "derive", wasmtest.Cat(i32, i32, i32), nil)
+	http := b.Import("phat", "http", wasmtest.Cat(i32, i32), i64)
+	reentry := b.Import("phat", "reentry", nil, i32)
 
 	call := func(f uint32, args ...[]byte) []byte {
 		var out []byte
@@ -65,8 +85,16 @@ func Script(salt string) []byte {
 	op := func(c byte, body ...any) []byte {      // if input[0] == c { body; return }
 		return wasmtest.Cat(n32(input), 0x2d, 0, 0, n32(uint32(c)), 0x46, 0x04, 0x40, wasmtest.Cat(body...), 0x0f, 0x0b)
 	}
+	behind := wasmtest.Cat(get0, n32(33), 0x6b) // the length behind an operation and 32 bytes
+	// Put what a host function returned in eight bytes and what it staged behind them, and answer both.
+	told := func(body []byte) []byte {
+		return wasmtest.Cat(n32(aside), body, 0x37, 0, 0, call(staged, n32(aside+8)), call(output, n32(aside), wasmtest.Cat(n32(aside), 0x28, 0, 0, n32(8), 0x6a)))
+	}
+	outcall := func(kind uint32) []byte {
+		return call(callOut, n32(kind), n32(input+1), n32(input+33), behind, wasmtest.Const(wasmtest.I64, 0))
+	}
 	write := call(put, n32(0), n32(3), n32(0), n32(3))
-	deep := wasmtest.U32(uint32(12)) // the first function behind the imports
+	deep := wasmtest.U32(uint32(19)) // the first function behind the imports
 	b.Func("", nil, nil, nil, 0x10, deep)
 	b.Data(0, []byte("no!"))
 	b.Data(8, []byte("n"))
@@ -88,6 +116,18 @@ func Script(salt string) []byte {
 		op('s', arg, 0x21, 1, 0x03, 0x40, 0x20, 1, n32(1), 0x6b, 0x22, 1, 0x0d, 0, 0x0b),
 		op('c', n32(aside), call(caller, n32(aside+4)), 0x36, 0, 0, call(output, n32(aside+4), wasmtest.Cat(n32(aside), 0x28, 0, 0))),
 		op('R', n32(aside), call(reader, n32(aside+4)), 0x36, 0, 0, call(output, n32(aside+4), wasmtest.Cat(n32(aside), 0x28, 0, 0))),
+		op('x', call(del, n32(input+1), n32(1))),
+		op('k', write, told(outcall(0))),
+		op('q', told(outcall(1))),
+		op('K', write, outcall(0), 0x1a, 0x00),
+		op('v', call(emit, n32(0), n32(0), n32(input+1), rest), 0x1a),
+		op('w', call(emit, n32(input+1), n32(32), n32(input+33), behind), 0x1a),
+		op('V', call(emit, n32(0), n32(0), n32(input+1), rest), 0x1a, 0x00),
+		op('o', call(logLine, n32(input+1), rest)),
+		op('O', call(logLine, n32(input+1), rest), 0x00),
+		op('i', call(derive, n32(input+1), rest, n32(aside)), call(output, n32(aside), n32(32))),
+		op('H', told(call(http, n32(input+1), rest))),
+		op('a', call(reentry), 0x1a, call(put, n32(input+1), n32(1), n32(input+2), wasmtest.Cat(get0, n32(2), 0x6b))),
 		op('h', n32(aside), call(height), 0x37, 0, 0, n32(aside), call(clock), 0x37, 0, 8, call(output, n32(aside), n32(16))),
 	))
 	b.Export("deploy", 0, f)

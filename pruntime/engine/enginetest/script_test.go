@@ -3,15 +3,20 @@ package enginetest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/phala-go/phala/pruntime/engine"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
 
-type host struct{ kv map[string]string }
+type host struct {
+	engine.Host // what is not here is not asked for
+	kv          map[string]string
+}
 
 func (h host) Get(k []byte) ([]byte, bool)             { v, ok := h.kv[string(k)]; return []byte(v), ok }
 func (h host) Put(k, v []byte) error                   { h.kv[string(k)] = string(v); return nil }
@@ -23,7 +28,19 @@ func (h host) Self() [32]byte                          { return [32]byte{} }
 func (h host) Height() uint64                          { return 3 }
 func (h host) Time() uint64                            { return 4 }
 func (h host) Random() io.Reader                       { return rand.NewChaCha8([32]byte{}) }
-func (h host) Log([]byte)                              {}
+func (h host) Secret(_ string, label []byte) (s [32]byte) {
+	copy(s[:], label)
+	return s
+}
+func (h host) Call(_ context.Context, c *engine.Outcall) (engine.Result, error) {
+	return engine.Result{Output: append(c.To[:1], c.Input...)}, nil
+}
+func (h host) Emit(r *[32]byte, data []byte) error {
+	h.kv["event"] = fmt.Sprint(r != nil, string(data))
+	return nil
+}
+func (h host) Fetch(_ context.Context, r []byte) ([]byte, error) { return r, nil }
+func (h host) Log([]byte)                                        {}
 
 // TestScript: each operation does what the package says.
 func TestScript(t *testing.T) {
@@ -40,7 +57,7 @@ func TestScript(t *testing.T) {
 	if q, err := e.Prepare(ctx, enginetest.Script("b")); err != nil || q.Hash() == p.Hash() {
 		t.Fatal("another salt is not another code", err)
 	}
-	h := host{map[string]string{}}
+	h := host{kv: map[string]string{}}
 	big := make([]byte, 190<<10)
 	for _, c := range []struct {
 		input, want string
@@ -65,6 +82,22 @@ func TestScript(t *testing.T) {
 		{"c", "somebody", ""},
 		{"R", "another", ""},
 		{"h", "\x03\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00", ""},
+		{"xk", "", ""},
+		{"gk", "", ""},
+		{"k" + strings.Repeat("I", 32) + "in", "\x03\x00\x00\x00\x00\x00\x00\x00Iin", ""},
+		{"q" + strings.Repeat("I", 32) + "in", "\x03\x00\x00\x00\x00\x00\x00\x00Iin", ""},
+		{"K" + strings.Repeat("I", 32) + "in", "", engine.ErrTrap},
+		{"vdata", "", ""},
+		{"gevent", "falsedata", ""},
+		{"w" + strings.Repeat("I", 32) + "data", "", ""},
+		{"gevent", "truedata", ""},
+		{"V", "", engine.ErrTrap},
+		{"oline", "", ""},
+		{"Oline", "", engine.ErrTrap},
+		{"ilabel", "label" + strings.Repeat("\x00", 27), ""},
+		{"Hreq", "\x03\x00\x00\x00\x00\x00\x00\x00req", ""},
+		{"akv", "", ""},
+		{"gk", "v", ""},
 		{"?", "", ""},
 	} {
 		res, err := p.Run(ctx, &engine.Call{Entry: engine.EntryCall, Input: []byte(c.input), Gas: 1 << 26, Host: h})

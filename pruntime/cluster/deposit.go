@@ -1,0 +1,138 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+
+	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/cluster/mtreap"
+	"github.com/phala-go/phala/pruntime/engine"
+)
+
+// An overlay is the state that a command works on, and what its payer has left for new
+// storage. Copying it keeps a version.
+//
+// A stored item binds a deposit ([engine.StorageDeposit]) of the command's payer who
+// made it as large as it is. The deposit returns to that payer when the item shrinks or
+// goes: to a credit that only enclaves see, which the payer's next commands use first
+// and get paid out. The chain therefore never learns whose item a command removed.
+type overlay struct {
+	m     *mtreap.Map
+	payer []byte
+	left  uint64
+}
+
+func keyCredit(account []byte) []byte { return append([]byte("b/"), account...) }
+
+func (o *overlay) credit(account []byte) uint64 {
+	b, ok := o.m.Get(keyCredit(account))
+	if !ok {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+func (o *overlay) setCredit(account []byte, amount uint64) {
+	switch {
+	case amount == o.credit(account):
+	case amount == 0:
+		o.m = o.m.Delete(keyCredit(account))
+	default:
+		o.m = o.m.Set(keyCredit(account), binary.BigEndian.AppendUint64(nil, amount))
+	}
+}
+
+// An item in the state is the account whose deposit it binds, then the value.
+func makeItem(payer, value []byte) []byte {
+	b := make([]byte, 0, 1+len(payer)+len(value))
+	return append(append(append(b, byte(len(payer))), payer...), value...)
+}
+
+func splitItem(b []byte) (payer, value []byte) { return b[1 : 1+b[0]], b[1+b[0]:] }
+
+// put stores an item whose key is klen bytes long to the contract. What will not stay
+// costs nothing.
+func (o *overlay) put(key, value []byte, klen int, stays bool) error {
+	owner := o.payer
+	if stays {
+		var bound uint64
+		var was []byte
+		needs := engine.StorageDeposit(klen, len(value))
+		if old, ok := o.m.Get(key); ok {
+			payer, v := splitItem(old)
+			was, bound = payer, engine.StorageDeposit(klen, len(v))
+		}
+		if needs <= bound {
+			owner = was
+			o.release(was, bound-needs)
+		} else {
+			// All of the item is this payer's from here on, and its former payer is free.
+			o.release(was, bound)
+			if needs > o.left {
+				return &engine.Error{Kind: engine.ErrDeposit, Detail: fmt.Sprintf("an item of %d bytes binds %d base units, and %d are left: raise the deposit limit", klen+len(value), needs, o.left)}
+			}
+			o.left -= needs
+		}
+	}
+	o.m = o.m.Set(key, makeItem(owner, value))
+	return nil
+}
+
+// remove deletes an item.
+func (o *overlay) remove(key []byte, klen int, stays bool) {
+	old, ok := o.m.Get(key)
+	if !ok {
+		return
+	}
+	o.m = o.m.Delete(key)
+	if stays {
+		payer, v := splitItem(old)
+		o.release(payer, engine.StorageDeposit(klen, len(v)))
+	}
+}
+
+// release gives a deposit back to who paid it.
+func (o *overlay) release(payer []byte, amount uint64) {
+	if bytes.Equal(payer, o.payer) {
+		o.left = sum(o.left, amount)
+	} else {
+		o.setCredit(payer, sum(o.credit(payer), amount))
+	}
+}
+
+// open makes an overlay for a command whose payer has put up limit.
+func open(m *mtreap.Map, payer []byte, limit uint64) *overlay {
+	o := &overlay{m: m, payer: payer}
+	o.left = sum(o.credit(payer), limit)
+	return o
+}
+
+// settle ends a command that succeeded: what the chain keeps of the limit, or pays out beside it, in
+// a bucket. The rest of the payer's is its credit. bound is what the command bound in
+// truth beyond what was free before.
+func (o *overlay) settle(limit uint64) (d proto.DepositBucket, bound uint64) {
+	rest := o.left
+	switch {
+	case rest < limit:
+		bound = limit - rest
+		d = proto.KeepDeposit(bound)
+		rest = d.Kept(limit) - bound
+	default:
+		rest -= limit
+		d = proto.RefundDeposit(rest)
+		rest -= d.Refunded()
+	}
+	o.setCredit(o.payer, rest)
+	return d, bound
+}
+
+// sum adds without wrapping. No sum of deposits comes near.
+func sum(a, b uint64) uint64 {
+	s, carry := bits.Add64(a, b, 0)
+	if carry != 0 {
+		panic("cluster: broken invariant: deposits above 2^64")
+	}
+	return s
+}

@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/phala-go/phala/pruntime/engine/image"
+)
+
+// Limits of what reaches beyond the contract.
+const (
+	MaxInput = 192 << 10 // of a call to another contract
+	MaxEvent = 16 << 10
+	MaxHTTP  = 256 << 10 // a request, and an answer
+)
+
+// Gas of what reaches beyond the contract.
+const (
+	gasContract = 50_000 // an instance is taken and restored
+	gasEvent    = 5_000
+	gasSealed   = 250_000 // a key agreement in addition
+	gasEmitByte = 8       // sealed, posted and kept
+	gasHTTP     = 1_000_000
+)
+
+// callStatus is how a call of another contract ended, as the ABI counts it: the numbers
+// are those of a command's status where there is one.
+var callStatus = map[Kind]uint64{ErrContract: 1, ErrTrap: 2, ErrOutOfGas: 3, ErrNoCallee: 8, ErrDeposit: 10, ErrMemory: 15, ErrDepth: 16, ErrOutput: 22, ErrReenter: 23}
+
+// Status is a kind's number in the ABI, 0 for one that is never told to a contract.
+func (k Kind) Status() uint32 { return uint32(callStatus[k]) }
+
+func errReentered() *Error {
+	return &Error{Kind: ErrReenter, Detail: "the contract is already running further out, and this method does not allow that"}
+}
+
+// outward is calls, events and HTTP.
+var outward = []function{
+	{"call", types(i32, i32, i32, i32, i64), types(i64), func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		kind, n := uint32(s[0]), uint32(s[3])
+		image.Charge(ctx, gasContract+gasByte*uint64(n))
+		switch {
+		case kind > 1:
+			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("call of kind %d, neither a command (0) nor a query (1)", kind)})
+		case kind == 0 && r.query:
+			panic(&Error{Kind: ErrTrap, Detail: "a query cannot call a command"})
+		case n > MaxInput:
+			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("input of %d bytes, at most %d", n, MaxInput)})
+		}
+		// A part always stays, so that the caller can deal with a callee that used up what
+		// it was given.
+		left := image.Remaining(ctx)
+		limit := left - left/64
+		if s[4] != 0 {
+			limit = min(limit, s[4])
+		}
+		c := &Outcall{To: [32]byte(view(m, uint32(s[1]), 32)), Query: kind == 1, Input: bytes.Clone(view(m, uint32(s[2]), n)), Gas: limit}
+		res, err := r.host.Call(ctx, c)
+		image.Charge(ctx, res.GasUsed)
+		if err == nil {
+			r.stageStatus(ctx, 0, res.Output, s)
+			return
+		}
+		var own *Error
+		if !errors.As(err, &own) {
+			panic(hostError(err))
+		}
+		status, told := callStatus[own.Kind]
+		if !told {
+			panic(own)
+		}
+		r.stageStatus(ctx, status, append(binary.LittleEndian.AppendUint32(nil, own.Code), own.Detail...), s)
+	}},
+	{"emit", types(i32, i32, i32, i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		n, gas := uint32(s[3]), uint64(gasEvent)
+		if s[1] != 0 {
+			gas += gasSealed
+		}
+		image.Charge(ctx, gas+gasEmitByte*uint64(n))
+		if n > MaxEvent {
+			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("event of %d bytes, at most %d", n, MaxEvent)})
+		}
+		var reader *[32]byte
+		switch uint32(s[1]) {
+		case 0:
+		case 32:
+			k := [32]byte(view(m, uint32(s[0]), 32))
+			reader = &k
+		default:
+			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("reader's key of %d bytes, not 32", uint32(s[1]))})
+		}
+		err := r.host.Emit(reader, bytes.Clone(view(m, uint32(s[2]), n)))
+		switch {
+		case errors.Is(err, ErrReader):
+			s[0] = 1
+		case err != nil:
+			panic(hostError(err))
+		default:
+			s[0] = 0
+		}
+	}},
+	{"http", types(i32, i32), types(i64), func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		n := uint32(s[1])
+		image.Charge(ctx, gasHTTP+gasByte*uint64(n))
+		if n > MaxHTTP {
+			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("HTTP request of %d bytes, at most %d", n, MaxHTTP)})
+		}
+		res, err := r.host.Fetch(ctx, bytes.Clone(view(m, uint32(s[0]), n)))
+		var own *Error
+		switch {
+		case errors.As(err, &own):
+			panic(own)
+		case err != nil:
+			r.stageStatus(ctx, 1, append(make([]byte, 4), err.Error()...), s)
+		default:
+			r.stageStatus(ctx, 0, res, s)
+		}
+	}},
+}
+
+// StorageDeposit is what a stored item binds of its payer's money until it is removed,
+// base units: a part for the item, and one for its bytes, in steps that keep the length of
+// small values out of it.
+func StorageDeposit(key, value int) uint64 {
+	const item, byteOf, step = 100_000, 1_000, 64
+	return item + byteOf*step*uint64((key+value+step-1)/step)
+}
+
+// ErrReader: an event's reader is not a public key.
+var ErrReader = errors.New("engine: not a reader's public key")
+
+// stageStatus keeps an answer, or why there is none, and returns status and length.
+func (r *run) stageStatus(ctx context.Context, status uint64, b []byte, s []uint64) {
+	image.Charge(ctx, gasByte*uint64(len(b)))
+	r.staged = b
+	s[0] = status<<32 | uint64(len(b))
+}
