@@ -11,12 +11,16 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/phala-go/phala/internal/contractcheck"
 	"github.com/phala-go/phala/proto"
 )
 
-// buildContract runs the stock Go toolchain. The result depends on the source and the
-// toolchain alone.
+// buildContract checks the source and runs the stock Go toolchain. The result depends
+// on the source and the toolchain alone.
 func buildContract(ctx context.Context, dir, out string, stderr io.Writer) error {
+	if err := contractcheck.Check(ctx, dir); err != nil {
+		return err
+	}
 	abs, err := filepath.Abs(out)
 	if err != nil {
 		return err
