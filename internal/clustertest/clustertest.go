@@ -139,14 +139,11 @@ func (w *World) Deploy(by string, arg any) *Seen {
 	w.nonce++
 	deployer := Account(by)
 	w.Contract = proto.NewContractID(chain, id, []byte(deployer), w.code, fmt.Append(nil, w.nonce))
-	ctx := proto.InstantiateContext(chain, id, epoch, tier, 0, w.Contract, []byte(deployer), w.code)
 	input, err := client.Input("Init", arg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.run(by, ctx, input, func(c proto.PushedCommand) proto.Event {
-		return proto.Instantiated{Contract: w.Contract, Deployer: []byte(deployer), Code: w.code, Command: c}
-	})
+	return w.run(by, input, &proto.Instantiated{Contract: w.Contract, Deployer: []byte(deployer), Code: w.code})
 }
 
 // Call runs a command.
@@ -163,7 +160,7 @@ func (w *World) Call(by, method string, arg any) *Seen {
 func (w *World) Input(by string, input []byte) *Seen {
 	w.t.Helper()
 	w.nonce++
-	return w.run(by, proto.CommandContext(chain, id, epoch, tier, 0), input, func(c proto.PushedCommand) proto.Event { return c })
+	return w.run(by, input, nil)
 }
 
 // What the client asks for when its user says nothing.
@@ -172,13 +169,20 @@ var (
 	tier, _ = proto.TierFor(gas)
 )
 
-func (w *World) run(by string, ctx envelope.Context, input []byte, event func(proto.PushedCommand) proto.Event) *Seen {
+// run runs a command, or the constructor of inst.
+func (w *World) run(by string, input []byte, inst *proto.Instantiated) *Seen {
 	w.t.Helper()
 	must := func(err error) {
 		w.t.Helper()
 		if err != nil {
 			w.t.Fatal(err)
 		}
+	}
+	cmd := proto.PushedCommand{Payer: []byte("somebody"), Epoch: epoch, GasTier: tier}
+	ctx := cmd.Context(chain, id)
+	if inst != nil {
+		inst.Command = cmd
+		ctx = inst.Context(chain, id)
 	}
 	signer := key(by)
 	pub := signer.Public()
@@ -189,10 +193,14 @@ func (w *World) run(by string, ctx envelope.Context, input []byte, event func(pr
 	inv.Signature = sig[:]
 	fresh, err := commkey.Generate(w.rng)
 	must(err)
-	sealed, err := envelope.Seal(w.rng, ctx, fresh, w.key.Public(), inv.Marshal())
+	cmd.Envelope, err = envelope.Seal(w.rng, ctx, fresh, w.key.Public(), inv.Marshal())
 	must(err)
 
-	e := event(proto.PushedCommand{Payer: []byte("somebody"), Epoch: epoch, GasTier: tier, Envelope: sealed})
+	var e proto.Event = cmd
+	if inst != nil {
+		inst.Command = cmd
+		e = *inst
+	}
 	m := &proto.Message{Topic: proto.TopicCluster(id), Seq: w.cursor.Seq + 1, Height: w.Height, Time: w.time(), Sender: []byte("sender"), Payload: proto.MarshalEvent(e)}
 	w.cursor = w.cursor.Fold(m)
 	res, err := w.cluster.Apply(context.Background(), []inbox.Item{{Height: m.Height, Time: m.Time, Message: m, Event: e, Cursor: w.cursor}})
@@ -206,7 +214,7 @@ func (w *World) run(by string, ctx envelope.Context, input []byte, event func(pr
 	must(err)
 	out, err := proto.ParseOutput(plain)
 	must(err)
-	return &Seen{Output: *out, Envelope: len(sealed), Tier: tier, Receipt: proto.MarshalEntry(res.Receipt), Bucket: res.Receipt.Items[0].GasBucket, Sealed: len(res.Outputs[0].Sealed)}
+	return &Seen{Output: *out, Envelope: len(cmd.Envelope), Tier: tier, Receipt: proto.MarshalEntry(res.Receipt), Bucket: res.Receipt.Items[0].GasBucket, Sealed: len(res.Outputs[0].Sealed)}
 }
 
 func (w *World) time() uint64 { return 1_700_000_000_000 + w.Height*6000 }
