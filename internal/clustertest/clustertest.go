@@ -82,6 +82,7 @@ func (p programs) Program(h proto.Hash) *engine.Program { return p[h] }
 type World struct {
 	Height   uint64
 	Contract proto.ContractID // the last one deployed
+	Gas      uint64           // limit of a command; at first the client's usual one
 
 	t       testing.TB
 	cluster *cluster.Cluster
@@ -101,7 +102,7 @@ func New(t testing.TB, p *engine.Program) *World {
 	}
 	keys := cluster.Keys{Stable: [32]byte{1}, Epochs: map[uint64]*commkey.SecretKey{epoch: key}, Blind: map[uint64][32]byte{epoch: blind}}
 	rng := rand.NewChaCha8([32]byte{5})
-	return &World{Height: 100, t: t, cluster: cluster.New(chain, id, keys, programs{p.Hash(): p}, rng), code: p.Hash(),
+	return &World{Height: 100, Gas: client.DefaultGas, t: t, cluster: cluster.New(chain, id, keys, programs{p.Hash(): p}, rng), code: p.Hash(),
 		key: key, cursor: proto.CreatedCursor(chain, proto.TopicCluster(id)), rng: rng}
 }
 
@@ -163,12 +164,6 @@ func (w *World) Input(by string, input []byte) *Seen {
 	return w.run(by, input, nil)
 }
 
-// What the client asks for when its user says nothing.
-var (
-	gas     = uint64(client.DefaultGas)
-	tier, _ = proto.TierFor(gas)
-)
-
 // run runs a command, or the constructor of inst.
 func (w *World) run(by string, input []byte, inst *proto.Instantiated) *Seen {
 	w.t.Helper()
@@ -178,6 +173,10 @@ func (w *World) run(by string, input []byte, inst *proto.Instantiated) *Seen {
 			w.t.Fatal(err)
 		}
 	}
+	tier, ok := proto.TierFor(w.Gas)
+	if !ok {
+		w.t.Fatalf("no tier holds %d gas", w.Gas)
+	}
 	cmd := proto.PushedCommand{Payer: []byte("somebody"), Epoch: epoch, GasTier: tier}
 	ctx := cmd.Context(chain, id)
 	if inst != nil {
@@ -186,7 +185,7 @@ func (w *World) run(by string, input []byte, inst *proto.Instantiated) *Seen {
 	}
 	signer := key(by)
 	pub := signer.Public()
-	inv := proto.Invocation{From: pub[:], To: w.Contract, Input: input, GasLimit: gas, Expiry: w.Height + 100, Scheme: uint8(identity.SchemeSr25519), PublicKey: pub[:]}
+	inv := proto.Invocation{From: pub[:], To: w.Contract, Input: input, GasLimit: w.Gas, Expiry: w.Height + 100, Scheme: uint8(identity.SchemeSr25519), PublicKey: pub[:]}
 	binary.BigEndian.PutUint64(inv.Nonce[:], w.nonce)
 	sig, err := signer.Sign(w.rng, inv.SignedBytes(chain, id))
 	must(err)
