@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	processes = 10
-	runs      = 10 // in each
+	processes = 5
+	runs      = 20 // in each
 )
 
 var texts = []string{"to be or not to be that is the question", "ein Ring sie zu knechten sie alle zu finden", strings.Repeat("a bb ccc dddd ", 50)}
@@ -84,7 +84,7 @@ func TestReplica(t *testing.T) {
 	}
 }
 
-// TestOneRoot: a hundred runs in ten processes give one state root and one sequence of
+// TestOneRoot: a hundred runs in five processes give one state root and one sequence of
 // answers. The processes differ in what a machine can differ in: seeds of the host's
 // maps (each process and each map has its own), the moment and the time zone, how many
 // threads there are, when the collector runs. The native runs, whose maps and goroutines
