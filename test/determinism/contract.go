@@ -103,7 +103,7 @@ func (e *Everything) Careless(ctx *contract.Command) (string, error) {
 	first, results := make(chan int), make(chan int, 16)
 	for i := range 16 {
 		go func() {
-			_ = make([]byte, 1<<18) // work for the collector
+			_ = make([]byte, 1<<16) // work for the collector
 			select {
 			case first <- i:
 			case results <- i:
