@@ -126,13 +126,17 @@ func (w *World) Root() proto.Hash { return w.cluster.Snapshot().Root() }
 
 // A Seen is a finished command: what its caller gets, and what everybody sees.
 type Seen struct {
-	proto.Output        // the caller alone
-	Envelope     int    // bytes pushed to the chain
-	Tier         uint8  // paid for
-	Receipt      []byte // signed by the seats
-	Bucket       uint8  // of gas, in the receipt
-	Sealed       int    // bytes of the sealed answer
+	proto.Output       // the caller alone
+	Envelope     int   // bytes pushed to the chain
+	Tier         uint8 // paid for
+	Receipt      int   // bytes signed by the seats
+	Bucket       uint8 // of gas, in the receipt
+	Sealed       int   // bytes of the sealed answer
+	item         proto.ReceiptItem
 }
+
+// Public is what the receipt says of the command to everybody.
+func (s *Seen) Public() string { return fmt.Sprintf("%+v", s.item) }
 
 // Deploy makes a new contract of the code.
 func (w *World) Deploy(by string, arg any) *Seen {
@@ -213,7 +217,7 @@ func (w *World) run(by string, input []byte, inst *proto.Instantiated) *Seen {
 	must(err)
 	out, err := proto.ParseOutput(plain)
 	must(err)
-	return &Seen{Output: *out, Envelope: len(cmd.Envelope), Tier: tier, Receipt: proto.MarshalEntry(res.Receipt), Bucket: res.Receipt.Items[0].GasBucket, Sealed: len(res.Outputs[0].Sealed)}
+	return &Seen{Output: *out, Envelope: len(cmd.Envelope), Tier: tier, Receipt: len(proto.MarshalEntry(res.Receipt)), Bucket: res.Receipt.Items[0].GasBucket, Sealed: len(res.Outputs[0].Sealed), item: res.Receipt.Items[0]}
 }
 
 func (w *World) time() uint64 { return 1_700_000_000_000 + w.Height*6000 }
