@@ -215,7 +215,10 @@ func plainArgument(words []string, t *contract.Type) (any, error) {
 	if len(words) > 1 {
 		return nil, fmt.Errorf("one argument is wanted, %d were given: quote a text with spaces", len(words))
 	}
-	text := t != nil && (t.Kind == "string" || t.Kind == "account")
+	if t != nil && t.Kind == "account" && !strings.HasPrefix(words[0], `"`) {
+		return accountText(words[0])
+	}
+	text := t != nil && t.Kind == "string"
 	if text && !(strings.HasPrefix(words[0], `"`) && json.Valid([]byte(words[0]))) {
 		return words[0], nil
 	}
