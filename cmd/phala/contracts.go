@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -284,16 +285,24 @@ func runDeploy(ctx context.Context, a *app, args []string) error {
 	f := a.flags("phala deploy FILE.wasm [ARG]", "Uploads a contract's code, makes a contract of it, and waits until its constructor's receipt is final.")
 	name := f.String("name", "", "name under which this devnet remembers it; the file's name without it")
 	cluster := f.Uint("cluster", 0, "cluster; the devnet's own without it")
-	salt := f.String("salt", "", "tells apart contracts of one code by one account")
-	pos, err := need(f, args, 1, 2)
+	salt := f.String("salt", "", "decides the contract's id, with the code and the account; a random one without it, so that each deployment is a new contract")
+	pos, err := need(f, args, 1, 64)
 	if err != nil {
 		return ignoreHelp(err)
+	}
+	module, err := os.ReadFile(pos[0])
+	if err != nil {
+		return err
 	}
 	c, s, err := a.open()
 	if err != nil {
 		return err
 	}
-	module, err := os.ReadFile(pos[0])
+	known, err := inspect(ctx, module)
+	if err != nil {
+		return fmt.Errorf("%s: %w", pos[0], err)
+	}
+	arg, err := initArgument(known, pos[1:])
 	if err != nil {
 		return err
 	}
@@ -301,15 +310,11 @@ func runDeploy(ctx context.Context, a *app, args []string) error {
 		*name = strings.TrimSuffix(filepath.Base(pos[0]), ".wasm")
 	}
 	if *salt == "" {
-		*salt = *name
+		*salt = rand.Text()
 	}
 	id := proto.ClusterID(*cluster)
 	if id == 0 {
 		id = s.Cluster
-	}
-	arg, err := plainArgument(pos[1:], nil)
-	if err != nil {
-		return err
 	}
 	d, err := c.Deploy(ctx, id, module, []byte(*salt), arg, func(done, total int) {
 		if !a.json {

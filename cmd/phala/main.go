@@ -40,7 +40,7 @@ const usage = `phala deploys and calls confidential contracts.
 
 CONTRACT is an id or a name that deploy gave. ARG is JSON; a text needs no quotes of
 its own, and an object may be given as name=value pairs. An account is an address, a
-key's name or a development key such as //Bob. Every command takes --help and
+key's name or a development account such as //Bob. Every command takes --help and
 --output json.
 `
 

@@ -32,41 +32,48 @@ func baseUnits(s string) (string, error) {
 	return n.String(), nil
 }
 
-// accountText is the address of an account that was named: by its address, by a key's
-// name, or by a secret URI such as //Bob.
-func accountText(s string) (string, error) {
-	if account, err := address.Parse(s); err == nil {
-		return address.Bech32(address.HRP, account)
-	}
-	if strings.HasPrefix(s, address.HRP+"1") {
-		return "", fmt.Errorf("%s is not an address: letters are missing or changed", s)
-	}
-	if !strings.ContainsAny(s, "/ ") && !strings.HasPrefix(s, "0x") {
-		f, _, err := loadKey(s)
+// findAccount finds an account that was named: by its address, by the name of a key in
+// phala keys, or as //Name. Only its public part is needed, so secrets are not taken;
+// //Name is public anyway.
+func findAccount(s string) ([]byte, error) {
+	if strings.HasPrefix(s, "//") {
+		k, err := identity.FromURI(s)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		return f.Address, nil
+		pub := k.Public()
+		return pub[:], nil
 	}
-	k, err := identity.FromURI(s)
+	account, err := address.Parse(s)
+	if err == nil {
+		return account, nil
+	}
+	if k, _, kerr := loadKey(s); kerr == nil {
+		return address.Parse(k.Address)
+	}
+	return nil, fmt.Errorf("%w, and no key of that name is in phala keys list", err)
+}
+
+// accountText is the address of an account that was named.
+func accountText(s string) (string, error) {
+	account, err := findAccount(s)
 	if err != nil {
 		return "", err
 	}
-	pub := k.Public()
-	return address.Bech32(address.HRP, pub[:])
+	return address.Bech32(address.HRP, account)
 }
 
 func runSend(ctx context.Context, a *app, args []string) error {
-	f := a.flags("phala send ACCOUNT AMOUNT", "Sends PHA to an account and waits until the payment is in a block. ACCOUNT is an address, a key's name or a\ndevelopment key such as //Bob; AMOUNT is in PHA, such as 2 or 0.05. Everybody sees payments.")
+	f := a.flags("phala send ACCOUNT AMOUNT", "Sends PHA to an account and waits until the payment is in a block. ACCOUNT is an address, a key's name or a\ndevelopment account such as //Bob; AMOUNT is in PHA, such as 2 or 0.05. Everybody sees payments.")
 	pos, err := need(f, args, 2, 2)
 	if err != nil {
 		return ignoreHelp(err)
 	}
-	addr, err := accountText(pos[0])
+	to, err := findAccount(pos[0])
 	if err != nil {
 		return err
 	}
-	to, err := address.Parse(addr)
+	addr, err := address.Bech32(address.HRP, to)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func TestAccountText(t *testing.T) {
 	if changed == want {
 		changed = want[:len(want)-1] + "p"
 	}
-	for s, says := range map[string]string{"": "", "nobody": "no key", changed: "not an address", "//": "", "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694tz": ""} {
+	for s, says := range map[string]string{"": "", "nobody": "no key of that name", changed: "checksum", "//": "", "0x398f0c28f98885e046333d4a41c19cee4c37368a9832c6502f6cfd182e2aef89": "", "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694tz": ""} {
 		if got, err := accountText(s); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: got %s, %v, want an error that says %q", s, got, err, says)
 		}
