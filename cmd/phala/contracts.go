@@ -62,7 +62,7 @@ func runCall(ctx context.Context, a *app, args []string) error {
 		if *show == "chain" {
 			showChain(w, p, input)
 		}
-		if refused == nil {
+		if refused == nil && len(r.Return) > 0 && string(r.Return) != "null" {
 			fmt.Fprintf(w, "%s\n", r.Return)
 		}
 		fmt.Fprintf(w, "receipt: %s, height %d, message %d of cluster %s, gas %d, signed by %d of its seats\n", r.Status, r.Height, r.Seq, r.Cluster, r.GasUsed, r.Seats)

@@ -128,6 +128,12 @@ func parse(f *flag.FlagSet, args []string) ([]string, error) {
 			if errors.Is(err, flag.ErrHelp) {
 				return nil, errHelp
 			}
+			for _, arg := range args {
+				if len(arg) > 1 && arg[0] == '-' && arg[1] >= '0' && arg[1] <= '9' {
+					fmt.Fprintf(f.Output(), "\nA negative number goes behind two dashes: … -- %s\n", arg)
+					break
+				}
+			}
 			return nil, errUsage
 		}
 		if f.NArg() == 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/phala-go/phala/contract"
 	"github.com/phala-go/phala/pruntime/engine"
@@ -28,6 +29,9 @@ func inspect(ctx context.Context, module []byte) (d *contract.Description, err e
 		return nil, fmt.Errorf("no worker would run this module: %w", err)
 	}
 	res, err := p.Run(ctx, &engine.Call{Entry: engine.EntryQuery, Input: []byte(`{"method":"describe"}`), Gas: 1 << 30, Host: nowhere{}})
+	if err != nil && strings.Contains(err.Error(), "contract.Register") {
+		return nil, fmt.Errorf("the module is no contract yet: %w", err)
+	}
 	d = new(contract.Description)
 	if err != nil || json.Unmarshal(res.Output, d) != nil {
 		return nil, nil

@@ -19,6 +19,9 @@ func TestInspect(t *testing.T) {
 	if d, err := inspect(t.Context(), enginetest.Script("")); err != nil || d != nil {
 		t.Errorf("got %+v, %v", d, err)
 	}
+	if _, err := inspect(t.Context(), clustertest.Module(t, "testdata/unregistered")); err == nil || !strings.Contains(err.Error(), "call contract.Register in an init function") {
+		t.Errorf("without Register: got %v", err)
+	}
 	for name, module := range map[string][]byte{"nothing": nil, "a text": []byte("hello"), "not a contract": []byte("\x00asm\x01\x00\x00\x00")} {
 		if _, err := inspect(t.Context(), module); err == nil || !strings.Contains(err.Error(), "no worker would run this module") {
 			t.Errorf("%s: got %v", name, err)
