@@ -7,6 +7,5 @@
 //	tally-c.wasm.gz   examples/tally-c, clang 14.0.6
 //	tally-as.wasm.gz  examples/tally-as, AssemblyScript 0.28.20
 //	tally-go.wasm.gz  what phala new makes, Go 1.26.8
-//
-// The hand-written one is pruntime/engine/enginetest's.
+//	script.wasm.gz    pruntime/engine/enginetest's, hand-written
 package gas
