@@ -1,7 +1,9 @@
 package hostile
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,9 +14,8 @@ import (
 
 // An abiFunc is a host function as docs/abi.md describes it.
 type abiFunc struct {
-	name    string
-	params  int // all i32
-	results []byte
+	name            string
+	params, results []byte
 }
 
 var abiRow = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| `\\(([^)]*)\\)( -> (i32|i64))?` \\|")
@@ -40,7 +41,12 @@ func abi(t testing.TB) []abiFunc {
 		}
 		f := abiFunc{name: m[1]}
 		if m[2] != "" {
-			f.params = len(strings.Split(m[2], ","))
+			for param := range strings.SplitSeq(m[2], ",") {
+				f.params = append(f.params, wasmtest.I32) // unless it says otherwise
+				if strings.HasSuffix(param, "i64") {
+					f.params[len(f.params)-1] = wasmtest.I64
+				}
+			}
 		}
 		switch m[4] {
 		case "i32":
@@ -56,6 +62,47 @@ func abi(t testing.TB) []abiFunc {
 	return out
 }
 
+var engineRow = regexp.MustCompile(`(?m)^\t\{"([a-z0-9_]+)", (?:nil|types\(([^)]*)\)), (?:nil|types\(([^)]*)\)), `)
+
+// TestManual: docs/abi.md has every host function of the engine, with its type.
+func TestManual(t *testing.T) {
+	files, err := filepath.Glob("../../pruntime/engine/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	manual := map[string]string{}
+	for _, f := range abi(t) {
+		manual[f.name] = fmt.Sprintf("%x -> %x", f.params, f.results)
+	}
+	types := func(s string) (out []byte) {
+		for v := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == ',' || r == ' ' }) {
+			out = append(out, map[string]byte{"i32": wasmtest.I32, "i64": wasmtest.I64}[v])
+		}
+		return out
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") || filepath.Base(file) == "wasi.go" {
+			continue
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range engineRow.FindAllStringSubmatch(string(b), -1) {
+			want := fmt.Sprintf("%x -> %x", types(m[2]), types(m[3]))
+			if got, ok := manual[m[1]]; !ok {
+				t.Errorf("docs/abi.md leaves out %s", m[1])
+			} else if got != want {
+				t.Errorf("docs/abi.md gives %s the type %s, it has %s", m[1], got, want)
+			}
+			delete(manual, m[1])
+		}
+	}
+	for name := range manual {
+		t.Errorf("docs/abi.md has %s, the engine does not", name)
+	}
+}
+
 // A contract is a module under assembly that imports every host function of the manual.
 type contract struct {
 	wasmtest.Builder
@@ -68,11 +115,7 @@ func newContract(t testing.TB) *contract {
 	t.Helper()
 	c := &contract{index: map[string]uint32{}, funcs: map[string]abiFunc{}, pages: 64}
 	for _, f := range abi(t) {
-		params := make([]byte, f.params)
-		for i := range params {
-			params[i] = wasmtest.I32
-		}
-		c.index[f.name] = c.Import("phat", f.name, params, f.results)
+		c.index[f.name] = c.Import("phat", f.name, f.params, f.results)
 		c.funcs[f.name] = f
 	}
 	return c
@@ -82,12 +125,13 @@ func n32(v uint32) []byte { return wasmtest.Const(wasmtest.I32, uint64(v)) }
 
 // do calls a host function and drops its result.
 func (c *contract) do(name string, args ...uint32) []byte {
-	var body []byte
-	for _, a := range args {
-		body = append(body, n32(a)...)
-	}
-	if len(args) != c.funcs[name].params {
+	params := c.funcs[name].params
+	if len(args) != len(params) {
 		panic("hostile: wrong number of arguments for " + name)
+	}
+	var body []byte
+	for i, a := range args {
+		body = append(body, wasmtest.Const(params[i], uint64(a))...)
 	}
 	body = wasmtest.Cat(body, 0x10, wasmtest.U32(c.index[name]))
 	if len(c.funcs[name].results) > 0 {
@@ -123,9 +167,9 @@ func (c *contract) module(body ...any) []byte {
 func accepted(t testing.TB, module []byte) bool {
 	add := map[wasmprep.ImportKey]wasmprep.FuncType{}
 	for _, f := range abi(t) {
-		ft := wasmprep.FuncType{Params: make([]wasmprep.ValType, f.params)}
-		for i := range ft.Params {
-			ft.Params[i] = wasmprep.I32
+		var ft wasmprep.FuncType
+		for _, p := range f.params {
+			ft.Params = append(ft.Params, wasmprep.ValType(p))
 		}
 		for _, r := range f.results {
 			ft.Results = append(ft.Results, wasmprep.ValType(r))

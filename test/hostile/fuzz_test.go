@@ -231,8 +231,11 @@ func script(t testing.TB, data []byte) []byte {
 		default:
 			f := funcs[int(b)%len(funcs)]
 			var call []byte
-			for range f.params {
+			for _, p := range f.params {
 				call = append(call, arg()...)
+				if p == wasmtest.I64 {
+					call = append(call, 0xad) // i64.extend_i32_u
+				}
 			}
 			call = wasmtest.Cat(call, 0x10, wasmtest.U32(c.index[f.name]))
 			if len(f.results) > 0 {
