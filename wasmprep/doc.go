@@ -16,7 +16,8 @@
 // collection, reference values, instructions that change a table or drop a
 // data segment, extended constants, imports that the rules do not list with
 // the same signature (memories, tables and globals cannot be imported), names
-// reserved for the pass, and anything above [Limits]. An [Error] tells the
+// reserved for the pass, element segments that do not fit their table, and
+// anything above [Limits]. An [Error] tells the
 // function, the byte and the opcode. Contract code is valid when this package
 // and the engine both accept it.
 //

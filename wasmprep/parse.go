@@ -529,7 +529,7 @@ func (m *module) elementSection(r *reader) {
 			r.fail(ErrMalformed, at, "element segment flag %d", flag)
 		}
 		out = appendU32(out, flag)
-		passive, exprs := flag&1 != 0, flag&4 != 0
+		passive, exprs, offset := flag&1 != 0, flag&4 != 0, uint32(0)
 		if !passive {
 			if flag&2 != 0 {
 				if t := r.u32(); t != 0 && r.err == nil {
@@ -540,7 +540,12 @@ func (m *module) elementSection(r *reader) {
 			if r.err == nil && !m.hasTab {
 				r.fail(ErrInvalid, at, "element segment without a table")
 			}
-			out = append(out, m.constExpr(r, I32)...)
+			e := m.constExpr(r, I32)
+			if r.err == nil {
+				c := reader{b: e, p: 1, end: len(e), fn: -1}
+				offset = uint32(c.signed(32))
+			}
+			out = append(out, e...)
 		}
 		if flag&3 != 0 { // element kind or reference type
 			p, k := r.p, r.byte()
@@ -557,6 +562,11 @@ func (m *module) elementSection(r *reader) {
 		}
 		cnt := r.count(m.rules.Limits.Elements-total, "element entries")
 		total += cnt
+		// Instantiating it would trap. wazero leaves it and the segments behind it out
+		// instead, which another engine would not.
+		if !passive && r.err == nil && uint64(offset)+uint64(cnt) > uint64(m.tabMin) {
+			r.fail(ErrInvalid, at, "%d elements at %d, out of bounds of a table of %d", cnt, offset, m.tabMin)
+		}
 		out = appendU32(out, uint32(cnt))
 		for j := 0; j < cnt && r.err == nil; j++ {
 			if !exprs {

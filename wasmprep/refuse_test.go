@@ -183,6 +183,18 @@ func TestRefusals(t *testing.T) {
 		{"if without else yields", body(0x41, 0, 0x04, i32, 0x41, 0, 0x0b, 0x1a), v1, wasmprep.ErrInvalid, "end"},
 		{"too much alignment", body(0x41, 0, 0x28, 3, 0, 0x1a), v1, wasmprep.ErrInvalid, "i32.load"},
 		{"nested dead code underflow", body(0x00, 0x02, 0x40, 0x6a, 0x1a, 0x0b), v1, wasmprep.ErrInvalid, "i32.add"},
+		{"elements behind the table", build(func(b *wasmtest.Builder) {
+			b.Table(2)
+			b.Elem(1, b.Func("", nil, nil, nil), 0)
+		}), v1, wasmprep.ErrInvalid, ""},
+		{"elements at a negative index", build(func(b *wasmtest.Builder) {
+			b.Table(2)
+			b.Elem(-1, b.Func("", nil, nil, nil))
+		}), v1, wasmprep.ErrInvalid, ""},
+		{"no elements behind the table", build(func(b *wasmtest.Builder) {
+			b.Table(2)
+			b.Elem(3)
+		}), v1, wasmprep.ErrInvalid, ""},
 		{"memory.init without data count", body(0x41, 0, 0x41, 0, 0x41, 0, 0xfc, 8, 0, 0), v1, wasmprep.ErrMalformed, "memory.init"},
 	}
 	for _, c := range cases {
@@ -230,6 +242,11 @@ func TestAccepted(t *testing.T) {
 		{"null element", build(func(b *wasmtest.Builder) {
 			b.Table(1)
 			b.RawElem(cat(4, 0x41, 0, 0x0b, 1, 0xd0, 0x70, 0x0b))
+		})},
+		{"elements to the end of the table, and none behind them", build(func(b *wasmtest.Builder) {
+			b.Table(2)
+			b.Elem(1, b.Func("", nil, nil, nil))
+			b.Elem(2)
 		})},
 		{"declared element", build(func(b *wasmtest.Builder) {
 			b.Func("", nil, nil, nil)

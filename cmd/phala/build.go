@@ -11,12 +11,16 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/phala-go/phala/internal/contractcheck"
 	"github.com/phala-go/phala/proto"
 )
 
-// buildContract runs the stock Go toolchain. The result depends on the source and the
-// toolchain alone.
+// buildContract checks the source and runs the stock Go toolchain. The result depends
+// on the source and the toolchain alone.
 func buildContract(ctx context.Context, dir, out string, stderr io.Writer) error {
+	if err := contractcheck.Check(ctx, dir); err != nil {
+		return err
+	}
 	abs, err := filepath.Abs(out)
 	if err != nil {
 		return err
@@ -164,7 +168,8 @@ func runNew(ctx context.Context, a *app, args []string) error {
 		return fmt.Errorf("go mod tidy in %s: %w", name, err)
 	}
 	return a.print(map[string]string{"folder": name}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is ready:\n\n  cd %s && go test\n  phala build %s\n  phala deploy %s.wasm\n", name, name, name, filepath.Base(name))
+		fmt.Fprintf(w, "%s is ready:\n\n  (cd %s && go test)            natively and as Wasm\n  phala build %s\n  phala deploy %s.wasm\n  phala call %s Add 40\n  phala query %s Current\n",
+			name, name, name, filepath.Base(name), filepath.Base(name), filepath.Base(name))
 	})
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -61,7 +62,7 @@ func runCall(ctx context.Context, a *app, args []string) error {
 		if *show == "chain" {
 			showChain(w, p, input)
 		}
-		if refused == nil {
+		if refused == nil && len(r.Return) > 0 && string(r.Return) != "null" {
 			fmt.Fprintf(w, "%s\n", r.Return)
 		}
 		fmt.Fprintf(w, "receipt: %s, height %d, message %d of cluster %s, gas %d, signed by %d of its seats\n", r.Status, r.Height, r.Seq, r.Cluster, r.GasUsed, r.Seats)
@@ -215,7 +216,10 @@ func plainArgument(words []string, t *contract.Type) (any, error) {
 	if len(words) > 1 {
 		return nil, fmt.Errorf("one argument is wanted, %d were given: quote a text with spaces", len(words))
 	}
-	text := t != nil && (t.Kind == "string" || t.Kind == "account")
+	if t != nil && t.Kind == "account" && !strings.HasPrefix(words[0], `"`) {
+		return accountText(words[0])
+	}
+	text := t != nil && t.Kind == "string"
 	if text && !(strings.HasPrefix(words[0], `"`) && json.Valid([]byte(words[0]))) {
 		return words[0], nil
 	}
@@ -281,16 +285,24 @@ func runDeploy(ctx context.Context, a *app, args []string) error {
 	f := a.flags("phala deploy FILE.wasm [ARG]", "Uploads a contract's code, makes a contract of it, and waits until its constructor's receipt is final.")
 	name := f.String("name", "", "name under which this devnet remembers it; the file's name without it")
 	cluster := f.Uint("cluster", 0, "cluster; the devnet's own without it")
-	salt := f.String("salt", "", "tells apart contracts of one code by one account")
-	pos, err := need(f, args, 1, 2)
+	salt := f.String("salt", "", "decides the contract's id, with the code and the account; a random one without it, so that each deployment is a new contract")
+	pos, err := need(f, args, 1, 64)
 	if err != nil {
 		return ignoreHelp(err)
+	}
+	module, err := os.ReadFile(pos[0])
+	if err != nil {
+		return err
 	}
 	c, s, err := a.open()
 	if err != nil {
 		return err
 	}
-	module, err := os.ReadFile(pos[0])
+	known, err := inspect(ctx, module)
+	if err != nil {
+		return fmt.Errorf("%s: %w", pos[0], err)
+	}
+	arg, err := initArgument(known, pos[1:])
 	if err != nil {
 		return err
 	}
@@ -298,15 +310,11 @@ func runDeploy(ctx context.Context, a *app, args []string) error {
 		*name = strings.TrimSuffix(filepath.Base(pos[0]), ".wasm")
 	}
 	if *salt == "" {
-		*salt = *name
+		*salt = rand.Text()
 	}
 	id := proto.ClusterID(*cluster)
 	if id == 0 {
 		id = s.Cluster
-	}
-	arg, err := plainArgument(pos[1:], nil)
-	if err != nil {
-		return err
 	}
 	d, err := c.Deploy(ctx, id, module, []byte(*salt), arg, func(done, total int) {
 		if !a.json {

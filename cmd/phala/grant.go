@@ -14,7 +14,6 @@ import (
 
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/crypto/address"
-	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
 )
 
@@ -125,28 +124,16 @@ func readGrant(s string) (*proto.Grant, error) {
 	return g, nil
 }
 
-// readerAccount finds the account that a grant is for. Only its public part is needed, so
-// secrets are not taken; //Name is public anyway.
+// readerAccount finds the account that a grant is for.
 func readerAccount(s string) ([]byte, error) {
-	switch {
-	case s == "":
+	if s == "" {
 		return nil, errors.New("name who may read: --to ACCOUNT")
-	case strings.HasPrefix(s, "//"):
-		k, err := identity.FromURI(s)
-		if err != nil {
-			return nil, err
-		}
-		pub := k.Public()
-		return pub[:], nil
 	}
-	account, err := address.Parse(s)
-	if err == nil {
-		return account, nil
+	account, err := findAccount(s)
+	if err != nil {
+		return nil, fmt.Errorf("--to: %w", err)
 	}
-	if k, _, kerr := loadKey(s); kerr == nil {
-		return address.Parse(k.Address)
-	}
-	return nil, fmt.Errorf("--to: %w, and no key of that name is in phala keys list", err)
+	return account, nil
 }
 
 // parseTerm reads a duration; unlike time.ParseDuration it knows days.

@@ -34,12 +34,14 @@ const usage = `phala deploys and calls confidential contracts.
   phala describe CONTRACT                 what a contract can do
   phala receipt CLUSTER SEQ               what the seats signed about a message
   phala keys add|list|import|export       accounts, encrypted on this disk
+  phala send ACCOUNT AMOUNT               send PHA to an account
   phala status                            what the network says about itself
   phala verify [substrate …]              check the chain from its trust root, offline proofs
 
 CONTRACT is an id or a name that deploy gave. ARG is JSON; a text needs no quotes of
-its own, and an object may be given as name=value pairs. Every command takes --help
-and --output json.
+its own, and an object may be given as name=value pairs. An account is an address, a
+key's name or a development account such as //Bob. Every command takes --help and
+--output json.
 `
 
 // An app is what every command needs.
@@ -75,7 +77,7 @@ func main() {
 type command func(ctx context.Context, a *app, args []string) error
 
 var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "grant": runGrant, "revoke": runRevoke, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt,
-	"status": runStatus, "keys": runKeys, "new": runNew, "build": runBuild, "verify": runVerify}
+	"status": runStatus, "keys": runKeys, "send": runSend, "new": runNew, "build": runBuild, "verify": runVerify}
 
 func run(ctx context.Context, args []string, out, errw io.Writer) error {
 	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
@@ -125,6 +127,12 @@ func parse(f *flag.FlagSet, args []string) ([]string, error) {
 		if err := f.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
 				return nil, errHelp
+			}
+			for _, arg := range args {
+				if len(arg) > 1 && arg[0] == '-' && arg[1] >= '0' && arg[1] <= '9' {
+					fmt.Fprintf(f.Output(), "\nA negative number goes behind two dashes: … -- %s\n", arg)
+					break
+				}
 			}
 			return nil, errUsage
 		}

@@ -231,11 +231,30 @@ func TestContinue(t *testing.T) {
 
 func TestMain(m *testing.M) { os.Exit(m.Run()) }
 
+// eventually runs a program again and again until it succeeds: what it asks for depends on
+// the chain's height.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: eventually program args...")
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s did not succeed within a minute: %v", strings.Join(args, " "), err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // TestCommands runs the phala tool against a devnet, by the scripts in testdata.
 func TestCommands(t *testing.T) {
 	n, opt := start(t, 1)
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:  "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually},
 		Setup: func(e *testscript.Env) error {
 			b, err := filepath.Abs(opt.Bin)
 			e.Setenv("PATH", b+string(os.PathListSeparator)+e.Getenv("PATH"))
