@@ -27,6 +27,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/lightclient/comet"
@@ -84,7 +85,8 @@ func (r *Relayer) note(err error) {
 
 // Gas of the transactions, in the chain's gas.
 const (
-	gasRegister   = 1_500_000
+	gasRegister   = 3_500_000
+	gasCollateral = 2_500_000
 	gasEntry      = 250_000
 	gasOutboxBase = 200_000
 	gasByte       = 60
@@ -334,13 +336,55 @@ func (r *Relayer) register(ctx context.Context, st *pruntime.Status) error {
 	if err != nil {
 		return err
 	}
+	evidence, collateral, err := r.collateral(ctx, reg.Evidence)
+	if err != nil {
+		return err
+	}
 	pub := r.Operator.Key.Public()
-	res, err := r.Operator.Send(ctx, gasRegister, tx.RegisterWorker(pub[:], reg.Registration, reg.Signature, reg.Evidence))
+	gas, msgs := uint64(gasRegister), []tx.Msg{tx.RegisterWorker(pub[:], reg.Registration, reg.Signature, evidence)}
+	if collateral != nil {
+		gas, msgs = gas+gasCollateral, append([]tx.Msg{tx.UpdateCollateral(pub[:], collateral)}, msgs...)
+	}
+	res, err := r.Operator.Send(ctx, gas, msgs...)
 	if err != nil {
 		return fmt.Errorf("pherry: register %s: %w", st.Worker, err)
 	}
 	r.Log.Info("registered", "worker", st.Worker, "role", st.Role, "height", res.Height)
 	return nil
+}
+
+// collateral takes the collateral out of evidence, and returns it where it is newer than
+// what the chain has: a simulated TEE brings its own. For real ones it comes from the
+// vendor by another way.
+func (r *Relayer) collateral(ctx context.Context, b []byte) (evidence, collateral []byte, err error) {
+	ev, err := attest.Parse(b)
+	if err != nil {
+		return nil, nil, fmt.Errorf("pherry: evidence: %w", err)
+	}
+	if ev.Collateral == nil {
+		return b, nil, nil
+	}
+	brought := ev.Collateral
+	ev.Collateral = nil
+	platform, err := brought.Platform()
+	if err != nil {
+		return nil, nil, fmt.Errorf("pherry: collateral: %w", err)
+	}
+	held, err := r.Node.Read(ctx, proto.StoreRegistry, proto.KeyCollateral(platform))
+	switch {
+	case errors.Is(err, rpc.ErrNotFound):
+		return ev.Marshal(), brought.Marshal(), nil
+	case err != nil:
+		return nil, nil, err
+	}
+	old, err := attest.ParseCollateral(held)
+	if err != nil {
+		return nil, nil, fmt.Errorf("pherry: the node's collateral of %s: %w", platform, err)
+	}
+	if old.Newer(brought) != nil {
+		return ev.Marshal(), nil, nil
+	}
+	return ev.Marshal(), brought.Marshal(), nil
 }
 
 // outbox acknowledges and submits.

@@ -96,8 +96,10 @@ func (r *Runtime) serving() error {
 		return err
 	}
 	switch {
-	case !r.admitted:
+	case r.epoch == 0:
 		return fmt.Errorf("%w: the chain has not admitted this worker", ErrNotServing)
+	case !r.admitted(uint64(r.state.Client().Trusted().Height)):
+		return fmt.Errorf("%w: the admission ended at height %d: it must be registered again", ErrNotServing, r.expires)
 	case r.seat == nil:
 		return fmt.Errorf("%w: no seat in a cluster", ErrNotServing)
 	case r.seat.replica == nil:
@@ -127,6 +129,10 @@ type Status struct {
 	TrustedHeight int64             `json:"trusted_height"` // newest verified header; 0 before the trust root's
 	Height        uint64            `json:"height"`         // messages are delivered up to here
 	Topics        map[string]uint64 `json:"topics"`         // sequence of the last delivered message
+	Roots         proto.Hash        `json:"roots"`          // digest of the attestation roots
+	Settings      proto.Settings    `json:"settings"`
+	Epoch         uint64            `json:"epoch"`   // of the attestation; 0: never admitted
+	Expires       uint64            `json:"expires"` // height at which the admission ends
 	Admitted      bool              `json:"admitted"`
 	Session       proto.Hash        `json:"session"`
 	SessionLive   bool              `json:"session_live"`
@@ -166,10 +172,11 @@ func (r *Runtime) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{Worker: r.self, Role: r.cfg.Role.String(), Chain: r.cfg.Chain, TEE: r.tee.TEE().String(), Simulated: r.tee.Simulated(),
-		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Admitted: r.admitted,
+		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Settings: r.cfg.settings(), Roots: r.cfg.Roots.Digest(), Epoch: r.epoch, Expires: r.expires,
 		Session: proto.Hash(r.sessions.current().Public()), SessionLive: r.sessions.live(), Outbox: OutboxStatus{r.outbox.base, len(r.outbox.queue)}}
 	if r.state != nil {
 		s.TrustedHeight, s.Height = r.state.Client().Trusted().Height, r.state.Height()
+		s.Admitted = r.admitted(uint64(s.TrustedHeight))
 		for _, t := range r.state.Topics() {
 			c, _ := r.state.Cursor(t)
 			s.Topics[t] = c.Seq

@@ -34,6 +34,17 @@ func (s *sessions) start(now time.Time) error {
 
 func (s *sessions) current() *commkey.SecretKey { return s.keys[len(s.keys)-1] }
 
+// renewed returns the session for a registration: a new one when the chain has the
+// current one, else the one that it does not have yet, so that whoever asks again and
+// again does not push the one in use out.
+func (s *sessions) renewed(now time.Time, retry time.Duration) *commkey.SecretKey {
+	if s.onChain == [32]byte(s.current().Public()) && s.start(now) == nil {
+		// The registration announces it; if that does not arrive, announce does.
+		s.announced, s.pushed, s.wait = true, now, retry
+	}
+	return s.current()
+}
+
 // seen notes which key the chain has. Once it has the newest, older ones are erased.
 func (s *sessions) seen(key [32]byte) {
 	s.onChain = key

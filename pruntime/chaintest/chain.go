@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/lightclient/comet/comettest"
 	"github.com/phala-go/phala/proto"
@@ -61,6 +62,8 @@ type Chain struct {
 	outputs  map[string][][]byte
 	accounts map[string]*accountRecord
 	txs      map[string]*txResult
+	// collateral is what was brought, by platform.
+	collateral map[string]*attest.Collateral
 	// Entries lists every outbox entry that the chain took, in order.
 	entries []Taken
 }
@@ -77,7 +80,7 @@ type Taken struct {
 func New(cfg comettest.Config) *Chain {
 	c := &Chain{C: comettest.New(cfg), Expires: 400_000, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, gone: map[proto.WorkerID]bool{},
 		outboxes: map[proto.WorkerID]proto.Cursor{}, codes: map[proto.Hash]*proto.Code{}, chunks: map[string][]byte{}, receipts: map[string]*proto.ReceiptRecord{}, commands: map[string]*proto.CommandRecord{},
-		taken: map[string]*proto.SnapshotRecord{}, outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}}
+		taken: map[string]*proto.SnapshotRecord{}, outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}, collateral: map[string]*attest.Collateral{}}
 	c.C.CreateTopic(proto.TopicSystem)
 	c.C.CreateTopic(proto.TopicGatekeeper)
 	c.C.Run(3)
@@ -174,6 +177,38 @@ func (c *Chain) Register(registration, signature, evidence []byte) error {
 	return c.register(registration, signature, evidence)
 }
 
+func (c *Chain) updateCollateral(b []byte) error {
+	next, err := attest.ParseCollateral(b)
+	if err != nil {
+		return refuse("registry", 18, "%v", err)
+	}
+	platform, err := next.Platform()
+	if err != nil {
+		return refuse("registry", 18, "%v", err)
+	}
+	if held := c.collateral[platform]; held != nil {
+		if err := held.Newer(next); err != nil {
+			return refuse("registry", 18, "%v", err)
+		}
+	}
+	c.collateral[platform] = next
+	c.C.Put(proto.StoreRegistry, proto.KeyCollateral(platform), b)
+	return nil
+}
+
+// filled is evidence with the chain's collateral, where it has none of its own. What is
+// no evidence stays as it is.
+func (c *Chain) filled(evidence []byte) []byte {
+	ev, err := attest.Parse(evidence)
+	if err != nil || ev.Collateral != nil {
+		return evidence
+	}
+	if platform, err := ev.CollateralKey(); err == nil {
+		ev.Collateral = c.collateral[platform]
+	}
+	return ev.Marshal()
+}
+
 func (c *Chain) register(registration, signature, evidence []byte) error {
 	reg, err := proto.ParseRegistration(registration)
 	if err != nil {
@@ -200,7 +235,7 @@ func (c *Chain) register(registration, signature, evidence []byte) error {
 	c.putWorker(w)
 	e := proto.WorkerRegistered{Registration: registration, Expires: w.Expires}
 	c.send(proto.TopicWorker(reg.Worker), e)
-	e.Evidence = evidence
+	e.Evidence = c.filled(evidence)
 	c.send(proto.TopicGatekeeper, e)
 	return nil
 }
