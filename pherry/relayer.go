@@ -12,7 +12,8 @@
 //     their proofs, the messages between;
 //  5. tell it, with a proof, which of its outbox entries the chain has, and submit the
 //     others;
-//  6. fetch contract codes and pieces of a cluster's state that it asks for.
+//  6. fetch contract codes and pieces of a cluster's state that it asks for, and for a
+//     gatekeeper the proofs of blocks.
 //
 // A round that fails is tried again; the next one asks anew.
 package pherry
@@ -33,6 +34,7 @@ import (
 	"github.com/phala-go/phala/lightclient/comet"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
+	"github.com/phala-go/phala/pruntime/api"
 	"github.com/phala-go/phala/pruntime/inbox"
 )
 
@@ -161,7 +163,7 @@ func (r *Relayer) Round(ctx context.Context) error {
 		}
 	}
 	// One of them that fails does not keep the others from being done.
-	return errors.Join(r.codes(ctx, st), r.clusterState(ctx, st), r.register(ctx, st), r.outbox(ctx, st))
+	return errors.Join(r.codes(ctx, st), r.clusterState(ctx, st), r.blocks(ctx, st), r.register(ctx, st), r.outbox(ctx, st))
 }
 
 // Build collects what an enclave that stands at st needs to get to the state that the
@@ -449,6 +451,34 @@ func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
 	}
 	r.submitted, r.at = first+uint64(len(entries)), st.TrustedHeight
 	return nil
+}
+
+// blocks brings a gatekeeper proofs of the blocks that it asks for. A block that the
+// chain does not have, or has no more, is left out: a worker that gets no keys makes a
+// new session, which names a newer one.
+func (r *Relayer) blocks(ctx context.Context, st *pruntime.Status) error {
+	if st.Gatekeeper == nil || len(st.Gatekeeper.WantBlocks) == 0 {
+		return nil
+	}
+	var out []api.Block
+	for _, h := range st.Gatekeeper.WantBlocks {
+		value, proof, err := r.Node.Prove(ctx, proto.StoreRegistry, proto.KeyBlock(h), st.TrustedHeight-1)
+		if errors.Is(err, rpc.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if len(value) != 32 {
+			return fmt.Errorf("pherry: the node's hash of block %d has %d bytes", h, len(value))
+		}
+		out = append(out, api.Block{Height: h, Hash: proto.Hash(value), IAVL: proof.IAVL, Store: proof.Store})
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	_, err := r.Runtime.ConfirmBlocks(ctx, out)
+	return err
 }
 
 // codes fetches what the enclave asks for.

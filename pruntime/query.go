@@ -10,6 +10,7 @@ import (
 	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/gatekeeper"
 )
 
 // ErrBusy: too many queries at once.
@@ -165,6 +166,10 @@ type OutboxStatus struct {
 type GatekeeperStatus struct {
 	Active bool       `json:"active"`
 	Master proto.Hash `json:"master"`
+	// WantBlocks are blocks to confirm before workers get keys.
+	WantBlocks []uint64 `json:"want_blocks,omitempty"`
+	// Refused are workers that the chain admitted and that get no keys.
+	Refused []gatekeeper.Refusal `json:"refused,omitempty"`
 }
 
 // Status reports.
@@ -195,7 +200,7 @@ func (r *Runtime) Status() Status {
 	}
 	s.WantState = r.wanted()
 	if r.gk != nil {
-		s.Gatekeeper = &GatekeeperStatus{r.gk.Active(), r.gk.Master()}
+		s.Gatekeeper = &GatekeeperStatus{r.gk.Active(), r.gk.Master(), r.gk.Wants(32), r.gk.Refusals(32)}
 		s.Serving = r.gk.Active() && r.fatal == nil
 		if !s.Serving {
 			s.Why = "the master key is not decided yet, or is another one"

@@ -70,7 +70,7 @@ var (
 	ErrNotReady   = errors.New("pruntime: not ready")
 	ErrIdentity   = errors.New("pruntime: the sealed identity is of another network, trust root, role or operator, or was made with other settings")
 	ErrNotServing = errors.New("pruntime: not serving")
-	ErrProof      = errors.New("pruntime: outbox position is not proven")
+	ErrProof      = errors.New("pruntime: this is not proven under the trusted header")
 	ErrCode       = errors.New("pruntime: code refused")
 	ErrRole       = errors.New("pruntime: not in this role")
 	ErrFatal      = errors.New("pruntime: stopped for good")
@@ -85,7 +85,8 @@ type Runtime struct {
 	codes       *codes
 	id          *identity.KeyPair
 	self        proto.WorkerID
-	measurement [32]byte // a gatekeeper's own
+	measurement [32]byte // a gatekeeper's own; zero until it is verified
+	own         attest.Evidence
 
 	// step is held by whoever moves the enclave on. mu guards the fields; it is let go
 	// while contracts run, so that queries and the outbox do not wait for them.
@@ -343,7 +344,7 @@ func (r *Runtime) Advance(b []byte) error {
 		r.seat.fresh = false
 	}
 	if r.gk != nil {
-		if err := r.gk.Flush(batch.Height); err != nil {
+		if err := r.gk.Flush(batch.Height, r.state.Client().Trusted().Time); err != nil {
 			return err
 		}
 	}
@@ -366,8 +367,15 @@ func (r *Runtime) handle(it *inbox.Item) error {
 	case proto.TopicSystem:
 		return nil
 	case proto.TopicGatekeeper:
-		r.gk.Handle(it.Event, it.Height, time.UnixMilli(int64(it.Time)))
-		if e, ok := it.Event.(proto.WorkerRegistered); ok {
+		at := time.UnixMilli(int64(it.Time))
+		e, ok := it.Event.(proto.WorkerRegistered)
+		if ok && r.measurement == [32]byte{} {
+			if err := r.learn(e.Evidence, at); err != nil {
+				return err
+			}
+		}
+		r.gk.Handle(it.Event, it.Height, at)
+		if ok {
 			if reg, err := proto.ParseRegistration(e.Registration); err == nil && r.gk.Refused(reg.Worker) != nil {
 				r.cfg.Log.Warn("the chain admitted a worker that gets no keys", "worker", reg.Worker, "error", r.gk.Refused(reg.Worker))
 			}
@@ -454,6 +462,9 @@ func (r *Runtime) tick() {
 	h := r.state.Client().Trusted()
 	if !r.admitted(uint64(h.Height)) {
 		return
+	}
+	if r.seat != nil && r.seat.replica == nil {
+		r.sessions.starved(now, r.cfg.Lease)
 	}
 	if key, due := r.sessions.announce(now, r.cfg.SessionInterval, r.cfg.Lease/3); due {
 		r.outbox.push(proto.StartSession{Key: key, Height: uint64(h.Height), Hash: proto.Hash(r.state.Client().TrustedHash())})
@@ -544,40 +555,5 @@ func (r *Runtime) Acknowledge(position proto.Cursor, proof comet.StoreProof) err
 		return fmt.Errorf("%w: %d entries at header %d: %w", ErrProof, position.Seq, h.Height, err)
 	}
 	r.outbox.acknowledge(position, h.Height)
-	return nil
-}
-
-// judge verifies another enclave's evidence for the gatekeeper.
-func (r *Runtime) judge(evidence []byte, reportData [64]byte, at time.Time) error {
-	ev, err := attest.Parse(evidence)
-	if err != nil {
-		return err
-	}
-	v, err := attest.Verify(ev, r.cfg.Roots, at)
-	if err != nil {
-		return err
-	}
-	switch {
-	case v.ReportData != reportData:
-		return errors.New("pruntime: evidence binds another registration")
-	case v.Measurement != r.measurement:
-		return fmt.Errorf("pruntime: evidence is of software %x, this gatekeeper releases keys to its own, %x", v.Measurement[:8], r.measurement[:8])
-	}
-	return nil
-}
-
-// measure learns this enclave's own measurement. One binary serves both roles, so a
-// gatekeeper knows the only software that it may give keys to, whatever the chain's
-// allow-list says.
-func (r *Runtime) measure(ctx context.Context) error {
-	ev, err := r.tee.Evidence(ctx, [64]byte{})
-	if err != nil {
-		return fmt.Errorf("pruntime: own evidence: %w", err)
-	}
-	v, err := attest.Verify(ev, r.cfg.Roots, r.cfg.Now())
-	if err != nil {
-		return fmt.Errorf("pruntime: own evidence: %w", err)
-	}
-	r.measurement = v.Measurement
 	return nil
 }

@@ -17,6 +17,7 @@ type sessions struct {
 	announced bool // the newest key was pushed, or is part of a registration
 	pushed    time.Time
 	wait      time.Duration // after pushed, before it is announced again
+	patience  time.Duration // how long a session may be without keys
 }
 
 func (s *sessions) start(now time.Time) error {
@@ -51,6 +52,16 @@ func (s *sessions) seen(key [32]byte) {
 	if [32]byte(s.current().Public()) == key {
 		s.keys = s.keys[len(s.keys)-1:]
 		s.announced = true
+	}
+}
+
+// starved makes a new session when no keys came to this one, after retry, then after twice
+// as long, and so on: the gatekeepers were away for too long to believe the block that it
+// names.
+func (s *sessions) starved(now time.Time, retry time.Duration) {
+	s.patience = max(s.patience, retry)
+	if s.onChain == [32]byte(s.current().Public()) && now.Sub(s.made) > s.patience && s.start(now) == nil {
+		s.patience *= 2
 	}
 }
 

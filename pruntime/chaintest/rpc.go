@@ -213,8 +213,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		result, err = s.answer(req.Method, req.Params)
 		if s.Eager && req.Method == "tx" && err != nil {
-			s.endBlock()
-			s.C.Next()
+			s.next()
 		}
 		s.mu.Unlock()
 	}
