@@ -28,13 +28,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/lightclient/comet"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
-	"github.com/phala-go/phala/pruntime/api"
 	"github.com/phala-go/phala/pruntime/inbox"
 )
 
@@ -50,6 +48,8 @@ type Relayer struct {
 	at        int64  // height at which they were
 	said      string // last error logged
 	failures  map[proto.Hash]failure
+	denied    failure // of the last registration
+	wait      int64   // blocks after it
 
 	mu    sync.Mutex
 	state State
@@ -87,14 +87,11 @@ func (r *Relayer) note(err error) {
 
 // Gas of the transactions, in the chain's gas.
 const (
-	gasRegister   = 3_500_000
-	gasCollateral = 2_500_000
 	gasEntry      = 250_000
 	gasOutboxBase = 200_000
 	gasByte       = 60
 	maxRun        = 32 // entries in one transaction: half of what a block takes without a fee
 	resubmit      = 20 // blocks after which entries that the chain does not have are sent again
-	renewBefore   = 10 // renew a registration in the last tenth of its life
 )
 
 // Run relays until the context ends.
@@ -318,77 +315,6 @@ func (r *Relayer) walk(ctx context.Context, b *comet.LightBlock, depth int) erro
 	}
 }
 
-// register registers the enclave when the chain does not know it, or when its
-// admission is about to end.
-func (r *Relayer) register(ctx context.Context, st *pruntime.Status) error {
-	b, err := r.Node.Read(ctx, proto.StoreRegistry, proto.KeyWorker(st.Worker))
-	if err == nil {
-		w, err := proto.ParseWorkerInfo(b)
-		if err != nil {
-			return err
-		}
-		life := w.Expires - w.Registered
-		if uint64(st.TrustedHeight)+life/renewBefore < w.Expires {
-			return nil
-		}
-	} else if !errors.Is(err, rpc.ErrNotFound) {
-		return err
-	}
-	reg, err := r.Runtime.Registration(ctx)
-	if err != nil {
-		return err
-	}
-	evidence, collateral, err := r.collateral(ctx, reg.Evidence)
-	if err != nil {
-		return err
-	}
-	pub := r.Operator.Key.Public()
-	gas, msgs := uint64(gasRegister), []tx.Msg{tx.RegisterWorker(pub[:], reg.Registration, reg.Signature, evidence)}
-	if collateral != nil {
-		gas, msgs = gas+gasCollateral, append([]tx.Msg{tx.UpdateCollateral(pub[:], collateral)}, msgs...)
-	}
-	res, err := r.Operator.Send(ctx, gas, msgs...)
-	if err != nil {
-		return fmt.Errorf("pherry: register %s: %w", st.Worker, err)
-	}
-	r.Log.Info("registered", "worker", st.Worker, "role", st.Role, "height", res.Height)
-	return nil
-}
-
-// collateral takes the collateral out of evidence, and returns it where it is newer than
-// what the chain has: a simulated TEE brings its own. For real ones it comes from the
-// vendor by another way.
-func (r *Relayer) collateral(ctx context.Context, b []byte) (evidence, collateral []byte, err error) {
-	ev, err := attest.Parse(b)
-	if err != nil {
-		return nil, nil, fmt.Errorf("pherry: evidence: %w", err)
-	}
-	if ev.Collateral == nil {
-		return b, nil, nil
-	}
-	brought := ev.Collateral
-	ev.Collateral = nil
-	platform, err := brought.Platform()
-	if err != nil {
-		return nil, nil, fmt.Errorf("pherry: collateral: %w", err)
-	}
-	held, err := r.Node.Read(ctx, proto.StoreRegistry, proto.KeyCollateral(platform))
-	switch {
-	case errors.Is(err, rpc.ErrNotFound):
-		return ev.Marshal(), brought.Marshal(), nil
-	case err != nil:
-		return nil, nil, err
-	}
-	old, err := attest.ParseCollateral(held)
-	if err != nil {
-		return nil, nil, fmt.Errorf("pherry: the node's collateral of %s: %w", platform, err)
-	}
-	if old.Newer(brought) != nil {
-		return ev.Marshal(), nil, nil
-	}
-	return ev.Marshal(), brought.Marshal(), nil
-}
-
 // outbox acknowledges and submits.
 func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
 	if st.Outbox.Base == 0 {
@@ -451,34 +377,6 @@ func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
 	}
 	r.submitted, r.at = first+uint64(len(entries)), st.TrustedHeight
 	return nil
-}
-
-// blocks brings a gatekeeper proofs of the blocks that it asks for. A block that the
-// chain does not have, or has no more, is left out: a worker that gets no keys makes a
-// new session, which names a newer one.
-func (r *Relayer) blocks(ctx context.Context, st *pruntime.Status) error {
-	if st.Gatekeeper == nil || len(st.Gatekeeper.WantBlocks) == 0 {
-		return nil
-	}
-	var out []api.Block
-	for _, h := range st.Gatekeeper.WantBlocks {
-		value, proof, err := r.Node.Prove(ctx, proto.StoreRegistry, proto.KeyBlock(h), st.TrustedHeight-1)
-		if errors.Is(err, rpc.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if len(value) != 32 {
-			return fmt.Errorf("pherry: the node's hash of block %d has %d bytes", h, len(value))
-		}
-		out = append(out, api.Block{Height: h, Hash: proto.Hash(value), IAVL: proof.IAVL, Store: proof.Store})
-	}
-	if len(out) == 0 {
-		return nil
-	}
-	_, err := r.Runtime.ConfirmBlocks(ctx, out)
-	return err
 }
 
 // codes fetches what the enclave asks for.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/crypto/identity"
@@ -128,6 +129,7 @@ type Status struct {
 	Simulated     bool              `json:"simulated"`
 	TrustRoot     TrustRootStatus   `json:"trust_root"`
 	TrustedHeight int64             `json:"trusted_height"` // newest verified header; 0 before the trust root's
+	TrustedTime   time.Time         `json:"trusted_time"`   // its time
 	Height        uint64            `json:"height"`         // messages are delivered up to here
 	Topics        map[string]uint64 `json:"topics"`         // sequence of the last delivered message
 	Roots         proto.Hash        `json:"roots"`          // digest of the attestation roots
@@ -180,6 +182,7 @@ func (r *Runtime) Status() Status {
 		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Settings: r.cfg.settings(), Roots: r.cfg.Roots.Digest(), Epoch: r.epoch, Expires: r.expires,
 		Session: proto.Hash(r.sessions.current().Public()), SessionLive: r.sessions.live(), Outbox: OutboxStatus{r.outbox.base, len(r.outbox.queue)}}
 	if r.state != nil {
+		s.TrustedTime = r.state.Client().Trusted().Time
 		s.TrustedHeight, s.Height = r.state.Client().Trusted().Height, r.state.Height()
 		s.Admitted = r.admitted(uint64(s.TrustedHeight))
 		for _, t := range r.state.Topics() {

@@ -9,6 +9,7 @@
 package chaintest
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"sync"
@@ -45,7 +46,9 @@ type Chain struct {
 	mu sync.Mutex
 	C  *comettest.Chain
 
-	Expires  uint64 // blocks that an admission lasts
+	Expires  uint64        // blocks that an admission lasts
+	Valid    time.Duration // how long evidence does
+	Deny     error         // when not nil, what registrations get
 	master   [32]byte
 	seqs     map[string]uint64 // messages of a topic, those of the next block included
 	workers  map[proto.WorkerID]*proto.WorkerInfo
@@ -78,7 +81,7 @@ type Taken struct {
 
 // New returns a chain of three blocks with the topics that every chain has.
 func New(cfg comettest.Config) *Chain {
-	c := &Chain{C: comettest.New(cfg), Expires: 400_000, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, gone: map[proto.WorkerID]bool{},
+	c := &Chain{C: comettest.New(cfg), Expires: 400_000, Valid: 30 * 24 * time.Hour, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, gone: map[proto.WorkerID]bool{},
 		outboxes: map[proto.WorkerID]proto.Cursor{}, codes: map[proto.Hash]*proto.Code{}, chunks: map[string][]byte{}, receipts: map[string]*proto.ReceiptRecord{}, commands: map[string]*proto.CommandRecord{},
 		taken: map[string]*proto.SnapshotRecord{}, outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}, collateral: map[string]*attest.Collateral{}}
 	c.C.CreateTopic(proto.TopicSystem)
@@ -195,7 +198,7 @@ func (c *Chain) updateCollateral(b []byte) error {
 	if err != nil {
 		return refuse("registry", 18, "%v", err)
 	}
-	if held := c.collateral[platform]; held != nil {
+	if held := c.collateral[platform]; held != nil && !bytes.Equal(held.Marshal(), b) {
 		if err := held.Newer(next); err != nil {
 			return refuse("registry", 18, "%v", err)
 		}
@@ -229,7 +232,13 @@ func (c *Chain) register(registration, signature, evidence []byte) error {
 	if !c.isBlock(reg.Height, reg.Hash) {
 		return refuse("registry", 4, "block %d %s is not a recent one of this chain", reg.Height, reg.Hash)
 	}
+	if c.Deny != nil {
+		return c.Deny
+	}
 	now := uint64(c.C.Height()) + 1
+	a := proto.Attestation{TEE: uint8(attest.TDX), Epoch: reg.Epoch, Verified: uint64(c.C.Time().UnixMilli()), Until: uint64(c.C.Time().Add(c.Valid).UnixMilli()),
+		TrustHeight: reg.TrustHeight, TrustRoot: reg.TrustRoot, Settings: reg.Settings}
+	c.C.Put(proto.StoreRegistry, proto.KeyAttestation(reg.Worker), a.Marshal())
 	w := c.workers[reg.Worker]
 	if w == nil {
 		w = &proto.WorkerInfo{Worker: reg.Worker}

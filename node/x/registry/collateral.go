@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"slices"
@@ -89,7 +90,8 @@ func (k *Keeper) collateral(ctx context.Context, platform string) (*attest.Colla
 }
 
 // UpdateCollateral takes newer collateral from anybody. The vendor's signatures are what
-// is trusted, and no part of it may be older than what is held.
+// is trusted, and no part of it may be older than what is held. What is held already
+// changes nothing.
 func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollateral) (*types.MsgUpdateCollateralResponse, error) {
 	ctx := sdk.UnwrapSDKContext(c)
 	if len(m.Collateral) > MaxCollateral {
@@ -106,6 +108,10 @@ func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollatera
 	held, err := k.collateral(ctx, platform)
 	if err != nil {
 		return nil, err
+	}
+	if held != nil && bytes.Equal(held.Marshal(), m.Collateral) {
+		// Two relayers bring the same: the second one's transaction goes on.
+		return &types.MsgUpdateCollateralResponse{Platform: platform}, nil
 	}
 	roots, err := k.attestationRoots(ctx)
 	if err != nil {
