@@ -242,7 +242,7 @@ func (n *node) built(key cryptotypes.PrivKey, chain string, fee int64, msgs ...s
 	if err := b.SetMsgs(msgs...); err != nil {
 		n.t.Fatal(err)
 	}
-	b.SetGasLimit(200_000)
+	b.SetGasLimit(600_000)
 	b.SetFeeAmount(sdk.NewCoins(sdk.NewInt64Coin(contracts.Denom, fee)))
 	mode := signing.SignMode_SIGN_MODE_DIRECT
 	if err := b.SetSignatures(signing.SignatureV2{PubKey: key.PubKey(), Data: &signing.SingleSignatureData{SignMode: mode}, Sequence: sequence}); err != nil {
