@@ -446,7 +446,7 @@ func TestForgedKeys(t *testing.T) {
 		}
 		return count
 	}
-	if len(forged) != 2 {
+	if len(forged) < 2 {
 		t.Fatalf("the attacker made %d releases", len(forged))
 	}
 	before := published()

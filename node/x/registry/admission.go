@@ -55,12 +55,8 @@ func (k *Keeper) serving(ctx sdk.Context, p *Params, w *proto.WorkerInfo) (bool,
 	return true, ""
 }
 
-// OnAdmissionEnd sets what is called when a worker's admission ends, once for each
-// admission: whoever gave the worker a seat takes it back there.
-func (k *Keeper) OnAdmissionEnd(f func(ctx sdk.Context, w proto.WorkerID) error) { k.ended = f }
-
-// endAdmission ends a worker's admission now and says so to the worker, to gatekeepers
-// and to whoever asked.
+// endAdmission ends a worker's admission now and says so to the worker and to
+// gatekeepers.
 func (k *Keeper) endAdmission(ctx sdk.Context, w *proto.WorkerInfo, why string) error {
 	s := k.store.OpenKVStore(ctx)
 	if has, err := s.Has(keyEnd(w.Expires, w.Worker)); err != nil || !has {
@@ -83,10 +79,7 @@ func (k *Keeper) endAdmission(ctx sdk.Context, w *proto.WorkerInfo, why string) 
 		}
 	}
 	ctx.EventManager().EmitEvent(sdk.NewEvent("admission_ended", sdk.NewAttribute("worker", w.Worker.String()), sdk.NewAttribute("reason", why)))
-	if k.ended == nil {
-		return nil
-	}
-	return k.ended(ctx, w.Worker)
+	return nil
 }
 
 // What one block does at most of each: the rest waits for the next. Nobody relies on it

@@ -175,14 +175,13 @@ func TestEvidenceEnds(t *testing.T) {
 	e.edit(func(p *Params) { p.AttestationBlocks, p.LeaseBlocks = 1<<30, 1<<30 })
 	e.Block(e.register(e.apply(1)))
 	until := time.UnixMilli(int64(e.attestation(1).Until))
-	var ended []proto.WorkerID
-	e.k.OnAdmissionEnd(func(_ sdk.Context, w proto.WorkerID) error { ended = append(ended, w); return nil })
+	var ended []string
 	at := func(now time.Time) {
 		e.Start()
 		if err := e.k.BeginBlock(e.Context().WithBlockTime(now)); err != nil {
 			t.Fatal(err)
 		}
-		e.Finish()
+		ended = append(ended, testchain.Values(e.Finish(), "admission_ended", "worker")...)
 	}
 	at(until.Add(-time.Second))
 	if ok, why := e.serving(1); !ok || len(ended) != 0 {

@@ -6,7 +6,6 @@ import (
 
 	"cosmossdk.io/core/store"
 	sdkerrors "cosmossdk.io/errors"
-	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/node/x/internal/kv"
@@ -51,7 +50,6 @@ type Keeper struct {
 	transient store.TransientStoreService
 	mq        *mq.Keeper
 	authority string
-	ended     func(ctx sdk.Context, w proto.WorkerID) error // may be nil
 
 	mu        sync.Mutex // guards what follows: queries and checks run beside blocks
 	rootBytes []byte
