@@ -103,6 +103,29 @@ func keyIntel(t TEE, fmspc [6]byte, ca dcap.CA) string {
 
 func keySNP(p snp.Product) string { return SNP.String() + "/" + string(p) }
 
+// Platform tells what a store keeps a collateral under, whether it verifies or not.
+func (c *Collateral) Platform() (string, error) {
+	info, err := describe(c)
+	if err != nil {
+		return "", err
+	}
+	return info.Key, nil
+}
+
+// Newer reports whether next may take the place of held: no part is older, one is newer.
+// It checks no signature; [CheckUpdate] does both.
+func (held *Collateral) Newer(next *Collateral) error {
+	old, err := describe(held)
+	if err != nil {
+		return err
+	}
+	info, err := describe(next)
+	if err != nil {
+		return err
+	}
+	return old.Newer(info)
+}
+
 // CollateralKey tells, from evidence that nobody has verified, which collateral
 // it needs: "tdx/b0c06f000000/platform", "snp/Milan". The key is a claim; a
 // false one makes Verify fail.

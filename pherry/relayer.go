@@ -12,7 +12,8 @@
 //     their proofs, the messages between;
 //  5. tell it, with a proof, which of its outbox entries the chain has, and submit the
 //     others;
-//  6. fetch contract codes and pieces of a cluster's state that it asks for.
+//  6. fetch contract codes and pieces of a cluster's state that it asks for, and for a
+//     gatekeeper the proofs of blocks.
 //
 // A round that fails is tried again; the next one asks anew.
 package pherry
@@ -47,6 +48,8 @@ type Relayer struct {
 	at        int64  // height at which they were
 	said      string // last error logged
 	failures  map[proto.Hash]failure
+	denied    failure // of the last registration
+	wait      int64   // blocks after it
 
 	mu    sync.Mutex
 	state State
@@ -84,13 +87,11 @@ func (r *Relayer) note(err error) {
 
 // Gas of the transactions, in the chain's gas.
 const (
-	gasRegister   = 1_500_000
 	gasEntry      = 250_000
 	gasOutboxBase = 200_000
 	gasByte       = 60
 	maxRun        = 32 // entries in one transaction: half of what a block takes without a fee
 	resubmit      = 20 // blocks after which entries that the chain does not have are sent again
-	renewBefore   = 10 // renew a registration in the last tenth of its life
 )
 
 // Run relays until the context ends.
@@ -159,7 +160,7 @@ func (r *Relayer) Round(ctx context.Context) error {
 		}
 	}
 	// One of them that fails does not keep the others from being done.
-	return errors.Join(r.codes(ctx, st), r.clusterState(ctx, st), r.register(ctx, st), r.outbox(ctx, st))
+	return errors.Join(r.codes(ctx, st), r.clusterState(ctx, st), r.blocks(ctx, st), r.register(ctx, st), r.outbox(ctx, st))
 }
 
 // Build collects what an enclave that stands at st needs to get to the state that the
@@ -312,35 +313,6 @@ func (r *Relayer) walk(ctx context.Context, b *comet.LightBlock, depth int) erro
 			return err
 		}
 	}
-}
-
-// register registers the enclave when the chain does not know it, or when its
-// admission is about to end.
-func (r *Relayer) register(ctx context.Context, st *pruntime.Status) error {
-	b, err := r.Node.Read(ctx, proto.StoreRegistry, proto.KeyWorker(st.Worker))
-	if err == nil {
-		w, err := proto.ParseWorkerInfo(b)
-		if err != nil {
-			return err
-		}
-		life := w.Expires - w.Registered
-		if uint64(st.TrustedHeight)+life/renewBefore < w.Expires {
-			return nil
-		}
-	} else if !errors.Is(err, rpc.ErrNotFound) {
-		return err
-	}
-	reg, err := r.Runtime.Registration(ctx)
-	if err != nil {
-		return err
-	}
-	pub := r.Operator.Key.Public()
-	res, err := r.Operator.Send(ctx, gasRegister, tx.RegisterWorker(pub[:], reg.Registration, reg.Signature, reg.Evidence))
-	if err != nil {
-		return fmt.Errorf("pherry: register %s: %w", st.Worker, err)
-	}
-	r.Log.Info("registered", "worker", st.Worker, "role", st.Role, "height", res.Height)
-	return nil
 }
 
 // outbox acknowledges and submits.

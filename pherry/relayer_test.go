@@ -14,6 +14,7 @@ import (
 	"github.com/phala-go/phala/lightclient/comet/comettest"
 	"github.com/phala-go/phala/pherry"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/chaintest"
 	"github.com/phala-go/phala/pruntime/chaintest/stack"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
@@ -249,6 +250,52 @@ func TestRenewal(t *testing.T) {
 	if renewals := (last.Registered - first.Registered) / 50; renewals < 3 || renewals > 6 {
 		t.Errorf("%d renewals in 200 blocks", renewals)
 	}
+}
+
+// TestRenewalBeforeEvidenceEnds: collateral that expires long before the admission's last
+// height. Each renewal brings new evidence and a new session, and nobody notices.
+func TestRenewalBeforeEvidenceEnds(t *testing.T) {
+	s := stack.New(t, newTEE(t))
+	s.Chain.Valid = 6 * time.Second // 60 blocks
+	w := s.Add("worker", proto.RoleWorker)
+	s.Until("it is registered", func() bool { _, ok := s.Chain.Worker(w.RT.Self()); return ok })
+	epoch, session := w.RT.Status().Epoch, w.RT.Status().Session
+	for range 200 {
+		s.Step()
+		if w.Err != nil {
+			t.Fatal(w.Err)
+		}
+	}
+	st := w.RT.Status()
+	if n := st.Epoch - epoch; n < 3 || n > 6 || st.Session == session || !st.Admitted {
+		t.Fatalf("%d renewals, session changed: %v, admitted: %v", n, st.Session != session, st.Admitted)
+	}
+}
+
+// TestRefusedRegistration: what the chain refuses is not sent again with every block, and
+// what refused it is said all the time.
+func TestRefusedRegistration(t *testing.T) {
+	s := stack.New(t, newTEE(t))
+	s.Chain.Deny = &chaintest.Refusal{Space: "registry", Code: 9, Log: "measurement is not allowed"}
+	w := s.Add("worker", proto.RoleWorker)
+	asked := 0
+	s.Server.Intercept = func(method string, _ map[string]any) (any, error) {
+		if method == "broadcast_tx_sync" {
+			asked++
+		}
+		return nil, nil
+	}
+	for range 100 {
+		s.Step()
+		if s.Chain.Height() > 5 && (w.Err == nil || !strings.Contains(w.Err.Error(), "not allowed")) {
+			t.Fatalf("it says %v", w.Err)
+		}
+	}
+	if asked < 2 || asked > 5 {
+		t.Fatalf("sent %d times in 100 blocks", asked)
+	}
+	s.Chain.Deny = nil
+	s.Until("it is registered", func() bool { _, ok := s.Chain.Worker(w.RT.Self()); return ok })
 }
 
 // TestBadNode: a node that fails, answers nonsense or lies is an error that says so; the

@@ -104,6 +104,15 @@ func (r *Runtime) Acknowledge(ctx context.Context, position proto.Cursor, p come
 	return r.status(ctx, http.MethodPost, "/v1/acknowledge", b)
 }
 
+// ConfirmBlocks brings what the chain's state says about blocks.
+func (r *Runtime) ConfirmBlocks(ctx context.Context, blocks []api.Block) (*pruntime.Status, error) {
+	b, err := json.Marshal(blocks)
+	if err != nil {
+		return nil, err
+	}
+	return r.status(ctx, http.MethodPost, "/v1/blocks", b)
+}
+
 // PutCode brings a code.
 func (r *Runtime) PutCode(ctx context.Context, h proto.Hash, module []byte) (*pruntime.Status, error) {
 	return r.status(ctx, http.MethodPut, "/v1/code/"+h.String(), module)

@@ -48,6 +48,11 @@ type WorkerRegistered struct {
 	Expires      uint64 // height at which the admission ends
 }
 
+// AdmissionEnded (topics gatekeeper and worker/<id>): the worker may not be used any
+// more, until it is admitted anew: its attestation ended, policy no longer allows what
+// was attested, or its machine serves as another worker.
+type AdmissionEnded struct{ Worker WorkerID }
+
 // SessionStarted (topics gatekeeper and worker/<id>): the worker's EcdhKey is now
 // Key; the older one is void.
 type SessionStarted struct {
@@ -154,6 +159,7 @@ func (MasterKeySet) eventKind() uint8     { return 12 }
 func (EpochAnnounced) eventKind() uint8   { return 13 }
 func (SnapshotWanted) eventKind() uint8   { return 14 }
 func (SnapshotStored) eventKind() uint8   { return 15 }
+func (AdmissionEnded) eventKind() uint8   { return 16 }
 
 func (e RulesActivated) encode(w *wire.Writer) { w.U32(e.Version).U64(e.EffectiveHeight) }
 func (e WorkerRegistered) encode(w *wire.Writer) {
@@ -195,6 +201,7 @@ func (e SnapshotStored) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster))
 	e.State.encode(w)
 }
+func (e AdmissionEnded) encode(w *wire.Writer) { w.Fixed(e.Worker[:]) }
 
 func readPushedCommand(r *wire.Reader) PushedCommand {
 	return PushedCommand{r.Blob(MaxSender), r.U64(), r.U8(), r.U64(), r.Blob(MaxEnvelope)}
@@ -235,6 +242,8 @@ func ParseEvent(b []byte) (Event, error) {
 		e = SnapshotWanted{ClusterID(r.U32()), readStateRef(r), r.Array32()}
 	case 15:
 		e = SnapshotStored{ClusterID(r.U32()), readStateRef(r)}
+	case 16:
+		e = AdmissionEnded{r.Array32()}
 	default:
 		if r.Err() == nil {
 			r.Fail(fmt.Errorf("%w: event %d", ErrUnknownKind, kind))

@@ -39,6 +39,7 @@ func FuzzParseRevocation(f *testing.F)     { fuzz(f, "Revocation") }
 func FuzzParseAnswer(f *testing.F)         { fuzz(f, "Answer") }
 func FuzzParseKeyShares(f *testing.F)      { fuzz(f, "KeyShares") }
 func FuzzParseWorkerInfo(f *testing.F)     { fuzz(f, "WorkerInfo") }
+func FuzzParseAttestation(f *testing.F)    { fuzz(f, "Attestation") }
 func FuzzParseCluster(f *testing.F)        { fuzz(f, "Cluster") }
 func FuzzParseContract(f *testing.F)       { fuzz(f, "Contract") }
 func FuzzParseCodeManifest(f *testing.F)   { fuzz(f, "CodeManifest") }

@@ -97,7 +97,7 @@ func kinds() []kind {
 		event(*filled[proto.Seated]()), event(*filled[proto.Unseated]()), event(*filled[proto.EpochStarted]()), event(*filled[proto.ChallengeEchoed]()),
 		event(*filled[proto.KeysReleased]()), event(*filled[proto.CodeAnnounced]()), event(*filled[proto.Instantiated]()),
 		event(*filled[proto.PushedCommand]()), event(*filled[proto.MasterKeySet]()), event(*filled[proto.EpochAnnounced]()),
-		event(*filled[proto.SnapshotWanted]()), event(*filled[proto.SnapshotStored]()),
+		event(*filled[proto.SnapshotWanted]()), event(*filled[proto.SnapshotStored]()), event(*filled[proto.AdmissionEnded]()),
 
 		entry(*filled[proto.StartSession]()), entry(*filled[proto.Challenge]()), entry(*filled[proto.SetEndpoints]()), entry(*filled[proto.PublishMasterKey]()),
 		entry(*filled[proto.ReleaseKeys]()), entry(*filled[proto.PublishEpochKey]()), entry(*filled[proto.CodePrepared]()), entry(*filled[proto.CodeRefused]()),
@@ -118,6 +118,7 @@ func kinds() []kind {
 		of("KeyShares", filled[[]proto.KeyShare](), func(s *[]proto.KeyShare) []byte { return proto.MarshalKeyShares(*s) },
 			func(b []byte) (*[]proto.KeyShare, error) { s, err := proto.ParseKeyShares(b); return &s, err }),
 		of("WorkerInfo", filled[proto.WorkerInfo](), (*proto.WorkerInfo).Marshal, proto.ParseWorkerInfo),
+		of("Attestation", filled[proto.Attestation](), (*proto.Attestation).Marshal, proto.ParseAttestation),
 		of("Cluster", filled[proto.Cluster](), (*proto.Cluster).Marshal, proto.ParseCluster),
 		of("Contract", filled[proto.Contract](), (*proto.Contract).Marshal, proto.ParseContract),
 		of("CodeManifest", filled(fixManifest), (*proto.CodeManifest).Marshal, proto.ParseCodeManifest),

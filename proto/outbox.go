@@ -43,21 +43,46 @@ func (r Role) String() string {
 
 // A Registration is what an enclave's evidence binds.
 type Registration struct {
-	Chain     string
-	TrustRoot Hash // header hash at the fixed height that the enclave trusts
-	Worker    WorkerID
-	Session   [32]byte // first session EcdhKey
-	Operator  []byte   // account that may register it
-	Role      Role
-	Height    uint64 // a recent block, which dates the evidence
-	Hash      Hash
-	Endpoints []string // where the public API is reached
+	Chain       string
+	Roots       Hash   // digest of the attestation roots by which it judges others
+	TrustHeight uint64 // of the header from which its light client started
+	TrustRoot   Hash   // and its hash
+	Worker      WorkerID
+	Session     [32]byte // session EcdhKey from this registration on
+	Operator    []byte   // account that may register it
+	Role        Role
+	Epoch       uint64 // of its attestation: one more than the last that it saw admitted
+	Height      uint64 // a recent block, which dates the evidence
+	Hash        Hash
+	Settings    Settings
+	Endpoints   []string // where the public API is reached
+}
+
+// Settings are what an enclave was made with and its host must not stretch: they are
+// sealed with its identity, its evidence binds them, and the chain bounds them. Times
+// are in milliseconds.
+type Settings struct {
+	Lease           uint64 `json:"lease_ms"`            // how long an answered challenge lets it answer
+	TrustingPeriod  uint64 `json:"trusting_period_ms"`  // how old a header may be and vouch for the next
+	ClockDrift      uint64 `json:"clock_drift_ms"`      // how far a header may be ahead of its clock
+	SessionInterval uint64 `json:"session_interval_ms"` // how long it uses a session key
+	WorstLevel      uint8  `json:"worst_level"`         // gatekeepers: the worst confidence level that gets keys
+}
+
+func (s *Settings) encode(w *wire.Writer) {
+	w.U64(s.Lease).U64(s.TrustingPeriod).U64(s.ClockDrift).U64(s.SessionInterval).U8(s.WorstLevel)
+}
+
+func readSettings(r *wire.Reader) Settings {
+	return Settings{r.U64(), r.U64(), r.U64(), r.U64(), r.U8()}
 }
 
 // Marshal encodes r.
 func (r *Registration) Marshal() []byte {
-	w := new(wire.Writer).String(r.Chain).Fixed(r.TrustRoot[:]).Fixed(r.Worker[:]).Fixed(r.Session[:]).
-		Blob(r.Operator).U8(uint8(r.Role)).U64(r.Height).Fixed(r.Hash[:]).Count(len(r.Endpoints))
+	w := new(wire.Writer).String(r.Chain).Fixed(r.Roots[:]).U64(r.TrustHeight).Fixed(r.TrustRoot[:]).Fixed(r.Worker[:]).Fixed(r.Session[:]).
+		Blob(r.Operator).U8(uint8(r.Role)).U64(r.Epoch).U64(r.Height).Fixed(r.Hash[:])
+	r.Settings.encode(w)
+	w.Count(len(r.Endpoints))
 	for _, e := range r.Endpoints {
 		w.String(e)
 	}
@@ -67,8 +92,8 @@ func (r *Registration) Marshal() []byte {
 // ParseRegistration decodes a registration.
 func ParseRegistration(b []byte) (*Registration, error) {
 	r := wire.NewReader(b)
-	reg := &Registration{Chain: r.String(64), TrustRoot: r.Array32(), Worker: r.Array32(), Session: r.Array32(),
-		Operator: r.Blob(MaxSender), Role: Role(r.U8()), Height: r.U64(), Hash: r.Array32(), Endpoints: readEndpoints(r)}
+	reg := &Registration{Chain: r.String(64), Roots: r.Array32(), TrustHeight: r.U64(), TrustRoot: r.Array32(), Worker: r.Array32(), Session: r.Array32(),
+		Operator: r.Blob(MaxSender), Role: Role(r.U8()), Epoch: r.U64(), Height: r.U64(), Hash: r.Array32(), Settings: readSettings(r), Endpoints: readEndpoints(r)}
 	if reg.Role != RoleWorker && reg.Role != RoleGatekeeper && r.Err() == nil {
 		r.Fail(fmt.Errorf("%w: role %d", ErrUnknownKind, reg.Role))
 	}

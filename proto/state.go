@@ -26,6 +26,25 @@ func KeyWorker(w WorkerID) []byte { return append([]byte("w/"), w[:]...) }
 // KeyMasterKey is where store registry keeps the master public key, 32 bytes.
 func KeyMasterKey() []byte { return []byte("master") }
 
+// KeyAttestation is where store registry keeps the Attestation of a worker.
+func KeyAttestation(w WorkerID) []byte { return append([]byte("v/"), w[:]...) }
+
+// KeyCollateral is where store registry keeps the vendor's collateral (package attest)
+// of a family of platforms.
+func KeyCollateral(platform string) []byte { return append([]byte("a/"), platform...) }
+
+// KeyBlock is where store registry keeps the hash of a block's header, 32 bytes: of
+// recent blocks, and for ever of those from which light clients may start (IsTrustRoot).
+func KeyBlock(height uint64) []byte {
+	return wire.NewWriter(10).Fixed([]byte("h/")).U64(height).Bytes()
+}
+
+// TrustRootInterval is how many blocks are between two trust roots: headers whose hashes
+// the chain keeps for ever, so that new enclaves and clients find one that is younger
+// than their trusting period, and old enclaves' stay known. At six seconds a block it is
+// a hundred minutes, and 5,256 hashes a year.
+const TrustRootInterval = 1000
+
 // KeyCluster is where store contracts keeps a Cluster.
 func KeyCluster(c ClusterID) []byte { return append([]byte("c/"), c.Bytes()...) }
 
@@ -89,6 +108,60 @@ func ParseWorkerInfo(b []byte) (*WorkerInfo, error) {
 		return nil, fmt.Errorf("proto: worker info: %w", err)
 	}
 	return w, nil
+}
+
+// An Attestation is the verdict on a worker's newest evidence, with what a network's
+// policy looks at. Times are Unix milliseconds of blocks.
+type Attestation struct {
+	TEE         uint8  // class, as package attest numbers them
+	Epoch       uint64 // how many times the worker was admitted
+	Verified    uint64 // when
+	Until       uint64 // when evidence or collateral ends
+	Status      string // TCB status
+	Advisories  []string
+	Platform    string   // key of the collateral, see KeyCollateral
+	Machine     [32]byte // identity of the processor
+	Serial      []byte   // of Intel's PCK certificate
+	Evaluation  uint32   // Intel's TCB evaluation number
+	TCB         []byte   // the platform's security versions
+	TrustHeight uint64   // where the enclave's light client started
+	TrustRoot   Hash
+	Settings    Settings
+}
+
+// Limits of an attestation.
+const (
+	maxStatus     = 64
+	maxAdvisories = 256
+	maxAdvisory   = 64
+	maxPlatform   = 64
+	maxTCB        = 64
+)
+
+// Marshal encodes a.
+func (a *Attestation) Marshal() []byte {
+	w := new(wire.Writer).U8(a.TEE).U64(a.Epoch).U64(a.Verified).U64(a.Until).String(a.Status).Count(len(a.Advisories))
+	for _, s := range a.Advisories {
+		w.String(s)
+	}
+	w.String(a.Platform).Fixed(a.Machine[:]).Blob(a.Serial).U32(a.Evaluation).Blob(a.TCB).U64(a.TrustHeight).Fixed(a.TrustRoot[:])
+	a.Settings.encode(w)
+	return w.Bytes()
+}
+
+// ParseAttestation decodes an Attestation.
+func ParseAttestation(b []byte) (*Attestation, error) {
+	r := wire.NewReader(b)
+	a := &Attestation{TEE: r.U8(), Epoch: r.U64(), Verified: r.U64(), Until: r.U64(), Status: r.String(maxStatus)}
+	for range r.Count(maxAdvisories, 4) {
+		a.Advisories = append(a.Advisories, r.String(maxAdvisory))
+	}
+	a.Platform, a.Machine, a.Serial, a.Evaluation = r.String(maxPlatform), r.Array32(), r.Blob(32), r.U32()
+	a.TCB, a.TrustHeight, a.TrustRoot, a.Settings = r.Blob(maxTCB), r.U64(), r.Array32(), readSettings(r)
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: attestation: %w", err)
+	}
+	return a, nil
 }
 
 // A Cluster is a committee of workers and what they agreed.

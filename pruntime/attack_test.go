@@ -424,13 +424,17 @@ func TestForgedKeys(t *testing.T) {
 	}
 	// A gatekeeper of the attacker, with a master key of his own, releases to the session.
 	var forged []proto.Entry
-	evil := gatekeeper.New("comettest-1", proto.WorkerID{0xe}, share, func([]byte, [64]byte, time.Time) error { return nil }, rand.Reader, func(e proto.Entry) { forged = append(forged, e) })
-	reg := proto.Registration{Chain: "comettest-1", Worker: n.rt.Self(), Session: [32]byte(n.rt.Status().Session), Role: proto.RoleWorker, Height: 1}
+	evil := gatekeeper.New(gatekeeper.Config{Chain: "comettest-1", Self: proto.WorkerID{0xe}, Policy: gatekeeper.Policy{Root: gatekeeper.Block{Height: 1}},
+		Judge: func([]byte, [64]byte, time.Time, func(string) []byte) (*gatekeeper.Verdict, error) {
+			return &gatekeeper.Verdict{Until: w.chain.Time().Add(time.Hour)}, nil
+		},
+		Known: func(uint64) (proto.Hash, bool) { return proto.Hash{}, true }, RNG: rand.Reader, Send: func(e proto.Entry) { forged = append(forged, e) }}, share)
+	reg := proto.Registration{Chain: "comettest-1", TrustHeight: 1, Worker: n.rt.Self(), Session: [32]byte(n.rt.Status().Session), Role: proto.RoleWorker, Epoch: 1, Height: 1}
 	evil.Handle(proto.MasterKeySet{Public: share.Public()}, 1, w.chain.Time())
 	evil.Handle(proto.WorkerRegistered{Registration: reg.Marshal(), Expires: 1 << 40}, 1, w.chain.Time())
 	for _, epoch := range []uint64{1, 2} {
 		evil.Handle(proto.Seated{Cluster: w.cluster, Worker: n.rt.Self(), Epoch: epoch}, 1, w.chain.Time())
-		if err := evil.Flush(1); err != nil {
+		if err := evil.Flush(1, w.chain.Time()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -441,6 +445,9 @@ func TestForgedKeys(t *testing.T) {
 			}
 		}
 		return count
+	}
+	if len(forged) < 2 {
+		t.Fatalf("the attacker made %d releases", len(forged))
 	}
 	before := published()
 	own := proto.TopicWorker(n.rt.Self())

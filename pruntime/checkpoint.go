@@ -27,7 +27,7 @@ func (r *Runtime) checkpoint() error {
 	if r.state == nil || r.fatal != nil {
 		return nil
 	}
-	w := new(wire.Writer).Blob(r.state.Marshal()).Bool(r.admitted)
+	w := new(wire.Writer).Blob(r.state.Marshal()).U64(r.epoch).U64(r.expires)
 	w.Count(len(r.outbox.queue))
 	for _, q := range r.outbox.queue {
 		w.Blob(q.payload)
@@ -101,7 +101,7 @@ const maxState = 1 << 30
 
 func (r *Runtime) load(b []byte) error {
 	rd := wire.NewReader(b)
-	state, admitted := rd.Blob(1<<20), rd.Bool()
+	state, admitted := rd.Blob(1<<20), admission{rd.U64(), rd.U64()}
 	var queue []queued
 	for range rd.Count(1<<20, 4) {
 		if payload := rd.Blob(proto.MaxEntry); !passing(payload) {
@@ -155,7 +155,7 @@ func (r *Runtime) load(b []byte) error {
 			return err
 		}
 	}
-	r.state, r.admitted, r.outbox.queue, r.seat, r.voting = st, admitted, queue, s, voting
+	r.state, r.admission, r.outbox.queue, r.seat, r.voting = st, admitted, queue, s, voting
 	for h := range voting {
 		r.codes.want(h)
 	}

@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/gatekeeper"
 )
 
 // ErrBusy: too many queries at once.
@@ -96,8 +98,10 @@ func (r *Runtime) serving() error {
 		return err
 	}
 	switch {
-	case !r.admitted:
+	case r.epoch == 0:
 		return fmt.Errorf("%w: the chain has not admitted this worker", ErrNotServing)
+	case !r.admitted(uint64(r.state.Client().Trusted().Height)):
+		return fmt.Errorf("%w: the admission ended at height %d: it must be registered again", ErrNotServing, r.expires)
 	case r.seat == nil:
 		return fmt.Errorf("%w: no seat in a cluster", ErrNotServing)
 	case r.seat.replica == nil:
@@ -125,8 +129,13 @@ type Status struct {
 	Simulated     bool              `json:"simulated"`
 	TrustRoot     TrustRootStatus   `json:"trust_root"`
 	TrustedHeight int64             `json:"trusted_height"` // newest verified header; 0 before the trust root's
+	TrustedTime   time.Time         `json:"trusted_time"`   // its time
 	Height        uint64            `json:"height"`         // messages are delivered up to here
 	Topics        map[string]uint64 `json:"topics"`         // sequence of the last delivered message
+	Roots         proto.Hash        `json:"roots"`          // digest of the attestation roots
+	Settings      proto.Settings    `json:"settings"`
+	Epoch         uint64            `json:"epoch"`   // of the attestation; 0: never admitted
+	Expires       uint64            `json:"expires"` // height at which the admission ends
 	Admitted      bool              `json:"admitted"`
 	Session       proto.Hash        `json:"session"`
 	SessionLive   bool              `json:"session_live"`
@@ -159,6 +168,10 @@ type OutboxStatus struct {
 type GatekeeperStatus struct {
 	Active bool       `json:"active"`
 	Master proto.Hash `json:"master"`
+	// WantBlocks are blocks to confirm before workers get keys.
+	WantBlocks []uint64 `json:"want_blocks,omitempty"`
+	// Refused are workers that the chain admitted and that get no keys.
+	Refused []gatekeeper.Refusal `json:"refused,omitempty"`
 }
 
 // Status reports.
@@ -166,10 +179,12 @@ func (r *Runtime) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{Worker: r.self, Role: r.cfg.Role.String(), Chain: r.cfg.Chain, TEE: r.tee.TEE().String(), Simulated: r.tee.Simulated(),
-		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Admitted: r.admitted,
+		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Settings: r.cfg.settings(), Roots: r.cfg.Roots.Digest(), Epoch: r.epoch, Expires: r.expires,
 		Session: proto.Hash(r.sessions.current().Public()), SessionLive: r.sessions.live(), Outbox: OutboxStatus{r.outbox.base, len(r.outbox.queue)}}
 	if r.state != nil {
+		s.TrustedTime = r.state.Client().Trusted().Time
 		s.TrustedHeight, s.Height = r.state.Client().Trusted().Height, r.state.Height()
+		s.Admitted = r.admitted(uint64(s.TrustedHeight))
 		for _, t := range r.state.Topics() {
 			c, _ := r.state.Cursor(t)
 			s.Topics[t] = c.Seq
@@ -188,7 +203,7 @@ func (r *Runtime) Status() Status {
 	}
 	s.WantState = r.wanted()
 	if r.gk != nil {
-		s.Gatekeeper = &GatekeeperStatus{r.gk.Active(), r.gk.Master()}
+		s.Gatekeeper = &GatekeeperStatus{r.gk.Active(), r.gk.Master(), r.gk.Wants(32), r.gk.Refusals(32)}
 		s.Serving = r.gk.Active() && r.fatal == nil
 		if !s.Serving {
 			s.Why = "the master key is not decided yet, or is another one"

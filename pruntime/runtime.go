@@ -42,6 +42,9 @@ type Config struct {
 	Lease time.Duration
 	// SessionInterval is how long a session EcdhKey is used.
 	SessionInterval time.Duration
+	// WorstLevel is, for a gatekeeper, the worst confidence level of evidence, 1 (best)
+	// to 5, that gets keys from it, whatever the chain admits.
+	WorstLevel uint8
 	// CheckpointInterval is how often the state is sealed to disk.
 	CheckpointInterval time.Duration
 	Log                *slog.Logger
@@ -52,7 +55,7 @@ type Config struct {
 // DefaultConfig has the periods of a public network with six-second blocks.
 func DefaultConfig() Config {
 	return Config{TrustingPeriod: 14 * 24 * time.Hour, MaxClockDrift: 10 * time.Second, Lease: 5 * time.Minute,
-		SessionInterval: 24 * time.Hour, CheckpointInterval: 30 * time.Second, Log: slog.Default(), Now: time.Now}
+		SessionInterval: 24 * time.Hour, WorstLevel: 4, CheckpointInterval: 30 * time.Second, Log: slog.Default(), Now: time.Now}
 }
 
 // A TrustRoot names the header from which the light client starts.
@@ -65,9 +68,9 @@ type TrustRoot struct {
 var (
 	ErrTrustRoot  = errors.New("pruntime: header is not the trust root")
 	ErrNotReady   = errors.New("pruntime: not ready")
-	ErrIdentity   = errors.New("pruntime: the sealed identity is of another network, trust root, role or operator")
+	ErrIdentity   = errors.New("pruntime: the sealed identity is of another network, trust root, role or operator, or was made with other settings")
 	ErrNotServing = errors.New("pruntime: not serving")
-	ErrProof      = errors.New("pruntime: outbox position is not proven")
+	ErrProof      = errors.New("pruntime: this is not proven under the trusted header")
 	ErrCode       = errors.New("pruntime: code refused")
 	ErrRole       = errors.New("pruntime: not in this role")
 	ErrFatal      = errors.New("pruntime: stopped for good")
@@ -82,8 +85,8 @@ type Runtime struct {
 	codes       *codes
 	id          *identity.KeyPair
 	self        proto.WorkerID
-	root        proto.Hash // trust root's hash, in the registration
-	measurement [32]byte   // a gatekeeper's own
+	measurement [32]byte // a gatekeeper's own; zero until it is verified
+	own         attest.Evidence
 
 	// step is held by whoever moves the enclave on. mu guards the fields; it is let go
 	// while contracts run, so that queries and the outbox do not wait for them.
@@ -96,12 +99,12 @@ type Runtime struct {
 	seat     *seat               // worker's place in a cluster
 	voting   map[proto.Hash]bool // codes that were announced, until this worker says whether they run
 	gk       *gatekeeper.Gatekeeper
-	admitted bool // the chain admitted this identity, seen in the inbox
-	saved    time.Time
-	clock    time.Time // the latest that the host's clock has shown
-	closed   bool
-	fatal    error
-	admit    chan struct{} // bounds concurrent queries
+	admission
+	saved  time.Time
+	clock  time.Time // the latest that the host's clock has shown
+	closed bool
+	fatal  error
+	admit  chan struct{} // bounds concurrent queries
 }
 
 // Open starts a runtime: it opens or makes the identity and continues from the newest
@@ -111,7 +114,10 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, err
 	if err != nil {
 		return nil, fmt.Errorf("pruntime: sealing key: %w", err)
 	}
-	bind := transcript.Bytes("phala/pruntime/files", []byte(cfg.Chain), transcript.U64(uint64(cfg.Root.Height)), cfg.Root.Hash[:], []byte{byte(cfg.Role)})
+	// The roots are in the binding too: a host cannot start a gatekeeper again with roots
+	// of its own and have its share released to evidence of its own.
+	roots := cfg.Roots.Digest()
+	bind := transcript.Bytes("phala/pruntime/files", []byte(cfg.Chain), transcript.U64(uint64(cfg.Root.Height)), cfg.Root.Hash[:], []byte{byte(cfg.Role)}, roots[:])
 	store, err := keys.Open(cfg.DataDir, seal, bind, rand.Reader)
 	if err != nil {
 		return nil, err
@@ -182,12 +188,20 @@ func (r *Runtime) Close(ctx context.Context) error {
 
 const fileIdentity = "identity"
 
+// settings are what the host must not stretch.
+func (c *Config) settings() proto.Settings {
+	ms := func(d time.Duration) uint64 { return uint64(d.Milliseconds()) }
+	return proto.Settings{Lease: ms(c.Lease), TrustingPeriod: ms(c.TrustingPeriod), ClockDrift: ms(c.MaxClockDrift), SessionInterval: ms(c.SessionInterval), WorstLevel: c.WorstLevel}
+}
+
 // openIdentity reads the sealed identity or makes one. It belongs to one chain, trust
-// root, role and operator for ever.
+// root, role and operator for ever, and to the settings that it was made with: what it
+// registered with holds until it registers again, so a restart may not change it.
 func (r *Runtime) openIdentity() error {
 	describe := func(secret []byte) []byte {
+		s := r.cfg.settings()
 		return new(wire.Writer).Blob(secret).String(r.cfg.Chain).U64(uint64(r.cfg.Root.Height)).Fixed(r.cfg.Root.Hash[:]).
-			U8(uint8(r.cfg.Role)).Blob(r.cfg.Operator).Bytes()
+			U8(uint8(r.cfg.Role)).Blob(r.cfg.Operator).U64(s.Lease).U64(s.TrustingPeriod).U64(s.ClockDrift).U64(s.SessionInterval).U8(s.WorstLevel).Bytes()
 	}
 	b, err := r.store.Get(fileIdentity)
 	switch {
@@ -215,7 +229,7 @@ func (r *Runtime) openIdentity() error {
 			return err
 		}
 	}
-	r.self, r.root = proto.WorkerID(r.id.Public()), r.cfg.Root.Hash
+	r.self = proto.WorkerID(r.id.Public())
 	return nil
 }
 
@@ -330,7 +344,7 @@ func (r *Runtime) Advance(b []byte) error {
 		r.seat.fresh = false
 	}
 	if r.gk != nil {
-		if err := r.gk.Flush(batch.Height); err != nil {
+		if err := r.gk.Flush(batch.Height, r.state.Client().Trusted().Time); err != nil {
 			return err
 		}
 	}
@@ -353,8 +367,15 @@ func (r *Runtime) handle(it *inbox.Item) error {
 	case proto.TopicSystem:
 		return nil
 	case proto.TopicGatekeeper:
-		r.gk.Handle(it.Event, it.Height, time.UnixMilli(int64(it.Time)))
-		if e, ok := it.Event.(proto.WorkerRegistered); ok {
+		at := time.UnixMilli(int64(it.Time))
+		e, ok := it.Event.(proto.WorkerRegistered)
+		if ok && r.measurement == [32]byte{} {
+			if err := r.learn(e.Evidence, at); err != nil {
+				return err
+			}
+		}
+		r.gk.Handle(it.Event, it.Height, at)
+		if ok {
 			if reg, err := proto.ParseRegistration(e.Registration); err == nil && r.gk.Refused(reg.Worker) != nil {
 				r.cfg.Log.Warn("the chain admitted a worker that gets no keys", "worker", reg.Worker, "error", r.gk.Refused(reg.Worker))
 			}
@@ -391,11 +412,13 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 		if err != nil {
 			return err
 		}
-		r.admitted = true
+		r.admission = admission{reg.Epoch, e.Expires}
 		r.sessions.seen(reg.Session)
 		if r.gk != nil && !r.gk.Active() && r.gk.Master() == [32]byte{} {
 			return r.launch()
 		}
+	case proto.AdmissionEnded:
+		r.admission.expires = min(r.admission.expires, it.Height)
 	case proto.SessionStarted:
 		r.sessions.seen(e.Key)
 	case proto.ChallengeEchoed:
@@ -424,13 +447,24 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 	return nil
 }
 
+// An admission is what the chain said about this identity last, seen in the inbox.
+type admission struct {
+	epoch   uint64 // of the attestation; 0 before the first
+	expires uint64 // height at which it ends
+}
+
+func (a admission) admitted(height uint64) bool { return a.epoch > 0 && height < a.expires }
+
 // tick starts what is due: sessions and challenges. Before the chain admitted this
-// enclave, its session is part of its registration.
+// enclave, its session is part of its registration, and the chain takes nothing else.
 func (r *Runtime) tick() {
 	now := r.now()
 	h := r.state.Client().Trusted()
-	if !r.admitted {
+	if !r.admitted(uint64(h.Height)) {
 		return
+	}
+	if r.seat != nil && r.seat.replica == nil {
+		r.sessions.starved(now, r.cfg.Lease)
 	}
 	if key, due := r.sessions.announce(now, r.cfg.SessionInterval, r.cfg.Lease/3); due {
 		r.outbox.push(proto.StartSession{Key: key, Height: uint64(h.Height), Hash: proto.Hash(r.state.Client().TrustedHash())})
@@ -449,8 +483,9 @@ func (r *Runtime) Register(ctx context.Context) (reg, signature, evidence []byte
 		return nil, nil, nil, err
 	}
 	c := r.state.Client()
-	m := proto.Registration{Chain: r.cfg.Chain, TrustRoot: r.root, Worker: r.self, Session: r.sessions.current().Public(), Operator: r.cfg.Operator,
-		Role: r.cfg.Role, Height: uint64(c.Trusted().Height), Hash: proto.Hash(c.TrustedHash()), Endpoints: r.cfg.Endpoints}
+	m := proto.Registration{Chain: r.cfg.Chain, Roots: r.cfg.Roots.Digest(), TrustHeight: uint64(r.cfg.Root.Height), TrustRoot: r.cfg.Root.Hash,
+		Worker: r.self, Session: r.sessions.renewed(r.now(), r.cfg.Lease/3).Public(), Operator: r.cfg.Operator, Role: r.cfg.Role, Epoch: r.admission.epoch + 1,
+		Height: uint64(c.Trusted().Height), Hash: proto.Hash(c.TrustedHash()), Settings: r.cfg.settings(), Endpoints: r.cfg.Endpoints}
 	r.mu.Unlock()
 	ev, err := r.tee.Evidence(ctx, m.ReportData())
 	if err != nil {
@@ -520,40 +555,5 @@ func (r *Runtime) Acknowledge(position proto.Cursor, proof comet.StoreProof) err
 		return fmt.Errorf("%w: %d entries at header %d: %w", ErrProof, position.Seq, h.Height, err)
 	}
 	r.outbox.acknowledge(position, h.Height)
-	return nil
-}
-
-// judge verifies another enclave's evidence for the gatekeeper.
-func (r *Runtime) judge(evidence []byte, reportData [64]byte, at time.Time) error {
-	ev, err := attest.Parse(evidence)
-	if err != nil {
-		return err
-	}
-	v, err := attest.Verify(ev, r.cfg.Roots, at)
-	if err != nil {
-		return err
-	}
-	switch {
-	case v.ReportData != reportData:
-		return errors.New("pruntime: evidence binds another registration")
-	case v.Measurement != r.measurement:
-		return fmt.Errorf("pruntime: evidence is of software %x, this gatekeeper releases keys to its own, %x", v.Measurement[:8], r.measurement[:8])
-	}
-	return nil
-}
-
-// measure learns this enclave's own measurement. One binary serves both roles, so a
-// gatekeeper knows the only software that it may give keys to, whatever the chain's
-// allow-list says.
-func (r *Runtime) measure(ctx context.Context) error {
-	ev, err := r.tee.Evidence(ctx, [64]byte{})
-	if err != nil {
-		return fmt.Errorf("pruntime: own evidence: %w", err)
-	}
-	v, err := attest.Verify(ev, r.cfg.Roots, r.cfg.Now())
-	if err != nil {
-		return fmt.Errorf("pruntime: own evidence: %w", err)
-	}
-	r.measurement = v.Measurement
 	return nil
 }

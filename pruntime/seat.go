@@ -245,7 +245,9 @@ func (r *Runtime) openGatekeeper() error {
 			return err
 		}
 	}
-	r.gk = gatekeeper.New(r.cfg.Chain, r.self, share, r.judge, rand.Reader, func(e proto.Entry) { r.outbox.push(e) })
+	r.gk = gatekeeper.New(gatekeeper.Config{Chain: r.cfg.Chain, Self: r.self,
+		Policy: gatekeeper.Policy{Roots: r.cfg.Roots.Digest(), Root: gatekeeper.Block{Height: uint64(r.cfg.Root.Height), Hash: r.cfg.Root.Hash}, Settings: r.cfg.settings()},
+		Judge:  r.judge, Known: r.verified, RNG: rand.Reader, Send: func(e proto.Entry) { r.outbox.push(e) }}, share)
 	return nil
 }
 

@@ -17,6 +17,7 @@ type sessions struct {
 	announced bool // the newest key was pushed, or is part of a registration
 	pushed    time.Time
 	wait      time.Duration // after pushed, before it is announced again
+	patience  time.Duration // how long a session may be without keys
 }
 
 func (s *sessions) start(now time.Time) error {
@@ -34,12 +35,33 @@ func (s *sessions) start(now time.Time) error {
 
 func (s *sessions) current() *commkey.SecretKey { return s.keys[len(s.keys)-1] }
 
+// renewed returns the session for a registration: a new one when the chain has the
+// current one, else the one that it does not have yet, so that whoever asks again and
+// again does not push the one in use out.
+func (s *sessions) renewed(now time.Time, retry time.Duration) *commkey.SecretKey {
+	if s.onChain == [32]byte(s.current().Public()) && s.start(now) == nil {
+		// The registration announces it; if that does not arrive, announce does.
+		s.announced, s.pushed, s.wait = true, now, retry
+	}
+	return s.current()
+}
+
 // seen notes which key the chain has. Once it has the newest, older ones are erased.
 func (s *sessions) seen(key [32]byte) {
 	s.onChain = key
 	if [32]byte(s.current().Public()) == key {
 		s.keys = s.keys[len(s.keys)-1:]
 		s.announced = true
+	}
+}
+
+// starved makes a new session when no keys came to this one, after retry, then after twice
+// as long, and so on: the gatekeepers were away for too long to believe the block that it
+// names.
+func (s *sessions) starved(now time.Time, retry time.Duration) {
+	s.patience = max(s.patience, retry)
+	if s.onChain == [32]byte(s.current().Public()) && now.Sub(s.made) > s.patience && s.start(now) == nil {
+		s.patience *= 2
 	}
 }
 

@@ -32,6 +32,7 @@ type tee struct {
 	machine     *simulator.Machine
 	measurement []byte
 	now         func() time.Time
+	collateral  *attest.Collateral // when not nil, instead of what the vendor publishes now
 }
 
 func (e *tee) Name() string    { return "simulator" }
@@ -40,7 +41,9 @@ func (e *tee) Simulated() bool { return true }
 
 func (e *tee) Evidence(_ context.Context, reportData [64]byte) (attest.Evidence, error) {
 	ev, err := e.machine.Evidence(attest.TDX, e.measurement, reportData)
-	if err == nil {
+	if e.collateral != nil {
+		ev.Collateral = e.collateral
+	} else if err == nil {
 		ev.Collateral, err = e.store.Collateral(attest.TDX, e.now())
 	}
 	return ev, err
@@ -107,7 +110,7 @@ func (w *world) add(name string, role proto.Role, edit ...func(*node)) *node {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.tee = &tee{w.store, m, []byte("pruntime"), w.chain.Time}
+	n.tee = &tee{store: w.store, machine: m, measurement: []byte("pruntime"), now: w.chain.Time}
 	n.cfg.DataDir, n.cfg.Chain, n.cfg.Root, n.cfg.Role, n.cfg.Roots = w.t.TempDir(), "comettest-1", w.chain.Root(), role, w.store.Roots
 	n.cfg.Operator = []byte("operator")
 	n.cfg.TrustingPeriod, n.cfg.Lease, n.cfg.SessionInterval, n.cfg.CheckpointInterval = 24*time.Hour, lease, time.Hour, 5*time.Second
@@ -204,7 +207,7 @@ func (n *node) relay() error {
 		return fmt.Errorf("stopped: %s", st.Fatal)
 	}
 	if st.TrustedHeight == 0 {
-		h := n.w.chain.C.Header(1)
+		h := n.w.chain.C.Header(n.cfg.Root.Height)
 		if err := n.rt.TrustHeader(h.Marshal()); err != nil {
 			return err
 		}
@@ -222,15 +225,11 @@ func (n *node) relay() error {
 			}
 		}
 	}
-	if err := n.bringState(); err != nil {
+	if err := errors.Join(n.bringState(), n.blocks()); err != nil {
 		return err
 	}
 	if _, ok := n.w.chain.Worker(st.Worker); !ok {
-		reg, sig, ev, err := n.rt.Register(context.Background())
-		if err != nil {
-			return err
-		}
-		return n.w.chain.Register(reg, sig, ev)
+		return n.register()
 	}
 	return n.carry()
 }
@@ -256,6 +255,30 @@ func (n *node) bringState() error {
 			return err
 		}
 	}
+}
+
+func (n *node) register() error {
+	reg, sig, ev, err := n.rt.Register(context.Background())
+	if err != nil {
+		return err
+	}
+	return n.w.chain.Register(reg, sig, ev)
+}
+
+// blocks brings a gatekeeper the proofs of blocks that it asks for.
+func (n *node) blocks() error {
+	st := n.rt.Status()
+	if st.Gatekeeper == nil {
+		return nil
+	}
+	var out []pruntime.BlockProof
+	for _, h := range st.Gatekeeper.WantBlocks {
+		if value, ok := n.w.chain.C.Get(st.TrustedHeight-1, proto.StoreRegistry, proto.KeyBlock(h)); ok {
+			_, p := n.w.chain.C.Prove(st.TrustedHeight-1, proto.StoreRegistry, proto.KeyBlock(h))
+			out = append(out, pruntime.BlockProof{Height: h, Hash: proto.Hash(value), Proof: p.Marshal()})
+		}
+	}
+	return n.rt.ConfirmBlocks(out)
 }
 
 // carry brings the outbox to the chain.

@@ -65,6 +65,11 @@ func RegisterWorker(operator, registration, signature, evidence []byte) Msg {
 	return Msg{"/phala.registry.v1.MsgRegisterWorker", fields(nil).string(1, bech(operator)).bytes(2, registration).bytes(3, signature).bytes(4, evidence)}
 }
 
+// UpdateCollateral brings newer collateral of a TEE's vendor.
+func UpdateCollateral(sender, collateral []byte) Msg {
+	return Msg{"/phala.registry.v1.MsgUpdateCollateral", fields(nil).string(1, bech(sender)).bytes(2, collateral)}
+}
+
 // CreateCluster makes a cluster.
 func CreateCluster(owner []byte, seats uint32, public bool) Msg {
 	f := fields(nil).string(1, bech(owner)).uint(2, uint64(seats))

@@ -32,7 +32,9 @@ const usage = `pruntime runs confidential contracts, or as a gatekeeper releases
   pruntime --data DIR --chain ID --trust-root HEIGHT:HASH --operator ADDRESS [flags]
 
 It makes its keys by itself and keeps them sealed in --data. What it is started with
-the first time (chain, trust root, role, operator) belongs to its identity for ever.
+the first time (chain, trust root, role, operator, attestation roots, and the settings
+that bound freshness: lease, trusting period, clock drift, session interval, worst level)
+belongs to its identity for ever.
 A relayer (pherry) on the private address brings it the chain; clients ask on the
 public one. Every flag can be given as PRUNTIME_NAME in the environment, or as a line
 "name = value" in the file of --config.
@@ -66,6 +68,7 @@ func run() error {
 	f.DurationVar(&cfg.MaxClockDrift, "max-clock-drift", cfg.MaxClockDrift, "how far a header may be ahead of the clock")
 	f.DurationVar(&cfg.CheckpointInterval, "checkpoint-interval", cfg.CheckpointInterval, "how often the state is sealed to disk")
 	f.DurationVar(&cfg.SessionInterval, "session-interval", cfg.SessionInterval, "how long a session key is used")
+	worst := f.Uint("worst-level", uint(cfg.WorstLevel), "gatekeepers: worst confidence level, 1 to 5, of evidence that gets keys")
 	prepare := f.String("prepare", "", "modules (.wasm files, comma-separated) to compile ahead of their deployment")
 	level := f.String("log-level", "info", "debug, info, warn or error")
 	if err := settings.Parse(f, "PRUNTIME", os.Args[1:]); err != nil {
@@ -97,6 +100,10 @@ func run() error {
 	default:
 		return fmt.Errorf("--role %q is neither worker nor gatekeeper", *role)
 	}
+	if *worst < 1 || *worst > 5 {
+		return fmt.Errorf("--worst-level %d is not between 1 and 5", *worst)
+	}
+	cfg.WorstLevel = uint8(*worst)
 	if cfg.Operator, err = address.Parse(*operator); err != nil {
 		return fmt.Errorf("--operator: %w", err)
 	}

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,7 +38,7 @@ func each(n int, f func()) float64 {
 }
 
 // bare are the costs that nothing can go below, microseconds on one core.
-type bare struct{ agree, verify, sign, ed25519 float64 }
+type bare struct{ agree, verify, sign, ed25519, p256 float64 }
 
 func measureBare() bare {
 	a, _ := commkey.Generate(rand.Reader)
@@ -47,6 +50,9 @@ func measureBare() bare {
 	pk, sk, _ := ed25519.GenerateKey(rand.Reader)
 	expanded, _ := ed25519.NewExpandedPublicKey(pk)
 	es := ed25519.Sign(sk, msg)
+	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	digest := sha256.Sum256(msg)
+	ecSig, _ := ecdsa.SignASN1(rand.Reader, ec, digest[:])
 	batch := func() {
 		v := ed25519.NewBatchVerifierWithCapacity(64)
 		for range 64 {
@@ -59,6 +65,7 @@ func measureBare() bare {
 		verify:  each(400, func() { identity.Verify(k.Public(), msg, sig[:]) }),
 		sign:    each(400, func() { k.Sign(rand.Reader, msg) }),
 		ed25519: each(50, batch) / 64,
+		p256:    each(200, func() { ecdsa.VerifyASN1(&ec.PublicKey, digest[:], ecSig) }),
 	}
 }
 
@@ -78,6 +85,10 @@ func limits(figures []Figure) {
 		set(fmt.Sprintf("header_verify_us_%d", n), signatures*floor.ed25519, fmt.Sprintf("%.0f signatures in a batch", signatures))
 	}
 	set("sync_1m_blocks_s", 2000*67*floor.ed25519/1e6, "2,000 headers of 67 signatures: every change of the set needs two")
+	// A quote, its chain, collateral and CRLs are nine signatures; who registers signs.
+	set("tdx_verify_us", 9*floor.p256, "nine P-256 signatures")
+	set("sgx_verify_us", 9*floor.p256, "nine P-256 signatures")
+	set("registrations_block_ms", 64*(9*floor.p256+floor.verify)/1e3, "64 times nine P-256 signatures and one sr25519")
 	set("inbox_fold_ns", 2*150, "two SHA-256 of one block each")
 	set("command_open_us", floor.agree+floor.verify, "one agreement and one signature check")
 	set("query_p50_us", 2*floor.agree+floor.verify, "two agreements and one signature check")

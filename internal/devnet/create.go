@@ -70,11 +70,13 @@ func (n *Net) create(measurement string) error {
 	}
 	spec := map[string]any{
 		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "100ms", "min_gas_price": "0.001ppha",
-		"validators": validators,
-		"accounts":   []any{map[string]any{"address": alice, "pha": 1_000_000}, map[string]any{"address": operator, "pha": 1_000_000}},
-		"roots":      hex.EncodeToString(roots),
-		"registry": map[string]any{"measurements": []any{map[string]any{"digest": digest, "from": 0, "until": 0}}, "gatekeeper_operators": []string{operator},
-			"recent_blocks": 600, "attestation_blocks": 5_000_000, "lease_blocks": 6000, "worst_level": 5, "registrations_per_block": 8},
+		"validators":   validators,
+		"accounts":     []any{map[string]any{"address": alice, "pha": 1_000_000}, map[string]any{"address": operator, "pha": 1_000_000}},
+		"roots":        hex.EncodeToString(roots),
+		"measurements": []any{map[string]any{"digest": digest, "role": "worker"}, map[string]any{"digest": digest, "role": "gatekeeper"}},
+		"registry": map[string]any{"gatekeeper_operators": []string{operator},
+			"recent_blocks": 600, "attestation_blocks": 5_000_000, "lease_blocks": 6000, "worst_level": 4, "registrations_per_block": 64,
+			"settings": map[string]any{"lease_ms": 600_000, "trusting_period_ms": 1_728_000_000, "clock_drift_ms": 60_000, "session_interval_ms": 604_800_000}},
 	}
 	maps.Copy(spec["registry"].(map[string]any), n.opt.Registry)
 	if n.opt.Contracts != nil {

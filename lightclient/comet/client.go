@@ -138,6 +138,17 @@ func (c *Client) Trusted() *Header { return &c.trusted }
 // TrustedHash returns its hash.
 func (c *Client) TrustedHash() Hash { return c.hash }
 
+// Verified returns the hash of the header of a height, where it is one of those that
+// this client verified last.
+func (c *Client) Verified(height int64) (hash Hash, ok bool) {
+	for i := range c.recent {
+		if c.recent[i].header.Height == height {
+			return c.recent[i].hash, true
+		}
+	}
+	return hash, false
+}
+
 // Conflict returns the evidence that halted the client, or nil.
 func (c *Client) Conflict() *Conflict { return c.conflict }
 

@@ -14,11 +14,11 @@ import (
 	mqtypes "github.com/phala-go/phala/node/x/mq/types"
 )
 
-// newAnteHandler is the SDK's with two changes: sr25519 signatures are priced as
-// ed25519 ones, and a transaction that only carries a worker's new outbox entries
-// pays no fee within the worker's quota.
+// newAnteHandler is the SDK's with three changes: sr25519 signatures are priced as
+// ed25519 ones, a transaction that only carries a worker's new outbox entries pays no
+// fee within the worker's quota, and verifications of evidence are counted.
 func (a *App) newAnteHandler() (sdk.AnteHandler, error) {
-	return ante.NewAnteHandler(ante.HandlerOptions{
+	h, err := ante.NewAnteHandler(ante.HandlerOptions{
 		AccountKeeper:   a.Account,
 		BankKeeper:      a.Bank,
 		FeegrantKeeper:  a.FeeGrant,
@@ -32,6 +32,17 @@ func (a *App) newAnteHandler() (sdk.AnteHandler, error) {
 		},
 		TxFeeChecker: a.checkFee,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx sdk.Context, tx sdk.Tx, simulate bool) (sdk.Context, error) {
+		ctx, err := h(ctx, tx, simulate)
+		if err != nil {
+			return ctx, err
+		}
+		// Here and not where they run: what fails there leaves no trace.
+		return ctx, a.Registry.Reserve(ctx, tx.GetMsgs())
+	}, nil
 }
 
 // checkFee returns the fee to deduct and the transaction's priority.

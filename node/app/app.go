@@ -194,7 +194,7 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 	a.Evidence = evidencekeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(evidencetypes.StoreKey)), a.Staking, a.Slashing, accAddrs, runtime.ProvideCometInfoService())
 	a.Evidence.SetRouter(evidencetypes.NewRouter())
 	a.MQ = mq.NewKeeper(runtime.NewKVStoreService(store(phala.StoreMQ)), runtime.NewTransientStoreService(transient[mq.TransientKey]), mq.NewBodies(bodies))
-	a.Registry = registry.NewKeeper(runtime.NewKVStoreService(store(phala.StoreRegistry)), runtime.NewTransientStoreService(transient[registry.TransientKey]), a.MQ, newVerifier, authority)
+	a.Registry = registry.NewKeeper(runtime.NewKVStoreService(store(phala.StoreRegistry)), runtime.NewTransientStoreService(transient[registry.TransientKey]), a.MQ, authority)
 	a.Contracts = contracts.NewKeeper(runtime.NewKVStoreService(store(phala.StoreContracts)), a.MQ, a.Registry, a.Bank, authority)
 	a.MQ.SetRouter(a.Registry, a.handleEntry)
 

@@ -107,7 +107,7 @@ func TestFreeOutbox(t *testing.T) {
 			sig, _ := pair(11).Sign(rand.New(rand.NewSource(1)), phala.EntrySignedBytes(chainID, w, 4, p))
 			return tx.SubmitOutbox(account(1), w, 4, []tx.Entry{{Payload: p, Signature: sig[:]}})
 		}()), "mq", 6},
-		{"unregistered worker, no fee", n.signed(1, 0, 0, n.outbox(40, 1, challenge)), "sdk", 13},
+		{"worker that is not admitted", n.signed(1, 0, 0, n.outbox(40, 1, challenge)), "mq", 4},
 		{"above the quota, no fee", n.signed(1, 0, 0, n.outbox(11, 7, many...)), "sdk", 13},
 		{"with a payment in the same transaction", n.signed(1, 0, 0, n.outbox(11, 7, challenge), tx.Send(account(1), account(2), "1")), "sdk", 13},
 	} {

@@ -42,10 +42,12 @@ type NetworkSpec struct {
 	BlockInterval string          `json:"block_interval"` // pause after a commit, such as "100ms"
 	Validators    []ValidatorSpec `json:"validators"`
 	Accounts      []AccountSpec   `json:"accounts"`
-	Roots         string          `json:"roots"`         // hex; simulated attestation roots, empty for the vendors'
-	Registry      registry.Params `json:"registry"`      // parameters
-	Contracts     json.RawMessage `json:"contracts"`     // those that differ from the default
-	MinGasPrice   string          `json:"min_gas_price"` // base units for one gas, such as "0.001ppha"
+	Roots         string          `json:"roots"`    // hex; simulated attestation roots, empty for the vendors'
+	Registry      registry.Params `json:"registry"` // parameters
+	// Measurements that may register from the beginning.
+	Measurements []registry.AllowedMeasurement `json:"measurements"`
+	Contracts    json.RawMessage               `json:"contracts"`     // those that differ from the default
+	MinGasPrice  string                        `json:"min_gas_price"` // base units for one gas, such as "0.001ppha"
 }
 
 // A ValidatorSpec is one validator: its folder, ports and operator. The operator's
@@ -128,7 +130,7 @@ func InitNetwork(s *NetworkSpec) error {
 	if err != nil {
 		return fmt.Errorf("roots: %w", err)
 	}
-	if err := set(registry.ModuleName, registry.Genesis{Params: s.Registry, Roots: roots}); err != nil {
+	if err := set(registry.ModuleName, registry.Genesis{Params: s.Registry, Measurements: s.Measurements, Roots: roots}); err != nil {
 		return err
 	}
 	if len(s.Contracts) > 0 {

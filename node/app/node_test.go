@@ -84,9 +84,8 @@ func network(t *testing.T) (*genutiltypes.AppGenesis, *simulator.Store) {
 		t.Fatal(err)
 	}
 	params := registry.DefaultParams()
-	params.Measurements = []registry.AllowedMeasurement{{Digest: digest}}
 	home := filepath.Join(t.TempDir(), "validator")
-	spec := &NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Roots: hex.EncodeToString(roots), Registry: params,
+	spec := &NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Roots: hex.EncodeToString(roots), Registry: params, Measurements: []registry.AllowedMeasurement{{Digest: digest, Role: "worker"}},
 		Validators: []ValidatorSpec{{Home: home, Seed: hex.EncodeToString(seed(100)), RPC: "tcp://127.0.0.1:1", P2P: "tcp://127.0.0.1:2"}},
 		Accounts:   []AccountSpec{{account(1).String(), 1000}, {account(2).String(), 1000}, {sdk.AccAddress(wallet.PubKey().Address()).String(), 1000}}}
 	if err := InitNetwork(spec); err != nil {
@@ -243,7 +242,7 @@ func (n *node) built(key cryptotypes.PrivKey, chain string, fee int64, msgs ...s
 	if err := b.SetMsgs(msgs...); err != nil {
 		n.t.Fatal(err)
 	}
-	b.SetGasLimit(200_000)
+	b.SetGasLimit(600_000)
 	b.SetFeeAmount(sdk.NewCoins(sdk.NewInt64Coin(contracts.Denom, fee)))
 	mode := signing.SignMode_SIGN_MODE_DIRECT
 	if err := b.SetSignatures(signing.SignatureV2{PubKey: key.PubKey(), Data: &signing.SingleSignatureData{SignMode: mode}, Sequence: sequence}); err != nil {
@@ -284,13 +283,10 @@ func (n *node) register(vendor *simulator.Store, k int) tx.Msg {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	reg := phala.Registration{Chain: chainID, TrustRoot: phala.Hash(blockHash(1)), Worker: phala.WorkerID(pair(k).Public()), Session: session(k).Public(), Operator: account(1),
+	reg := phala.Registration{Chain: chainID, Roots: vendor.Roots.Digest(), TrustHeight: 1, TrustRoot: phala.Hash(blockHash(1)), Epoch: 1, Worker: phala.WorkerID(pair(k).Public()), Session: session(k).Public(), Operator: account(1),
 		Role: phala.RoleWorker, Height: uint64(n.height), Hash: phala.Hash(blockHash(n.height)), Endpoints: []string{"http://127.0.0.1:8000"}}
 	ev, err := m.Evidence(attest.TDX, software, reg.ReportData())
 	if err != nil {
-		n.t.Fatal(err)
-	}
-	if ev.Collateral, err = vendor.Collateral(attest.TDX, genesisTime); err != nil {
 		n.t.Fatal(err)
 	}
 	sig, err := pair(k).Sign(rand.New(rand.NewSource(1)), reg.SignedBytes())
@@ -374,7 +370,11 @@ func populated(t *testing.T) *node {
 	n.block()
 	n.block()
 	n.must(n.signed(1, 0, fee, tx.CreateCluster(account(1), 2, true)), n.signed(2, 0, fee, upload(2)))
-	n.must(n.signed(1, 0, fee, n.register(vendor, 11)), n.signed(1, 1, fee, n.register(vendor, 12)))
+	collateral, err := vendor.Collateral(attest.TDX, genesisTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.must(n.signed(1, 0, fee, tx.UpdateCollateral(account(1), collateral.Marshal()), n.register(vendor, 11)), n.signed(1, 1, fee, n.register(vendor, 12)))
 	key := phala.PublishEpochKey{Cluster: 1, Epoch: 1, Public: session(99).Public()}
 	n.must(n.signed(1, 0, 0, n.outbox(11, 1, key)), n.signed(1, 1, 0, n.outbox(12, 1, key)))
 	if n.cluster().EpochKey != key.Public {

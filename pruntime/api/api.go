@@ -215,6 +215,15 @@ type Acknowledge struct {
 	Store    []byte `json:"store"`
 }
 
+// Block is an element of the body of POST /v1/blocks: a block's hash, with the proof of
+// the chain's record of it.
+type Block struct {
+	Height uint64     `json:"height"`
+	Hash   proto.Hash `json:"hash"`
+	IAVL   []byte     `json:"iavl"`
+	Store  []byte     `json:"store"`
+}
+
 // Private serves the relayer and the operator.
 func Private(rt *pruntime.Runtime) http.Handler {
 	m := http.NewServeMux()
@@ -257,6 +266,17 @@ func Private(rt *pruntime.Runtime) http.Handler {
 			return fmt.Errorf("%w: %v", errRequest, err)
 		}
 		return rt.Acknowledge(position, comet.StoreProof{IAVL: a.IAVL, Store: a.Store})
+	})
+	binary("POST /v1/blocks", maxSmall, func(_ *http.Request, b []byte) error {
+		var list []Block
+		if err := json.Unmarshal(b, &list); err != nil {
+			return fmt.Errorf("%w: %v", errRequest, err)
+		}
+		var blocks []pruntime.BlockProof
+		for _, x := range list {
+			blocks = append(blocks, pruntime.BlockProof{Height: x.Height, Hash: x.Hash, Proof: comet.StoreProof{IAVL: x.IAVL, Store: x.Store}})
+		}
+		return rt.ConfirmBlocks(blocks)
 	})
 	m.HandleFunc("GET /v1/registration", func(w http.ResponseWriter, r *http.Request) {
 		reg, sig, ev, err := rt.Register(r.Context())

@@ -9,11 +9,13 @@
 package chaintest
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/lightclient/comet/comettest"
 	"github.com/phala-go/phala/proto"
@@ -44,7 +46,9 @@ type Chain struct {
 	mu sync.Mutex
 	C  *comettest.Chain
 
-	Expires  uint64 // blocks that an admission lasts
+	Expires  uint64        // blocks that an admission lasts
+	Valid    time.Duration // how long evidence does
+	Deny     error         // when not nil, what registrations get
 	master   [32]byte
 	seqs     map[string]uint64 // messages of a topic, those of the next block included
 	workers  map[proto.WorkerID]*proto.WorkerInfo
@@ -61,6 +65,8 @@ type Chain struct {
 	outputs  map[string][][]byte
 	accounts map[string]*accountRecord
 	txs      map[string]*txResult
+	// collateral is what was brought, by platform.
+	collateral map[string]*attest.Collateral
 	// Entries lists every outbox entry that the chain took, in order.
 	entries []Taken
 }
@@ -75,9 +81,9 @@ type Taken struct {
 
 // New returns a chain of three blocks with the topics that every chain has.
 func New(cfg comettest.Config) *Chain {
-	c := &Chain{C: comettest.New(cfg), Expires: 400_000, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, gone: map[proto.WorkerID]bool{},
+	c := &Chain{C: comettest.New(cfg), Expires: 400_000, Valid: 30 * 24 * time.Hour, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, gone: map[proto.WorkerID]bool{},
 		outboxes: map[proto.WorkerID]proto.Cursor{}, codes: map[proto.Hash]*proto.Code{}, chunks: map[string][]byte{}, receipts: map[string]*proto.ReceiptRecord{}, commands: map[string]*proto.CommandRecord{},
-		taken: map[string]*proto.SnapshotRecord{}, outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}}
+		taken: map[string]*proto.SnapshotRecord{}, outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}, collateral: map[string]*attest.Collateral{}}
 	c.C.CreateTopic(proto.TopicSystem)
 	c.C.CreateTopic(proto.TopicGatekeeper)
 	c.C.Run(3)
@@ -109,9 +115,18 @@ func (c *Chain) Next(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for range n {
-		c.endBlock()
-		c.C.Next()
+		c.next()
 	}
+}
+
+// next makes a block. The real chain's state has the block's own hash; here it is the
+// one before.
+func (c *Chain) next() {
+	c.endBlock()
+	h := c.C.Header(c.C.Height())
+	hash := h.Hash()
+	c.C.Put(proto.StoreRegistry, proto.KeyBlock(uint64(h.Height)), hash[:])
+	c.C.Next()
 }
 
 // Announce changes the validators with the block after the next.
@@ -174,6 +189,38 @@ func (c *Chain) Register(registration, signature, evidence []byte) error {
 	return c.register(registration, signature, evidence)
 }
 
+func (c *Chain) updateCollateral(b []byte) error {
+	next, err := attest.ParseCollateral(b)
+	if err != nil {
+		return refuse("registry", 18, "%v", err)
+	}
+	platform, err := next.Platform()
+	if err != nil {
+		return refuse("registry", 18, "%v", err)
+	}
+	if held := c.collateral[platform]; held != nil && !bytes.Equal(held.Marshal(), b) {
+		if err := held.Newer(next); err != nil {
+			return refuse("registry", 18, "%v", err)
+		}
+	}
+	c.collateral[platform] = next
+	c.C.Put(proto.StoreRegistry, proto.KeyCollateral(platform), b)
+	return nil
+}
+
+// filled is evidence with the chain's collateral, where it has none of its own. What is
+// no evidence stays as it is.
+func (c *Chain) filled(evidence []byte) []byte {
+	ev, err := attest.Parse(evidence)
+	if err != nil || ev.Collateral != nil {
+		return evidence
+	}
+	if platform, err := ev.CollateralKey(); err == nil {
+		ev.Collateral = c.collateral[platform]
+	}
+	return ev.Marshal()
+}
+
 func (c *Chain) register(registration, signature, evidence []byte) error {
 	reg, err := proto.ParseRegistration(registration)
 	if err != nil {
@@ -185,7 +232,13 @@ func (c *Chain) register(registration, signature, evidence []byte) error {
 	if !c.isBlock(reg.Height, reg.Hash) {
 		return refuse("registry", 4, "block %d %s is not a recent one of this chain", reg.Height, reg.Hash)
 	}
+	if c.Deny != nil {
+		return c.Deny
+	}
 	now := uint64(c.C.Height()) + 1
+	a := proto.Attestation{TEE: uint8(attest.TDX), Epoch: reg.Epoch, Verified: uint64(c.C.Time().UnixMilli()), Until: uint64(c.C.Time().Add(c.Valid).UnixMilli()),
+		TrustHeight: reg.TrustHeight, TrustRoot: reg.TrustRoot, Settings: reg.Settings}
+	c.C.Put(proto.StoreRegistry, proto.KeyAttestation(reg.Worker), a.Marshal())
 	w := c.workers[reg.Worker]
 	if w == nil {
 		w = &proto.WorkerInfo{Worker: reg.Worker}
@@ -200,7 +253,7 @@ func (c *Chain) register(registration, signature, evidence []byte) error {
 	c.putWorker(w)
 	e := proto.WorkerRegistered{Registration: registration, Expires: w.Expires}
 	c.send(proto.TopicWorker(reg.Worker), e)
-	e.Evidence = evidence
+	e.Evidence = c.filled(evidence)
 	c.send(proto.TopicGatekeeper, e)
 	return nil
 }

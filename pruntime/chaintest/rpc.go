@@ -152,6 +152,8 @@ func (c *Chain) execute(kind string, m message, res *txResult) error {
 	switch kind {
 	case "/phala.registry.v1.MsgRegisterWorker":
 		return c.register(m.bytes(2), m.bytes(3), m.bytes(4))
+	case "/phala.registry.v1.MsgUpdateCollateral":
+		return c.updateCollateral(m.bytes(2))
 	case "/phala.mq.v1.MsgSubmitOutbox":
 		var entries []Entry
 		for _, e := range m[4] {
@@ -211,8 +213,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		result, err = s.answer(req.Method, req.Params)
 		if s.Eager && req.Method == "tx" && err != nil {
-			s.endBlock()
-			s.C.Next()
+			s.next()
 		}
 		s.mu.Unlock()
 	}

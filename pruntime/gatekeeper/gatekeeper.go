@@ -13,6 +13,19 @@
 // current session key, and to no other: the stable key, and the traffic keys from the
 // epoch of the newest stored snapshot, where a worker without a state begins, to the one
 // that was announced last.
+//
+// What it asks for beyond the chain's word, before a key leaves it:
+//
+//   - evidence that verifies with the newest collateral that it ever saw for that
+//     platform, is of its own software, and binds the registration ([Judge]);
+//   - the attestation roots and settings of the worker are its own, or stricter;
+//   - a confidence level that its own policy takes, and one worker for a machine: the
+//     one that registered last;
+//   - an attestation epoch that it has not seen from this worker;
+//   - the block that the session names, and the header from which the worker's light
+//     client started, are on the gatekeeper's own chain: it verified that header itself,
+//     or a state proof under one that it verified says so ([Gatekeeper.Confirm]). A worker
+//     on a fork, or one with a trust root of its host's making, gets nothing.
 package gatekeeper
 
 import (
@@ -29,7 +42,6 @@ import (
 	"github.com/phala-go/phala/crypto/dprf"
 	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/proto"
-	"github.com/phala-go/phala/proto/wire"
 	"github.com/phala-go/phala/pruntime/cluster"
 )
 
@@ -37,15 +49,16 @@ import (
 // it: a frozen or forked enclave does not get keys.
 const MaxSessionAge = 600
 
-// A Judge verifies a registration's evidence at a time: it returns an error unless
-// the evidence is valid and its report data is the one given.
-type Judge func(evidence []byte, reportData [64]byte, at time.Time) error
-
 // worker is what a gatekeeper knows of one: its seats, whether it may have keys or not,
 // and the session that they are released to.
 type worker struct {
 	session [32]byte // zero: none that may have keys
-	expires uint64
+	epoch   uint64   // of the last attestation that was judged
+	expires uint64   // height at which the admission ends
+	until   uint64   // Unix milliseconds at which the evidence ends
+	machine [32]byte
+	named   Block // what the session names, until it is confirmed; then zero
+	root    Block // the worker's trust root, likewise
 	seats   map[proto.ClusterID]bool
 }
 
@@ -62,6 +75,9 @@ func (e *epochs) raise(last uint64) {
 	}
 }
 
+// waits reports whether a block is to be confirmed before the worker gets keys.
+func (w *worker) waits() bool { return w.named.Height != 0 || w.root.Height != 0 }
+
 // A seat whose keys are to be released.
 type seat struct {
 	worker  proto.WorkerID
@@ -70,24 +86,40 @@ type seat struct {
 
 // A Gatekeeper reacts to messages. It is not safe for concurrent use.
 type Gatekeeper struct {
-	chain    string
-	self     proto.WorkerID
-	judge    Judge
-	rng      io.Reader
-	share    *dprf.Share
-	master   [32]byte // decided by the chain; zero until then
-	workers  map[proto.WorkerID]*worker
-	clusters map[proto.ClusterID]*epochs
-	refused  map[proto.WorkerID]error
-	due      map[seat]uint64 // the first epoch to release
-	send     func(proto.Entry)
+	chain      string
+	self       proto.WorkerID
+	policy     Policy
+	judge      Judge
+	known      func(height uint64) (proto.Hash, bool)
+	rng        io.Reader
+	share      *dprf.Share
+	master     [32]byte // decided by the chain; zero until then
+	workers    map[proto.WorkerID]*worker
+	machines   map[[32]byte]proto.WorkerID // who registered last on it
+	clusters   map[proto.ClusterID]*epochs
+	collateral map[string][]byte // newest seen, by platform
+	refused    map[proto.WorkerID]error
+	due        map[seat]uint64 // the first epoch to release
+	send       func(proto.Entry)
 }
 
-// New returns a gatekeeper that sends its entries with send. share is nil on a
-// gatekeeper that has none yet.
-func New(chain string, self proto.WorkerID, share *dprf.Share, judge Judge, rng io.Reader, send func(proto.Entry)) *Gatekeeper {
-	return &Gatekeeper{chain: chain, self: self, judge: judge, rng: rng, share: share, send: send,
-		workers: map[proto.WorkerID]*worker{}, clusters: map[proto.ClusterID]*epochs{}, refused: map[proto.WorkerID]error{}, due: map[seat]uint64{}}
+// A Config is what a gatekeeper is made of.
+type Config struct {
+	Chain  string
+	Self   proto.WorkerID
+	Policy Policy
+	Judge  Judge
+	// Known returns the hashes of headers that this enclave's light client verified.
+	Known func(height uint64) (proto.Hash, bool)
+	RNG   io.Reader
+	Send  func(proto.Entry)
+}
+
+// New returns a gatekeeper. share is nil on one that has none yet.
+func New(c Config, share *dprf.Share) *Gatekeeper {
+	return &Gatekeeper{chain: c.Chain, self: c.Self, policy: c.Policy, judge: c.Judge, known: c.Known, rng: c.RNG, share: share, send: c.Send,
+		workers: map[proto.WorkerID]*worker{}, machines: map[[32]byte]proto.WorkerID{}, clusters: map[proto.ClusterID]*epochs{}, collateral: map[string][]byte{},
+		refused: map[proto.WorkerID]error{}, due: map[seat]uint64{}}
 }
 
 // Master is the master public key that the chain decided on; zero before.
@@ -103,6 +135,28 @@ func (g *Gatekeeper) Share() *dprf.Share { return g.share }
 
 // Refused says why a worker gets no keys although the chain admitted it.
 func (g *Gatekeeper) Refused(w proto.WorkerID) error { return g.refused[w] }
+
+// Refusals are all of them, in order of identity, at most limit.
+func (g *Gatekeeper) Refusals(limit int) []Refusal {
+	var out []Refusal
+	for _, id := range sorted(g.refused) {
+		if len(out) == limit {
+			break
+		}
+		out = append(out, Refusal{id, g.refused[id].Error()})
+	}
+	return out
+}
+
+// A Refusal says why a worker gets no keys.
+type Refusal struct {
+	Worker proto.WorkerID `json:"worker"`
+	Reason string         `json:"reason"`
+}
+
+func sorted[V any](m map[proto.WorkerID]V) []proto.WorkerID {
+	return slices.SortedFunc(maps.Keys(m), func(a, b proto.WorkerID) int { return bytes.Compare(a[:], b[:]) })
+}
 
 // Failure classes. Test with errors.Is.
 var (
@@ -133,7 +187,11 @@ func (g *Gatekeeper) Handle(e proto.Event, height uint64, at time.Time) {
 	case proto.WorkerRegistered:
 		g.registered(&e, height, at)
 	case proto.SessionStarted:
-		g.session(e.Worker, e.Key, e.Height, height)
+		g.session(e.Worker, e.Key, Block{e.Height, e.Hash}, height)
+	case proto.AdmissionEnded:
+		if w := g.workers[e.Worker]; w != nil {
+			g.refuse(e.Worker, w, fmt.Errorf("gatekeeper: the chain ended the admission at height %d", height))
+		}
 	case proto.Seated:
 		// The seat counts from here on, also where the worker is refused until later.
 		g.worker(e.Worker).seats[e.Cluster] = true
@@ -182,18 +240,21 @@ func (g *Gatekeeper) epochs(c proto.ClusterID, heard uint64) *epochs {
 
 // session takes the session that is now a worker's only one. One that is refused gets
 // no keys, and neither does the one before it.
-func (g *Gatekeeper) session(id proto.WorkerID, key [32]byte, named, height uint64) {
+func (g *Gatekeeper) session(id proto.WorkerID, key [32]byte, named Block, height uint64) {
 	w := g.workers[id]
 	if w == nil || w.expires == 0 {
 		return // its evidence was not good
 	}
-	if named > height || height-named > MaxSessionAge {
-		w.session = [32]byte{}
-		g.refused[id] = fmt.Errorf("gatekeeper: session names block %d at height %d", named, height)
+	w.session, w.named = [32]byte{}, Block{}
+	if named.Height == 0 || named.Height > height || height-named.Height > MaxSessionAge {
+		g.refused[id] = fmt.Errorf("gatekeeper: session names block %d at height %d", named.Height, height)
 		return
 	}
 	delete(g.refused, id)
-	w.session = key
+	w.session, w.named = key, named
+	if hash, ok := g.known(named.Height); ok {
+		g.confirm(id, w, Block{named.Height, hash})
+	}
 	g.markAll(id, w)
 }
 
@@ -205,8 +266,8 @@ func (g *Gatekeeper) markAll(id proto.WorkerID, w *worker) {
 
 // Flush releases what became due since the last call. It is called after a whole
 // batch, so that one that replays the past releases keys to the sessions of today
-// only.
-func (g *Gatekeeper) Flush(height uint64) error {
+// only. at is the time of the newest verified header.
+func (g *Gatekeeper) Flush(height uint64, at time.Time) error {
 	if !g.Active() {
 		return nil
 	}
@@ -214,10 +275,13 @@ func (g *Gatekeeper) Flush(height uint64) error {
 		return cmp.Or(bytes.Compare(a.worker[:], b.worker[:]), cmp.Compare(a.cluster, b.cluster))
 	})
 	for _, s := range due {
-		from := g.due[s]
+		from, w := g.due[s], g.workers[s.worker]
+		if w != nil && w.session != [32]byte{} && w.waits() {
+			continue
+		}
 		delete(g.due, s)
-		if w := g.workers[s.worker]; w != nil {
-			if err := g.release(s.worker, w, s.cluster, from, height); err != nil {
+		if w != nil {
+			if err := g.release(s.worker, w, s.cluster, from, height, at); err != nil {
 				return err
 			}
 		}
@@ -225,36 +289,18 @@ func (g *Gatekeeper) Flush(height uint64) error {
 	return nil
 }
 
-// registered judges a registration.
-func (g *Gatekeeper) registered(e *proto.WorkerRegistered, height uint64, at time.Time) {
-	reg, err := proto.ParseRegistration(e.Registration)
-	if err != nil {
-		return // the chain does not admit these; nobody gets a key by one
-	}
-	if reg.Chain != g.chain {
-		return
-	}
-	if reg.Role != proto.RoleWorker {
-		return // gatekeepers have no seats
-	}
-	w := g.worker(reg.Worker)
-	if err := g.judge(e.Evidence, reg.ReportData(), at); err != nil {
-		w.session, w.expires = [32]byte{}, 0
-		g.refused[reg.Worker] = err
-		return
-	}
-	w.expires = e.Expires
-	g.session(reg.Worker, reg.Session, reg.Height, height)
-}
-
 // release seals this gatekeeper's partial evaluations for a cluster to a worker's
 // session.
-func (g *Gatekeeper) release(id proto.WorkerID, w *worker, c proto.ClusterID, from, height uint64) error {
+func (g *Gatekeeper) release(id proto.WorkerID, w *worker, c proto.ClusterID, from, height uint64, at time.Time) error {
 	if w.session == [32]byte{} {
 		return nil // refused: see there
 	}
 	if height >= w.expires {
 		g.refused[id] = fmt.Errorf("gatekeeper: attestation ended at height %d", w.expires)
+		return nil
+	}
+	if uint64(at.UnixMilli()) >= w.until {
+		g.refused[id] = fmt.Errorf("gatekeeper: evidence or collateral ended at %s", time.UnixMilli(int64(w.until)).UTC())
 		return nil
 	}
 	e := g.clusters[c]
@@ -288,53 +334,5 @@ func (g *Gatekeeper) releaseEpoch(id proto.WorkerID, w *worker, c proto.ClusterI
 		return err
 	}
 	g.send(proto.ReleaseKeys{Worker: id, Cluster: c, Epoch: epoch, Session: w.session, Sealed: sealed})
-	return nil
-}
-
-// Marshal encodes what the gatekeeper knows, without its share.
-func (g *Gatekeeper) Marshal() []byte {
-	w := new(wire.Writer).Fixed(g.master[:]).Count(len(g.workers))
-	ids := slices.SortedFunc(maps.Keys(g.workers), func(a, b proto.WorkerID) int { return bytes.Compare(a[:], b[:]) })
-	for _, id := range ids {
-		k := g.workers[id]
-		w.Fixed(id[:]).Fixed(k.session[:]).U64(k.expires).Count(len(k.seats))
-		for _, c := range slices.Sorted(maps.Keys(k.seats)) {
-			w.U32(uint32(c))
-		}
-	}
-	w.Count(len(g.clusters))
-	for _, c := range slices.Sorted(maps.Keys(g.clusters)) {
-		w.U32(uint32(c)).U64(g.clusters[c].first).U64(g.clusters[c].last)
-	}
-	return w.Bytes()
-}
-
-// Restore decodes what Marshal returned. Nothing is due afterwards: workers that
-// restarted meanwhile announce their sessions themselves.
-func (g *Gatekeeper) Restore(b []byte) error {
-	r := wire.NewReader(b)
-	master, workers, clusters := r.Array32(), map[proto.WorkerID]*worker{}, map[proto.ClusterID]*epochs{}
-	for range r.Count(1<<20, 76) {
-		id := proto.WorkerID(r.Array32())
-		if workers[id] != nil {
-			r.Fail(fmt.Errorf("%w: worker %s twice", wire.ErrNotCanonical, id))
-		}
-		k := &worker{session: r.Array32(), expires: r.U64(), seats: map[proto.ClusterID]bool{}}
-		for range r.Count(proto.MaxSeats, 4) {
-			k.seats[proto.ClusterID(r.U32())] = true
-		}
-		workers[id] = k
-	}
-	for range r.Count(1<<20, 20) {
-		id, e := proto.ClusterID(r.U32()), &epochs{r.U64(), r.U64()}
-		if clusters[id] != nil || e.last < e.first || e.last-e.first >= maxEpochs {
-			r.Fail(fmt.Errorf("%w: epochs %d to %d of cluster %s", wire.ErrNotCanonical, e.first, e.last, id))
-		}
-		clusters[id] = e
-	}
-	if err := r.Close(); err != nil {
-		return fmt.Errorf("gatekeeper: state: %w", err)
-	}
-	g.master, g.workers, g.clusters = master, workers, clusters
 	return nil
 }

@@ -3,7 +3,9 @@ package gatekeeper
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -23,26 +25,49 @@ var (
 	at     = time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 )
 
-// judge takes evidence that says "good" and the report data that it binds.
-func judge(evidence []byte, reportData [64]byte, when time.Time) error {
+// judge takes evidence that says "good" and the report data that it binds. The machine is
+// in the evidence's end, "machine X", or else the report data's.
+func (x *tester) judge(evidence []byte, reportData [64]byte, when time.Time, held func(string) []byte) (*Verdict, error) {
+	evidence, machine, named := bytes.Cut(evidence, []byte("machine "))
 	if !when.Equal(at) || !bytes.Equal(evidence, append([]byte("good"), reportData[:]...)) {
-		return errBad
+		return nil, errBad
 	}
-	return nil
+	v := &Verdict{Machine: sha256.Sum256(reportData[:]), Level: x.level, Until: at.Add(time.Hour), Platform: "tdx/1", Collateral: append(held("tdx/1"), 1)}
+	if named {
+		v.Machine = sha256.Sum256(machine)
+	}
+	return v, nil
 }
 
 // A tester is a gatekeeper with what it sent.
 type tester struct {
-	t    *testing.T
-	g    *Gatekeeper
-	sent []proto.Entry
+	t       *testing.T
+	g       *Gatekeeper
+	level   uint8
+	strange bool // its light client verified no header that workers name
+	sent    []proto.Entry
 }
 
+var policy = Policy{Roots: proto.Hash{0x12}, Root: Block{1, proto.Hash{0x34}},
+	Settings: proto.Settings{Lease: 300, TrustingPeriod: 1000, ClockDrift: 10, SessionInterval: 500, WorstLevel: 3}}
+
 func newTester(t *testing.T, share *dprf.Share) *tester {
-	x := &tester{t: t}
-	x.g = New(chain, proto.WorkerID{0x60}, share, judge, rand.Reader, func(e proto.Entry) { x.sent = append(x.sent, e) })
+	x := &tester{t: t, level: 1}
+	x.g = New(Config{Chain: chain, Self: proto.WorkerID{0x60}, Policy: policy, Judge: x.judge, RNG: rand.Reader, Send: func(e proto.Entry) { x.sent = append(x.sent, e) },
+		Known: func(h uint64) (proto.Hash, bool) { return hashAt(h), !x.strange }}, share)
 	return x
 }
+
+// hashAt is the hash of the block at a height.
+func hashAt(h uint64) proto.Hash { return sha256.Sum256(fmt.Appendf(nil, "block %d", h)) }
+
+// started announces a session.
+func started(id byte, session *commkey.SecretKey, named uint64) proto.SessionStarted {
+	return proto.SessionStarted{Worker: proto.WorkerID{id}, Key: session.Public(), Height: named, Hash: hashAt(named)}
+}
+
+// registrations counts registrations, so that each is newer than those before.
+var registrations uint64
 
 // active is a gatekeeper whose share is the network's.
 func active(t *testing.T) *tester {
@@ -64,7 +89,7 @@ func (x *tester) handle(e proto.Event, height uint64) { x.g.Handle(e, height, at
 func (x *tester) flush(height uint64) []proto.ReleaseKeys {
 	x.t.Helper()
 	x.sent = nil
-	if err := x.g.Flush(height); err != nil {
+	if err := x.g.Flush(height, at); err != nil {
 		x.t.Fatal(err)
 	}
 	var out []proto.ReleaseKeys
@@ -85,9 +110,14 @@ func newSession(t *testing.T) *commkey.SecretKey {
 
 // registration of worker id at height 100, which ends at 1000.
 func registration(id byte, session *commkey.SecretKey, edit ...func(*proto.Registration)) proto.WorkerRegistered {
-	r := proto.Registration{Chain: chain, Worker: proto.WorkerID{id}, Session: session.Public(), Role: proto.RoleWorker, Height: 100}
+	registrations++
+	r := proto.Registration{Chain: chain, Roots: policy.Roots, TrustHeight: policy.Root.Height, TrustRoot: policy.Root.Hash, Worker: proto.WorkerID{id}, Session: session.Public(),
+		Role: proto.RoleWorker, Epoch: registrations, Height: 100, Settings: policy.Settings}
 	for _, f := range edit {
 		f(&r)
+	}
+	if r.Hash == (proto.Hash{}) {
+		r.Hash = hashAt(r.Height)
 	}
 	data := r.ReportData()
 	return proto.WorkerRegistered{Registration: r.Marshal(), Evidence: append([]byte("good"), data[:]...), Expires: 1000}
@@ -251,7 +281,7 @@ func TestFakeWorkers(t *testing.T) {
 			x.handle(e, height)
 			x.handle(seated(1, 1), height)
 			none(t, "seated", x.flush(height))
-			x.handle(proto.SessionStarted{Worker: proto.WorkerID{1}, Key: newSession(t).Public(), Height: height}, height)
+			x.handle(started(1, newSession(t), height), height)
 			if releases := x.flush(height); !strings.HasPrefix(c.name, "made ") { // good evidence, at the wrong time
 				none(t, "another session", releases)
 			}
@@ -306,10 +336,10 @@ func TestSessions(t *testing.T) {
 	x.handle(seated(1, 1), 110)
 	only(t, "first", x.flush(110), s)
 	s2 := newSession(t)
-	x.handle(proto.SessionStarted{Worker: w, Key: s2.Public(), Height: 111}, 111+MaxSessionAge)
+	x.handle(started(1, s2, 111), 111+MaxSessionAge)
 	only(t, "the oldest that counts", x.flush(111+MaxSessionAge), s2)
 	for name, named := range map[string]uint64{"too old": 110, "from the future": 112 + MaxSessionAge} {
-		x.handle(proto.SessionStarted{Worker: w, Key: newSession(t).Public(), Height: named}, 111+MaxSessionAge)
+		x.handle(started(1, newSession(t), named), 111+MaxSessionAge)
 		x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 2}, 111+MaxSessionAge)
 		none(t, name, x.flush(111+MaxSessionAge))
 		if x.g.Refused(w) == nil {
@@ -317,15 +347,15 @@ func TestSessions(t *testing.T) {
 		}
 	}
 	s3 := newSession(t)
-	x.handle(proto.SessionStarted{Worker: w, Key: s3.Public(), Height: 800}, 800)
+	x.handle(started(1, s3, 800), 800)
 	releases := x.flush(800)
 	each(t, "fresh again", releases, s3, 1, 2)
 	if x.g.Refused(w) != nil {
 		t.Errorf("refused %v", x.g.Refused(w))
 	}
-	x.handle(proto.SessionStarted{Worker: proto.WorkerID{7}, Key: s.Public(), Height: 800}, 800)
+	x.handle(started(7, s, 800), 800)
 	none(t, "a worker that nobody knows", x.flush(800))
-	x.handle(proto.SessionStarted{Worker: w, Key: [32]byte{0xff}, Height: 800}, 800)
+	x.handle(proto.SessionStarted{Worker: w, Key: [32]byte{0xff}, Height: 800, Hash: hashAt(800)}, 800)
 	none(t, "a session that is no key", x.flush(800))
 }
 
@@ -349,7 +379,7 @@ func TestUnseated(t *testing.T) {
 	x.handle(proto.Unseated{Cluster: 1, Worker: proto.WorkerID{1}}, 110)
 	none(t, "seated and unseated", x.flush(110))
 	x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 2}, 111)
-	x.handle(proto.SessionStarted{Worker: proto.WorkerID{1}, Key: s.Public(), Height: 111}, 111)
+	x.handle(started(1, s, 111), 111)
 	none(t, "without a seat", x.flush(111))
 	x.handle(proto.Unseated{Cluster: 1, Worker: proto.WorkerID{9}}, 112)
 	none(t, "nobody", x.flush(112))
@@ -363,14 +393,13 @@ func TestReplayOfThePast(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.g.Adopt(share)
-	w := proto.WorkerID{1}
 	x.handle(registration(1, newSession(t)), 110)
 	x.handle(proto.MasterKeySet{Public: share.Public()}, 111)
 	x.handle(seated(1, 1), 112)
 	var last *commkey.SecretKey
 	for h := uint64(113); h < 120; h++ {
 		last = newSession(t)
-		x.handle(proto.SessionStarted{Worker: w, Key: last.Public(), Height: h}, h)
+		x.handle(started(1, last, h), h)
 		x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: h - 111}, h)
 		x.handle(proto.SnapshotStored{Cluster: 1, State: proto.StateRef{Epoch: h - 112}}, h)
 	}
@@ -398,7 +427,7 @@ func TestEpochs(t *testing.T) {
 	x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 3}, 113)
 	x.flush(113)
 	s3 := newSession(t)
-	x.handle(proto.SessionStarted{Worker: proto.WorkerID{1}, Key: s3.Public(), Height: 114}, 114)
+	x.handle(started(1, s3, 114), 114)
 	releases = x.flush(114)
 	each(t, "from the snapshot on", releases, s3, 2, 3)
 	if open(t, x, releases[1], s3)[cluster.LabelStable(1)] != stable {
@@ -410,7 +439,7 @@ func TestEpochs(t *testing.T) {
 		x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: e}, 115)
 	}
 	x.flush(115)
-	x.handle(proto.SessionStarted{Worker: proto.WorkerID{1}, Key: s.Public(), Height: 116}, 116)
+	x.handle(started(1, s, 116), 116)
 	var want []uint64
 	for e := uint64(60 - maxEpochs); e < 60; e++ {
 		want = append(want, e)
@@ -440,8 +469,8 @@ func TestRestart(t *testing.T) {
 	}
 	none(t, "restarted", y.flush(111))
 	s2 := newSession(t)
-	y.handle(proto.SessionStarted{Worker: proto.WorkerID{1}, Key: s2.Public(), Height: 112}, 112)
-	y.handle(proto.SessionStarted{Worker: proto.WorkerID{2}, Key: s2.Public(), Height: 112}, 112)
+	y.handle(started(1, s2, 112), 112)
+	y.handle(started(2, s2, 112), 112)
 	releases := y.flush(112)
 	each(t, "a new session", releases, s2, 1, 2, 3, 4)
 	if after := open(t, y, releases[0], s2); after[cluster.LabelStable(1)] != before[cluster.LabelStable(1)] {
@@ -462,14 +491,15 @@ func TestRestart(t *testing.T) {
 
 // FuzzRestore: no bytes make it panic, and what it takes has one encoding.
 func FuzzRestore(f *testing.F) {
-	x := &tester{}
-	x.g = New(chain, proto.WorkerID{}, nil, judge, rand.Reader, nil)
+	x := newTester(nil, nil)
 	f.Add(x.g.Marshal())
 	x.g.worker(proto.WorkerID{1}).seats[1] = true
 	x.g.epochs(1, 2).raise(5)
+	x.g.worker(proto.WorkerID{1}).named = Block{1, hashAt(1)}
+	x.g.collateral["tdx/1"] = []byte{1}
 	f.Add(x.g.Marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		g := New(chain, proto.WorkerID{}, nil, judge, rand.Reader, nil)
+		g := newTester(t, nil).g
 		if g.Restore(b) == nil && len(g.Marshal()) > len(b) {
 			t.Error("more comes out than went in")
 		}

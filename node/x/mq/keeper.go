@@ -27,7 +27,7 @@ const (
 var (
 	ErrNoTopic      = sdkerrors.Register(ModuleName, 2, "no such topic")
 	ErrTopicExists  = sdkerrors.Register(ModuleName, 3, "topic exists")
-	ErrNoWorker     = sdkerrors.Register(ModuleName, 4, "worker is not registered")
+	ErrNoWorker     = sdkerrors.Register(ModuleName, 4, "worker is not registered, or its admission ended: register it")
 	ErrSequence     = sdkerrors.Register(ModuleName, 5, "outbox run does not continue the chain's sequence")
 	ErrSignature    = sdkerrors.Register(ModuleName, 6, "outbox entry is not signed by the worker")
 	ErrMalformed    = sdkerrors.Register(ModuleName, 7, "malformed outbox run")
@@ -49,7 +49,7 @@ type Handler func(ctx sdk.Context, from From, entry proto.Entry) error
 
 // Registry is what the queue asks of x/registry.
 type Registry interface {
-	// Heard notes that the worker's outbox spoke; false when it is not registered.
+	// Heard notes that the worker's outbox spoke; false when it is not admitted.
 	Heard(ctx sdk.Context, w proto.WorkerID) (bool, error)
 }
 
@@ -335,8 +335,11 @@ func (k *Keeper) Free(ctx sdk.Context, m *types.MsgSubmitOutbox) (bool, error) {
 	// An unknown worker's signatures are not worth checking. What Heard writes goes with
 	// the transaction when one of them is wrong.
 	known, err := k.registry.Heard(ctx, w)
-	if err != nil || !known {
+	if err != nil {
 		return false, err
+	}
+	if !known {
+		return false, ErrNoWorker.Wrap(w.String())
 	}
 	for i := old; i < len(m.Entries); i++ {
 		if err := verifyEntry(ctx.ChainID(), w, m.FirstSeq+uint64(i), &m.Entries[i]); err != nil {

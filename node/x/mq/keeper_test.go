@@ -300,7 +300,7 @@ func TestFree(t *testing.T) {
 		{"malformed", run(1, 2), false, ErrMalformed},
 		{"first new entry not signed", bad, false, ErrSignature},
 		{"a later entry not signed", laterBad, false, ErrSignature},
-		{"unregistered", run(3, 1, 1), false, nil},
+		{"not admitted", run(3, 1, 1), false, ErrNoWorker},
 		{"the whole quota", many(2, FreeEntries), true, nil},
 		{"above the quota", many(2, FreeEntries+1), false, nil},
 	} {

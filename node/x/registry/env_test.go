@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"sync"
 	"testing"
-	"time"
 
 	dbm "github.com/cosmos/cosmos-db"
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
@@ -53,27 +53,6 @@ func simulated(t testing.TB) *simulator.Store {
 	return vendor.store
 }
 
-func newVerifier(rootBytes []byte) (Verifier, error) {
-	roots := attest.ProductionRoots()
-	if len(rootBytes) > 0 {
-		var err error
-		if roots, err = attest.SimulatedRoots(rootBytes); err != nil {
-			return nil, err
-		}
-	}
-	return func(evidence []byte, now time.Time) (*Verdict, error) {
-		ev, err := attest.Parse(evidence)
-		if err != nil {
-			return nil, err
-		}
-		v, err := attest.Verify(ev, roots, now)
-		if err != nil {
-			return nil, err
-		}
-		return &Verdict{ReportData: v.ReportData, Measurement: v.Measurement, Simulated: v.Simulated, Level: v.ConfidenceLevel, Machine: v.MachineID, Expires: v.Expiry}, nil
-	}, nil
-}
-
 var (
 	goodSoftware  = []byte{1, 2, 3}
 	otherSoftware = []byte{4, 5, 6}
@@ -90,12 +69,7 @@ type env struct {
 }
 
 func params(t testing.TB) Params {
-	digest, err := simulator.Measurement(attest.TDX, goodSoftware)
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := DefaultParams()
-	p.Measurements = []AllowedMeasurement{{Digest: digest}}
 	p.GatekeeperOperators = []string{testchain.Account(1).String()}
 	p.RecentBlocks, p.AttestationBlocks, p.LeaseBlocks = 20, 100, 10
 	return p
@@ -113,12 +87,12 @@ func newEnvWith(t testing.TB, p Params, roots []byte) *env {
 	c := testchain.New(t, []string{mq.ModuleName, ModuleName}, []string{mq.TransientKey, TransientKey})
 	e := &env{Chain: c, t: t}
 	e.mq = mq.NewKeeper(c.Store(mq.ModuleName), c.Transient(mq.TransientKey), mq.NewBodies(dbm.NewMemDB()))
-	e.k = NewKeeper(c.Store(ModuleName), c.Transient(TransientKey), e.mq, newVerifier, authority)
+	e.k = NewKeeper(c.Store(ModuleName), c.Transient(TransientKey), e.mq, authority)
 	e.mq.SetRouter(e.k, e.k.HandleEntry)
 	c.Begin = append(c.Begin, e.k.BeginBlock)
 	c.End, c.Commit = append(c.End, e.mq.EndBlock), e.mq.Bodies().Commit
 	ctx := c.Context()
-	if err := errors.Join(e.mq.CreateTopic(ctx, proto.TopicSystem), e.mq.CreateTopic(ctx, proto.TopicGatekeeper), e.k.SetParams(ctx, p)); err != nil {
+	if err := errors.Join(e.mq.CreateTopic(ctx, proto.TopicSystem), e.mq.CreateTopic(ctx, proto.TopicGatekeeper), e.k.SetParams(ctx, p), e.allow(ctx, digest(t, attest.TDX, goodSoftware), 0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if len(roots) > 0 {
@@ -128,7 +102,49 @@ func newEnvWith(t testing.TB, p Params, roots []byte) *env {
 	}
 	ctx.MultiStore().(storetypes.CacheMultiStore).Write()
 	e.skip(10)
+	e.bring(attest.TDX, simulated(t))
 	return e
+}
+
+// digest names a software.
+func digest(t testing.TB, tee attest.TEE, software []byte) proto.Hash {
+	d, err := simulator.Measurement(tee, software)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// allow allows a measurement in both roles.
+func (e *env) allow(ctx sdk.Context, d proto.Hash, from, until uint64) error {
+	return errors.Join(e.k.setMeasurement(ctx, &AllowedMeasurement{d, "worker", from, until}), e.k.setMeasurement(ctx, &AllowedMeasurement{d, "gatekeeper", from, until}))
+}
+
+// collateral is what a vendor publishes for a class.
+func collateral(t testing.TB, tee attest.TEE, st *simulator.Store) []byte {
+	c, err := st.Collateral(tee, testchain.Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Marshal()
+}
+
+// bring puts what a vendor publishes into the state, without a block.
+func (e *env) bring(tee attest.TEE, st *simulator.Store) {
+	e.t.Helper()
+	ctx := e.Context()
+	c, err := st.Collateral(tee, testchain.Genesis)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	platform, err := c.Platform()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if err := e.k.store.OpenKVStore(ctx).Set(proto.KeyCollateral(platform), c.Marshal()); err != nil {
+		e.t.Fatal(err)
+	}
+	ctx.MultiStore().(storetypes.CacheMultiStore).Write()
 }
 
 func session(n int) [32]byte {
@@ -153,11 +169,31 @@ type application struct {
 	bound *proto.Registration
 }
 
+var settings = proto.Settings{Lease: 300_000, TrustingPeriod: 14 * 24 * 3600_000, ClockDrift: 10_000, SessionInterval: 24 * 3600_000, WorstLevel: 4}
+
+// epoch is a worker's attestation epoch; 0 when it was never admitted.
+func (e *env) epoch(n int) uint64 {
+	a := e.attestation(n)
+	if a == nil {
+		return 0
+	}
+	return a.Epoch
+}
+
+func (e *env) attestation(n int) *proto.Attestation {
+	e.t.Helper()
+	a, err := e.k.Attestation(e.Context(), id(n))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return a
+}
+
 // apply is the good application of worker n on machine n at the block now.
 func (e *env) apply(n int) *application {
 	pair, op := testchain.Pair(n), testchain.Account(n)
 	return &application{pair: pair, machine: fmt.Sprint("machine-", n), software: goodSoftware, sender: op, tee: attest.TDX,
-		reg: proto.Registration{Chain: testchain.ID, TrustRoot: testchain.HashAt(1), Worker: proto.WorkerID(pair.Public()), Session: session(n), Operator: op,
+		reg: proto.Registration{Chain: testchain.ID, Roots: simulated(e.t).Roots.Digest(), TrustHeight: 1, TrustRoot: testchain.HashAt(1), Epoch: e.epoch(n) + 1, Settings: settings, Worker: proto.WorkerID(pair.Public()), Session: session(n), Operator: op,
 			Role: proto.RoleWorker, Height: e.Height(), Hash: testchain.HashAt(e.Height()), Endpoints: []string{"http://127.0.0.1:8000"}}}
 }
 
@@ -174,9 +210,6 @@ func (a *application) message(t testing.TB) *types.MsgRegisterWorker {
 	}
 	ev, err := m.Evidence(a.tee, a.software, bound.ReportData())
 	if err != nil {
-		t.Fatal(err)
-	}
-	if ev.Collateral, err = st.Collateral(a.tee, testchain.Genesis); err != nil {
 		t.Fatal(err)
 	}
 	msg := &types.MsgRegisterWorker{Operator: a.sender.String(), Registration: a.reg.Marshal(), Evidence: ev.Marshal(), Signature: testchain.Sign(a.pair, a.reg.SignedBytes())}
@@ -200,6 +233,20 @@ func (e *env) outbox(n int, seq uint64, entry proto.Entry) func(sdk.Context) err
 			{Payload: payload, Signature: testchain.Sign(pair, proto.EntrySignedBytes(testchain.ID, w, seq, payload))}}})
 		return err
 	}
+}
+
+// refused runs a transaction in a block of its own, which must refuse it.
+func (e *env) refused(f func(sdk.Context) error, want error) {
+	e.t.Helper()
+	e.Start()
+	before := e.Dump(ModuleName)
+	if _, err := e.Tx(f); !errors.Is(err, want) {
+		e.t.Fatalf("got %v, want %v", err, want)
+	}
+	if !reflect.DeepEqual(e.Dump(ModuleName), before) {
+		e.t.Fatal("a refused transaction changed the state")
+	}
+	e.Finish()
 }
 
 func id(n int) proto.WorkerID { return proto.WorkerID(testchain.Pair(n).Public()) }

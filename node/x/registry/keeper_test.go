@@ -13,6 +13,7 @@ import (
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/simulator"
 	"github.com/phala-go/phala/node/x/internal/testchain"
+	"github.com/phala-go/phala/node/x/mq"
 	"github.com/phala-go/phala/node/x/registry/types"
 	"github.com/phala-go/phala/proto"
 )
@@ -37,8 +38,17 @@ func TestRegister(t *testing.T) {
 	if got := testchain.Values(events, "worker_registered", "simulated"); !reflect.DeepEqual(got, []string{"true"}) {
 		t.Fatalf("event says simulated: %v", got)
 	}
-	// The worker's copy is without the evidence, the gatekeepers' has it.
-	for topic, evidence := range map[string][]byte{proto.TopicWorker(id(1)): {}, proto.TopicGatekeeper: m.Evidence} {
+	// The worker's copy is without the evidence; the gatekeepers' has it with the chain's
+	// collateral.
+	ev, err := attest.Parse(m.Evidence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ev.Collateral, err = simulated(t).Collateral(attest.TDX, testchain.Genesis); err != nil {
+		t.Fatal(err)
+	}
+	filled := ev.Marshal()
+	for topic, evidence := range map[string][]byte{proto.TopicWorker(id(1)): {}, proto.TopicGatekeeper: filled} {
 		msg, ev := e.last(topic)
 		if msg.Seq != 1 || string(msg.Sender) != ModuleName || !reflect.DeepEqual(ev, proto.WorkerRegistered{Registration: m.Registration, Evidence: evidence, Expires: 111}) {
 			t.Errorf("%s holds %d bytes of %T from %q at %d", topic, len(msg.Payload), ev, msg.Sender, msg.Seq)
@@ -63,13 +73,27 @@ func TestRegisterRefused(t *testing.T) {
 			a.after = func(m *types.MsgRegisterWorker) { m.Registration = append(m.Registration, 0) }
 		}},
 		{"unknown role", ErrMalformed, func(_ *testing.T, _ *env, a *application) { a.reg.Role = 3 }},
-		{"evidence too long", ErrMalformed, func(_ *testing.T, _ *env, a *application) {
-			a.after = func(m *types.MsgRegisterWorker) { m.Evidence = make([]byte, proto.MaxEvidence+1) }
+		{"evidence too long", ErrEvidence, func(_ *testing.T, _ *env, a *application) {
+			a.after = func(m *types.MsgRegisterWorker) { m.Evidence = make([]byte, attest.MaxEvidence+1) }
 		}},
 		{"session is no key", ErrMalformed, func(_ *testing.T, _ *env, a *application) { a.reg.Session = [32]byte{0xff, 0xff} }},
 		{"session is the neutral element", ErrMalformed, func(_ *testing.T, _ *env, a *application) { a.reg.Session = [32]byte{} }},
 		{"another chain", ErrWrongChain, func(_ *testing.T, _ *env, a *application) { a.reg.Chain = "other-1" }},
 		{"another trust root", ErrWrongChain, func(_ *testing.T, _ *env, a *application) { a.reg.TrustRoot[0] ^= 1 }},
+		{"other attestation roots", ErrWrongChain, func(_ *testing.T, _ *env, a *application) {
+			a.reg.Roots = proto.Hash(attest.ProductionRoots().Digest())
+		}},
+		{"a trust root that is not kept", ErrWrongChain, func(_ *testing.T, _ *env, a *application) {
+			a.reg.TrustHeight, a.reg.TrustRoot = 2, testchain.HashAt(2)
+		}},
+		{"a trust root to come", ErrWrongChain, func(_ *testing.T, _ *env, a *application) {
+			a.reg.TrustHeight, a.reg.TrustRoot = proto.TrustRootInterval, testchain.HashAt(proto.TrustRootInterval)
+		}},
+		{"a longer lease than is allowed", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.Lease = 600_001 }},
+		{"a longer trusting period", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.TrustingPeriod *= 2 }},
+		{"a longer drift", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.ClockDrift = 60_001 }},
+		{"longer sessions", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.SessionInterval *= 8 }},
+		{"while registrations are frozen", ErrFrozen, func(_ *testing.T, e *env, _ *application) { e.edit(func(p *Params) { p.Frozen = true }) }},
 		{"another operator", ErrOperator, func(_ *testing.T, _ *env, a *application) { a.sender = testchain.Account(7) }},
 		{"gatekeeper of an operator that may not", ErrNotGatekeeper, func(_ *testing.T, _ *env, a *application) {
 			a.reg.Role, a.reg.Operator, a.sender = proto.RoleGatekeeper, testchain.Account(2), testchain.Account(2)
@@ -92,9 +116,11 @@ func TestRegisterRefused(t *testing.T) {
 		}},
 		{"a block of height 0", ErrStale, func(_ *testing.T, _ *env, a *application) { a.reg.Height, a.reg.Hash = 0, proto.Hash{} }},
 		{"the same again", ErrStale, func(t *testing.T, e *env, a *application) { e.Block(e.register(a)) }},
-		{"an older evidence than the last", ErrStale, func(t *testing.T, e *env, a *application) {
+		{"epoch 0", ErrStale, func(_ *testing.T, _ *env, a *application) { a.reg.Epoch = 0 }},
+		{"a later epoch than the next", ErrStale, func(_ *testing.T, _ *env, a *application) { a.reg.Epoch = 2 }},
+		{"an epoch that has been", ErrStale, func(t *testing.T, e *env, a *application) {
 			e.Block(e.register(a))
-			a.reg.Height, a.reg.Hash = 9, testchain.HashAt(9)
+			a.reg.Height, a.reg.Hash = e.Height(), testchain.HashAt(e.Height())
 		}},
 		{"no evidence", ErrEvidence, func(_ *testing.T, _ *env, a *application) {
 			a.after = func(m *types.MsgRegisterWorker) { m.Evidence = nil }
@@ -102,18 +128,22 @@ func TestRegisterRefused(t *testing.T) {
 		{"evidence edited", ErrEvidence, func(_ *testing.T, _ *env, a *application) {
 			a.after = func(m *types.MsgRegisterWorker) { m.Evidence[700] ^= 1 }
 		}},
-		{"evidence without collateral", ErrEvidence, func(t *testing.T, _ *env, a *application) {
+		{"evidence that brings collateral", ErrEvidence, func(t *testing.T, _ *env, a *application) {
 			a.after = func(m *types.MsgRegisterWorker) {
 				ev, err := attest.Parse(m.Evidence)
 				if err != nil {
 					t.Fatal(err)
 				}
-				ev.Collateral = nil
+				if ev.Collateral, err = simulated(t).Collateral(attest.TDX, testchain.Genesis); err != nil {
+					t.Fatal(err)
+				}
 				m.Evidence = ev.Marshal()
 			}
 		}},
-		{"simulated evidence on a real chain", ErrEvidence, func(t *testing.T, e *env, _ *application) {
+		{"a platform without collateral on the chain", ErrCollateral, func(_ *testing.T, _ *env, a *application) { a.tee = attest.SGX }},
+		{"simulated evidence on a real chain", ErrEvidence, func(t *testing.T, e *env, a *application) {
 			e.Block(func(ctx sdk.Context) error { return e.k.store.OpenKVStore(ctx).Delete(keyRoots) })
+			a.reg.Roots = proto.Hash(attest.ProductionRoots().Digest())
 		}},
 		{"roots that are none", ErrEvidence, func(t *testing.T, e *env, _ *application) {
 			e.Block(func(ctx sdk.Context) error { return e.k.store.OpenKVStore(ctx).Set(keyRoots, []byte{1}) })
@@ -125,12 +155,9 @@ func TestRegisterRefused(t *testing.T) {
 		}},
 		{"evidence of another worker, copied", ErrReportData, func(_ *testing.T, e *env, a *application) { a.bound = &e.apply(2).reg }},
 		{"other software", ErrMeasurement, func(_ *testing.T, _ *env, a *application) { a.software = otherSoftware }},
-		{"good software in another kind of TEE", ErrMeasurement, func(_ *testing.T, _ *env, a *application) { a.tee = attest.SGX }},
-		{"software allowed later", ErrMeasurement, func(t *testing.T, e *env, _ *application) {
-			e.edit(func(p *Params) { p.Measurements[0].From = 50 })
-		}},
-		{"software allowed no more", ErrMeasurement, func(t *testing.T, e *env, _ *application) {
-			e.edit(func(p *Params) { p.Measurements[0].Until = 5 })
+		{"good software in another kind of TEE", ErrMeasurement, func(t *testing.T, e *env, a *application) {
+			e.bring(attest.SGX, simulated(t))
+			a.tee = attest.SGX
 		}},
 		{"machine of a serving worker", ErrMachine, func(t *testing.T, e *env, a *application) {
 			other := e.apply(2)
@@ -139,21 +166,20 @@ func TestRegisterRefused(t *testing.T) {
 			a.reg.Height, a.reg.Hash = e.Height(), testchain.HashAt(e.Height())
 		}},
 		{"machine of a serving worker, through its other kind of TEE", ErrMachine, func(t *testing.T, e *env, a *application) {
-			digest, err := simulator.Measurement(attest.SGX, goodSoftware)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e.edit(func(p *Params) { p.Measurements = append(p.Measurements, AllowedMeasurement{Digest: digest}) })
+			e.bring(attest.SGX, simulated(t))
+			e.Block(func(ctx sdk.Context) error { return e.allow(ctx, digest(t, attest.SGX, goodSoftware), 0, 0) })
 			other := e.apply(2)
 			other.machine, other.tee = a.machine, attest.SGX
 			e.Block(e.register(other))
 		}},
 		{"another role than before", ErrRole, func(t *testing.T, e *env, a *application) {
 			e.Block(e.register(a))
+			a.reg.Epoch = 2
 			a.reg.Role, a.reg.Height, a.reg.Hash = proto.RoleGatekeeper, e.Height(), testchain.HashAt(e.Height())
 		}},
 		{"another operator than before", ErrRole, func(t *testing.T, e *env, a *application) {
 			e.Block(e.register(a))
+			a.reg.Epoch = 2
 			a.reg.Operator, a.sender = testchain.Account(4), testchain.Account(4)
 			a.reg.Height, a.reg.Hash = e.Height(), testchain.HashAt(e.Height())
 		}},
@@ -242,17 +268,19 @@ func TestRegistrationsPerBlock(t *testing.T) {
 	e := newEnv(t)
 	e.edit(func(p *Params) { p.RegistrationsPerBlock = 2 })
 	e.Start()
-	e.Must(e.register(e.apply(1)))
-	e.Must(e.register(e.apply(2)))
-	third := e.register(e.apply(3))
-	if _, err := e.Tx(third); !errors.Is(err, ErrBusy) {
-		t.Fatalf("got %v", err)
+	take := func(msgs ...sdk.Msg) func(sdk.Context) error {
+		return func(ctx sdk.Context) error { return e.k.Reserve(ctx, msgs) }
 	}
+	e.Must(take(&types.MsgRegisterWorker{}))
+	e.Must(take(&types.MsgUpdateParams{}, &types.MsgUpdateCollateral{}))
+	for _, more := range [][]sdk.Msg{{&types.MsgRegisterWorker{}}, {&types.MsgUpdateCollateral{}}} {
+		if _, err := e.Tx(take(more...)); !errors.Is(err, ErrBusy) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	e.Must(take(&types.MsgSetFloor{}))
 	e.Finish()
-	e.Block(third)
-	if ok, why := e.serving(3); !ok {
-		t.Fatal(why)
-	}
+	e.Block(take(&types.MsgRegisterWorker{}))
 }
 
 // TestRenewal keeps seat and topic and replaces session, endpoints and expiry.
@@ -288,7 +316,7 @@ func TestOneMachineOneWorker(t *testing.T) {
 	a := e.apply(2)
 	a.machine = "machine-1"
 	e.Block(e.register(a))
-	e.Block(e.outbox(1, 1, proto.Challenge{}))
+	e.refused(e.outbox(1, 1, proto.Challenge{}), mq.ErrNoWorker)
 	if ok, _ := e.serving(2); !ok {
 		t.Fatal("the new worker does not serve")
 	}
@@ -352,9 +380,15 @@ func TestServing(t *testing.T) {
 	if ok, why := e.serving(1); !ok {
 		t.Fatalf("in the last block of its attestation: %s", why)
 	}
-	e.Block(e.outbox(1, seq, proto.Challenge{Nonce: [32]byte{1}}))
+	e.refused(e.outbox(1, seq, proto.Challenge{Nonce: [32]byte{1}}), mq.ErrNoWorker)
 	if ok, why := e.serving(1); ok || !strings.Contains(why, "attestation ended at height 111") {
 		t.Fatalf("after its attestation ended: %v %s", ok, why)
+	}
+	// Nothing of the outbox is lost: admitted anew, the same entry is taken.
+	e.Block(e.register(e.apply(1)))
+	e.Block(e.outbox(1, seq, proto.Challenge{Nonce: [32]byte{1}}))
+	if ok, why := e.serving(1); !ok {
+		t.Fatalf("admitted anew: %s", why)
 	}
 }
 
@@ -362,12 +396,12 @@ func TestServing(t *testing.T) {
 func TestBlockHashes(t *testing.T) {
 	e := newEnv(t)
 	e.skip(40)
-	if root, err := e.k.TrustRoot(e.Context()); err != nil || root != testchain.HashAt(1) {
-		t.Fatalf("trust root %s, %v", root, err)
+	if err := e.k.trustRoot(e.Context(), 1, testchain.HashAt(1)); err != nil {
+		t.Fatal(err)
 	}
 	p := params(t)
 	for h := uint64(0); h <= e.Height()+1; h++ {
-		kept, err := e.k.store.OpenKVStore(e.Context()).Get(keyBlock(h))
+		kept, err := e.k.store.OpenKVStore(e.Context()).Get(proto.KeyBlock(h))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -383,7 +417,7 @@ func TestBlockHashes(t *testing.T) {
 
 func TestUpdateParams(t *testing.T) {
 	e := newEnv(t)
-	good := `{"measurements":[],"gatekeeper_operators":[],"recent_blocks":1,"attestation_blocks":1,"lease_blocks":1,"worst_level":1,"registrations_per_block":1}`
+	good := `{"gatekeeper_operators":[],"recent_blocks":1,"attestation_blocks":1,"lease_blocks":1,"worst_level":1,"registrations_per_block":1}`
 	for _, c := range []struct {
 		name, sender, params string
 		want                 error
@@ -401,8 +435,6 @@ func TestUpdateParams(t *testing.T) {
 		{"more recent blocks than there are numbers", authority, strings.Replace(good, `"recent_blocks":1`, `"recent_blocks":18446744073709551615`, 1), ErrParams},
 		{"an admission without end", authority, strings.Replace(good, `"attestation_blocks":1`, `"attestation_blocks":18446744073709551615`, 1), ErrParams},
 		{"operator is no address", authority, strings.Replace(good, `"gatekeeper_operators":[]`, `"gatekeeper_operators":["x"]`, 1), ErrParams},
-		{"measurement that ends before it begins", authority, strings.Replace(good, `"measurements":[]`, `"measurements":[{"digest":"`+strings.Repeat("00", 32)+`","from":5,"until":5}]`, 1), ErrParams},
-		{"measurement of 31 bytes", authority, strings.Replace(good, `"measurements":[]`, `"measurements":[{"digest":"00"}]`, 1), ErrParams},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e.Start()

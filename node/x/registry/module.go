@@ -63,6 +63,8 @@ func (m Module) BeginBlock(ctx context.Context) error {
 // Genesis is the module's state.
 type Genesis struct {
 	Params Params `json:"params"`
+	// Measurements are the allow-list that the network begins with.
+	Measurements []AllowedMeasurement `json:"measurements"`
 	// Roots are the attestation roots: empty for the vendors' own, which are compiled
 	// in; else the roots of a simulated network. They never change.
 	Roots kv.HexBytes `json:"roots"`
@@ -72,7 +74,7 @@ type Genesis struct {
 
 // DefaultGenesis allows no measurement and trusts the vendors' roots.
 func (Module) DefaultGenesis(codec.JSONCodec) json.RawMessage {
-	b, err := json.Marshal(Genesis{Params: DefaultParams(), State: []kv.Item{}})
+	b, err := json.Marshal(Genesis{Params: DefaultParams(), Measurements: []AllowedMeasurement{}, State: []kv.Item{}})
 	if err != nil {
 		panic(err)
 	}
@@ -85,6 +87,11 @@ func (Module) ValidateGenesis(_ codec.JSONCodec, _ client.TxEncodingConfig, b js
 	if err := kv.StrictJSON(b, &g); err != nil {
 		return fmt.Errorf("registry genesis: %w", err)
 	}
+	for i := range g.Measurements {
+		if err := g.Measurements[i].check(); err != nil {
+			return fmt.Errorf("registry genesis: %w", err)
+		}
+	}
 	return g.Params.Validate()
 }
 
@@ -95,16 +102,21 @@ func (m Module) InitGenesis(ctx sdk.Context, _ codec.JSONCodec, b json.RawMessag
 		panic(err)
 	}
 	s := m.K.store.OpenKVStore(ctx)
-	if _, err := m.K.verify(g.Roots); err != nil {
-		panic(fmt.Errorf("registry genesis: roots: %w", err))
-	}
 	if err := m.K.SetParams(ctx, g.Params); err != nil {
 		panic(err)
+	}
+	for i := range g.Measurements {
+		if err := m.K.setMeasurement(ctx, &g.Measurements[i]); err != nil {
+			panic(err)
+		}
 	}
 	if len(g.Roots) > 0 {
 		if err := s.Set(keyRoots, g.Roots); err != nil {
 			panic(err)
 		}
+	}
+	if _, err := m.K.attestationRoots(ctx); err != nil {
+		panic(fmt.Errorf("registry genesis: roots: %w", err))
 	}
 	if err := kv.Import(s, g.State); err != nil {
 		panic(err)
@@ -123,11 +135,11 @@ func (m Module) ExportGenesis(ctx sdk.Context, _ codec.JSONCodec) json.RawMessag
 	if err != nil {
 		panic(err)
 	}
-	state, err := kv.Export(s, "l/", "master", "w/", "x/", "y/")
+	state, err := kv.Export(s, "a/", "e/", "g/", "m/", "master", "n/", "sweep", "u/", "v/", "w/", "x/")
 	if err != nil {
 		panic(err)
 	}
-	b, err := json.Marshal(Genesis{p, roots, state})
+	b, err := json.Marshal(Genesis{p, []AllowedMeasurement{}, roots, state})
 	if err != nil {
 		panic(err)
 	}

@@ -5,13 +5,10 @@ import (
 
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/node/x/internal/kv"
-	"github.com/phala-go/phala/proto"
 )
 
 // Params are governed.
 type Params struct {
-	// Measurements that may register, with the heights between which they may.
-	Measurements []AllowedMeasurement `json:"measurements"`
 	// GatekeeperOperators are the accounts (bech32) whose enclaves may be gatekeepers.
 	GatekeeperOperators []string `json:"gatekeeper_operators"`
 	// RecentBlocks is how old, in blocks, the block may be that a registration or a
@@ -24,21 +21,21 @@ type Params struct {
 	LeaseBlocks uint64 `json:"lease_blocks"`
 	// WorstLevel is the worst confidence level (1 to 5) that may register.
 	WorstLevel uint8 `json:"worst_level"`
-	// RegistrationsPerBlock bounds the verification work in a block.
+	// RegistrationsPerBlock bounds the verification work in a block: registrations and
+	// updates of collateral, those that fail included.
 	RegistrationsPerBlock uint64 `json:"registrations_per_block"`
+	// Settings bound what enclaves are made with.
+	Settings SettingsBounds `json:"settings"`
+	// Frozen: no new worker is admitted; those that are may renew on their machine.
+	Frozen bool `json:"frozen"`
 }
 
-// AllowedMeasurement is one entry of the allow-list.
-type AllowedMeasurement struct {
-	Digest proto.Hash `json:"digest"`
-	From   uint64     `json:"from"`
-	Until  uint64     `json:"until"` // 0: no end
-}
-
-// DefaultParams are the parameters of a new network with no measurement allowed.
+// DefaultParams are the parameters of a new network. A light client's trusting period
+// stays below the unbonding period of 21 days.
 func DefaultParams() Params {
-	return Params{Measurements: []AllowedMeasurement{}, GatekeeperOperators: []string{}, RecentBlocks: 600,
-		AttestationBlocks: 400_000, LeaseBlocks: 1200, WorstLevel: 5, RegistrationsPerBlock: 8}
+	const minute, day = 60_000, 24 * 60 * 60_000
+	return Params{GatekeeperOperators: []string{}, RecentBlocks: 600, AttestationBlocks: 400_000, LeaseBlocks: 1200, WorstLevel: 4, RegistrationsPerBlock: 64,
+		Settings: SettingsBounds{Lease: 10 * minute, TrustingPeriod: 20 * day, ClockDrift: minute, SessionInterval: 7 * day}}
 }
 
 // maxBlocks keeps every sum of a height and a number of blocks far below 2^64.
@@ -60,11 +57,6 @@ func (p *Params) Validate() error {
 			return fmt.Errorf("registry params: gatekeeper_operators: %w", err)
 		}
 	}
-	for _, m := range p.Measurements {
-		if m.Until != 0 && m.Until <= m.From {
-			return fmt.Errorf("registry params: measurement %s ends before it starts", m.Digest)
-		}
-	}
 	return nil
 }
 
@@ -75,13 +67,4 @@ func ParseParams(b []byte) (Params, error) {
 		return p, fmt.Errorf("registry params: %w", err)
 	}
 	return p, p.Validate()
-}
-
-func (p *Params) allows(digest proto.Hash, height uint64) bool {
-	for _, m := range p.Measurements {
-		if m.Digest == digest && height >= m.From && (m.Until == 0 || height < m.Until) {
-			return true
-		}
-	}
-	return false
 }

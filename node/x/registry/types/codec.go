@@ -9,6 +9,7 @@ import (
 
 // RegisterInterfaces registers the module's messages.
 func RegisterInterfaces(r codectypes.InterfaceRegistry) {
-	r.RegisterImplementations((*sdk.Msg)(nil), &MsgRegisterWorker{}, &MsgUpdateParams{})
+	r.RegisterImplementations((*sdk.Msg)(nil), &MsgRegisterWorker{}, &MsgUpdateCollateral{}, &MsgUpdateParams{},
+		&MsgSetMeasurement{}, &MsgSetDenial{}, &MsgSetFloor{})
 	msgservice.RegisterMsgServiceDesc(r, &_Msg_serviceDesc)
 }

@@ -37,7 +37,8 @@ type MsgRegisterWorker struct {
 	Registration []byte `protobuf:"bytes,2,opt,name=registration,proto3" json:"registration,omitempty"`
 	// signature is by the IdentityKey over the registration's transcript.
 	Signature []byte `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
-	// evidence is the attestation whose report data binds the registration.
+	// evidence is the attestation whose report data binds the registration, without
+	// collateral: the chain's counts.
 	Evidence []byte `protobuf:"bytes,4,opt,name=evidence,proto3" json:"evidence,omitempty"`
 }
 
@@ -227,43 +228,509 @@ func (m *MsgUpdateParamsResponse) XXX_DiscardUnknown() {
 
 var xxx_messageInfo_MsgUpdateParamsResponse proto.InternalMessageInfo
 
+type MsgUpdateCollateral struct {
+	Sender string `protobuf:"bytes,1,opt,name=sender,proto3" json:"sender,omitempty"`
+	// collateral is the encoding of package attest.
+	Collateral []byte `protobuf:"bytes,2,opt,name=collateral,proto3" json:"collateral,omitempty"`
+}
+
+func (m *MsgUpdateCollateral) Reset()         { *m = MsgUpdateCollateral{} }
+func (m *MsgUpdateCollateral) String() string { return proto.CompactTextString(m) }
+func (*MsgUpdateCollateral) ProtoMessage()    {}
+func (*MsgUpdateCollateral) Descriptor() ([]byte, []int) {
+	return fileDescriptor_911b6b9746eb10a5, []int{4}
+}
+func (m *MsgUpdateCollateral) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgUpdateCollateral) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgUpdateCollateral.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgUpdateCollateral) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgUpdateCollateral.Merge(m, src)
+}
+func (m *MsgUpdateCollateral) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgUpdateCollateral) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgUpdateCollateral.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgUpdateCollateral proto.InternalMessageInfo
+
+func (m *MsgUpdateCollateral) GetSender() string {
+	if m != nil {
+		return m.Sender
+	}
+	return ""
+}
+
+func (m *MsgUpdateCollateral) GetCollateral() []byte {
+	if m != nil {
+		return m.Collateral
+	}
+	return nil
+}
+
+type MsgUpdateCollateralResponse struct {
+	// platform is what the chain keeps it under.
+	Platform string `protobuf:"bytes,1,opt,name=platform,proto3" json:"platform,omitempty"`
+}
+
+func (m *MsgUpdateCollateralResponse) Reset()         { *m = MsgUpdateCollateralResponse{} }
+func (m *MsgUpdateCollateralResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgUpdateCollateralResponse) ProtoMessage()    {}
+func (*MsgUpdateCollateralResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_911b6b9746eb10a5, []int{5}
+}
+func (m *MsgUpdateCollateralResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgUpdateCollateralResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgUpdateCollateralResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgUpdateCollateralResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgUpdateCollateralResponse.Merge(m, src)
+}
+func (m *MsgUpdateCollateralResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgUpdateCollateralResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgUpdateCollateralResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgUpdateCollateralResponse proto.InternalMessageInfo
+
+func (m *MsgUpdateCollateralResponse) GetPlatform() string {
+	if m != nil {
+		return m.Platform
+	}
+	return ""
+}
+
+type MsgSetMeasurement struct {
+	Authority string `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	// digest is package attest's digest of a measurement, 32 bytes.
+	Digest []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// role is "worker" or "gatekeeper".
+	Role string `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	// from is the first height at which it may register.
+	From uint64 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
+	// until is the first height at which it may not be used any more; 0 for no end.
+	Until uint64 `protobuf:"varint,5,opt,name=until,proto3" json:"until,omitempty"`
+}
+
+func (m *MsgSetMeasurement) Reset()         { *m = MsgSetMeasurement{} }
+func (m *MsgSetMeasurement) String() string { return proto.CompactTextString(m) }
+func (*MsgSetMeasurement) ProtoMessage()    {}
+func (*MsgSetMeasurement) Descriptor() ([]byte, []int) {
+	return fileDescriptor_911b6b9746eb10a5, []int{6}
+}
+func (m *MsgSetMeasurement) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgSetMeasurement) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgSetMeasurement.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgSetMeasurement) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgSetMeasurement.Merge(m, src)
+}
+func (m *MsgSetMeasurement) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgSetMeasurement) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgSetMeasurement.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgSetMeasurement proto.InternalMessageInfo
+
+func (m *MsgSetMeasurement) GetAuthority() string {
+	if m != nil {
+		return m.Authority
+	}
+	return ""
+}
+
+func (m *MsgSetMeasurement) GetDigest() []byte {
+	if m != nil {
+		return m.Digest
+	}
+	return nil
+}
+
+func (m *MsgSetMeasurement) GetRole() string {
+	if m != nil {
+		return m.Role
+	}
+	return ""
+}
+
+func (m *MsgSetMeasurement) GetFrom() uint64 {
+	if m != nil {
+		return m.From
+	}
+	return 0
+}
+
+func (m *MsgSetMeasurement) GetUntil() uint64 {
+	if m != nil {
+		return m.Until
+	}
+	return 0
+}
+
+type MsgSetMeasurementResponse struct {
+}
+
+func (m *MsgSetMeasurementResponse) Reset()         { *m = MsgSetMeasurementResponse{} }
+func (m *MsgSetMeasurementResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgSetMeasurementResponse) ProtoMessage()    {}
+func (*MsgSetMeasurementResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_911b6b9746eb10a5, []int{7}
+}
+func (m *MsgSetMeasurementResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgSetMeasurementResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgSetMeasurementResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgSetMeasurementResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgSetMeasurementResponse.Merge(m, src)
+}
+func (m *MsgSetMeasurementResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgSetMeasurementResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgSetMeasurementResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgSetMeasurementResponse proto.InternalMessageInfo
+
+type MsgSetDenial struct {
+	Authority string `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	// kind is "fmspc", "product", "machine", "pck" or "advisory".
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// subject is lower-case hexadecimal (fmspc, machine, pck's serial number), or the
+	// vendor's name for it (product, advisory).
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// from is the height from which it is denied: the grace ends there.
+	From uint64 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
+	// lift takes the denial back.
+	Lift bool `protobuf:"varint,5,opt,name=lift,proto3" json:"lift,omitempty"`
+}
+
+func (m *MsgSetDenial) Reset()         { *m = MsgSetDenial{} }
+func (m *MsgSetDenial) String() string { return proto.CompactTextString(m) }
+func (*MsgSetDenial) ProtoMessage()    {}
+func (*MsgSetDenial) Descriptor() ([]byte, []int) {
+	return fileDescriptor_911b6b9746eb10a5, []int{8}
+}
+func (m *MsgSetDenial) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgSetDenial) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgSetDenial.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgSetDenial) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgSetDenial.Merge(m, src)
+}
+func (m *MsgSetDenial) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgSetDenial) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgSetDenial.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgSetDenial proto.InternalMessageInfo
+
+func (m *MsgSetDenial) GetAuthority() string {
+	if m != nil {
+		return m.Authority
+	}
+	return ""
+}
+
+func (m *MsgSetDenial) GetKind() string {
+	if m != nil {
+		return m.Kind
+	}
+	return ""
+}
+
+func (m *MsgSetDenial) GetSubject() string {
+	if m != nil {
+		return m.Subject
+	}
+	return ""
+}
+
+func (m *MsgSetDenial) GetFrom() uint64 {
+	if m != nil {
+		return m.From
+	}
+	return 0
+}
+
+func (m *MsgSetDenial) GetLift() bool {
+	if m != nil {
+		return m.Lift
+	}
+	return false
+}
+
+type MsgSetDenialResponse struct {
+}
+
+func (m *MsgSetDenialResponse) Reset()         { *m = MsgSetDenialResponse{} }
+func (m *MsgSetDenialResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgSetDenialResponse) ProtoMessage()    {}
+func (*MsgSetDenialResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_911b6b9746eb10a5, []int{9}
+}
+func (m *MsgSetDenialResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgSetDenialResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgSetDenialResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgSetDenialResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgSetDenialResponse.Merge(m, src)
+}
+func (m *MsgSetDenialResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgSetDenialResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgSetDenialResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgSetDenialResponse proto.InternalMessageInfo
+
+type MsgSetFloor struct {
+	Authority string `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	// platform is "sgx", "tdx", or "snp/" and a product.
+	Platform string `protobuf:"bytes,2,opt,name=platform,proto3" json:"platform,omitempty"`
+	// evaluation is Intel's least TCB evaluation number.
+	Evaluation uint32 `protobuf:"varint,3,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	// tcb has the least version of each component, as package attest lists them; empty for none.
+	Tcb []byte `protobuf:"bytes,4,opt,name=tcb,proto3" json:"tcb,omitempty"`
+}
+
+func (m *MsgSetFloor) Reset()         { *m = MsgSetFloor{} }
+func (m *MsgSetFloor) String() string { return proto.CompactTextString(m) }
+func (*MsgSetFloor) ProtoMessage()    {}
+func (*MsgSetFloor) Descriptor() ([]byte, []int) {
+	return fileDescriptor_911b6b9746eb10a5, []int{10}
+}
+func (m *MsgSetFloor) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgSetFloor) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgSetFloor.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgSetFloor) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgSetFloor.Merge(m, src)
+}
+func (m *MsgSetFloor) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgSetFloor) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgSetFloor.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgSetFloor proto.InternalMessageInfo
+
+func (m *MsgSetFloor) GetAuthority() string {
+	if m != nil {
+		return m.Authority
+	}
+	return ""
+}
+
+func (m *MsgSetFloor) GetPlatform() string {
+	if m != nil {
+		return m.Platform
+	}
+	return ""
+}
+
+func (m *MsgSetFloor) GetEvaluation() uint32 {
+	if m != nil {
+		return m.Evaluation
+	}
+	return 0
+}
+
+func (m *MsgSetFloor) GetTcb() []byte {
+	if m != nil {
+		return m.Tcb
+	}
+	return nil
+}
+
+type MsgSetFloorResponse struct {
+}
+
+func (m *MsgSetFloorResponse) Reset()         { *m = MsgSetFloorResponse{} }
+func (m *MsgSetFloorResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgSetFloorResponse) ProtoMessage()    {}
+func (*MsgSetFloorResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_911b6b9746eb10a5, []int{11}
+}
+func (m *MsgSetFloorResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgSetFloorResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgSetFloorResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgSetFloorResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgSetFloorResponse.Merge(m, src)
+}
+func (m *MsgSetFloorResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgSetFloorResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgSetFloorResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgSetFloorResponse proto.InternalMessageInfo
+
 func init() {
 	proto.RegisterType((*MsgRegisterWorker)(nil), "phala.registry.v1.MsgRegisterWorker")
 	proto.RegisterType((*MsgRegisterWorkerResponse)(nil), "phala.registry.v1.MsgRegisterWorkerResponse")
 	proto.RegisterType((*MsgUpdateParams)(nil), "phala.registry.v1.MsgUpdateParams")
 	proto.RegisterType((*MsgUpdateParamsResponse)(nil), "phala.registry.v1.MsgUpdateParamsResponse")
+	proto.RegisterType((*MsgUpdateCollateral)(nil), "phala.registry.v1.MsgUpdateCollateral")
+	proto.RegisterType((*MsgUpdateCollateralResponse)(nil), "phala.registry.v1.MsgUpdateCollateralResponse")
+	proto.RegisterType((*MsgSetMeasurement)(nil), "phala.registry.v1.MsgSetMeasurement")
+	proto.RegisterType((*MsgSetMeasurementResponse)(nil), "phala.registry.v1.MsgSetMeasurementResponse")
+	proto.RegisterType((*MsgSetDenial)(nil), "phala.registry.v1.MsgSetDenial")
+	proto.RegisterType((*MsgSetDenialResponse)(nil), "phala.registry.v1.MsgSetDenialResponse")
+	proto.RegisterType((*MsgSetFloor)(nil), "phala.registry.v1.MsgSetFloor")
+	proto.RegisterType((*MsgSetFloorResponse)(nil), "phala.registry.v1.MsgSetFloorResponse")
 }
 
 func init() { proto.RegisterFile("phala/registry/v1/registry.proto", fileDescriptor_911b6b9746eb10a5) }
 
 var fileDescriptor_911b6b9746eb10a5 = []byte{
-	// 403 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x8c, 0x92, 0x31, 0x4b, 0xf3, 0x40,
-	0x18, 0xc7, 0x7b, 0x6f, 0xdf, 0xb7, 0xbc, 0x3d, 0x8a, 0xd2, 0x0c, 0x36, 0x8d, 0x12, 0x4a, 0x70,
-	0xa8, 0x41, 0x73, 0x54, 0xb7, 0x8e, 0x6e, 0x0e, 0x05, 0x09, 0x88, 0xe0, 0x20, 0x5c, 0x9b, 0xe3,
-	0x1a, 0x34, 0xb9, 0x70, 0x77, 0x2d, 0xd6, 0x49, 0x1c, 0x9d, 0xfc, 0x28, 0x1d, 0xfd, 0x08, 0x8e,
-	0xc5, 0xc9, 0x51, 0xda, 0xa1, 0x5f, 0x43, 0x72, 0x69, 0x13, 0x9b, 0x08, 0xba, 0x84, 0x7b, 0xfe,
-	0xf7, 0xbb, 0xe7, 0xf9, 0x3f, 0xcf, 0x13, 0xd8, 0x8a, 0x86, 0xf8, 0x16, 0x23, 0x4e, 0xa8, 0x2f,
-	0x24, 0x9f, 0xa0, 0x71, 0x27, 0x3d, 0x3b, 0x11, 0x67, 0x92, 0x69, 0x75, 0x45, 0x38, 0xa9, 0x3a,
-	0xee, 0x18, 0x75, 0x1c, 0xf8, 0x21, 0x43, 0xea, 0x9b, 0x50, 0x46, 0x63, 0xc0, 0x44, 0xc0, 0x04,
-	0x0a, 0x04, 0x8d, 0x73, 0x04, 0x82, 0x26, 0x17, 0xd6, 0x0b, 0x80, 0xf5, 0x9e, 0xa0, 0xae, 0x7a,
-	0x4e, 0xf8, 0x25, 0xe3, 0x37, 0x84, 0x6b, 0x06, 0xfc, 0xcf, 0x22, 0xc2, 0xb1, 0x64, 0x5c, 0x07,
-	0x2d, 0xd0, 0xae, 0xba, 0x69, 0xac, 0x59, 0xb0, 0xb6, 0x2a, 0x86, 0xa5, 0xcf, 0x42, 0xfd, 0x4f,
-	0x0b, 0xb4, 0x6b, 0xee, 0x86, 0xa6, 0xed, 0xc1, 0xaa, 0xf0, 0x69, 0x88, 0xe5, 0x88, 0x13, 0xbd,
-	0xac, 0x80, 0x4c, 0x88, 0xb3, 0x93, 0xb1, 0xef, 0x91, 0x70, 0x40, 0xf4, 0xbf, 0xea, 0x32, 0x8d,
-	0xbb, 0x07, 0x8f, 0xcb, 0xa9, 0x9d, 0x16, 0x7b, 0x5a, 0x4e, 0xed, 0x46, 0x32, 0x82, 0x82, 0x49,
-	0x6b, 0x17, 0x36, 0x0b, 0xa2, 0x4b, 0x44, 0xc4, 0x42, 0x41, 0xac, 0x7b, 0xb8, 0xdd, 0x13, 0xf4,
-	0x22, 0xf2, 0xb0, 0x24, 0xe7, 0x98, 0xe3, 0x40, 0xc4, 0xa6, 0xf0, 0x48, 0x0e, 0x19, 0xf7, 0xe5,
-	0x64, 0xd5, 0x55, 0x26, 0x68, 0x3b, 0xb0, 0x12, 0x29, 0x4e, 0x35, 0x54, 0x75, 0x57, 0x51, 0xb7,
-	0x13, 0x1b, 0xca, 0xb8, 0xd8, 0x91, 0x99, 0x5b, 0x4a, 0xae, 0x90, 0xd5, 0x84, 0x8d, 0x9c, 0xb4,
-	0xb6, 0x75, 0xfc, 0x06, 0x60, 0xb9, 0x27, 0xa8, 0xe6, 0xc1, 0xad, 0xdc, 0xc8, 0xf7, 0x9d, 0xc2,
-	0x22, 0x9d, 0x42, 0x7b, 0xc6, 0xe1, 0x6f, 0xa8, 0x75, 0x35, 0xed, 0x1a, 0xd6, 0x36, 0x26, 0x60,
-	0x7d, 0xff, 0xfa, 0x2b, 0x63, 0xd8, 0x3f, 0x33, 0xeb, 0xfc, 0xc6, 0xbf, 0x87, 0xe5, 0xd4, 0x06,
-	0xa7, 0x67, 0xaf, 0x73, 0x13, 0xcc, 0xe6, 0x26, 0xf8, 0x98, 0x9b, 0xe0, 0x79, 0x61, 0x96, 0x66,
-	0x0b, 0xb3, 0xf4, 0xbe, 0x30, 0x4b, 0x57, 0x88, 0xfa, 0x72, 0x38, 0xea, 0x3b, 0x03, 0x16, 0x20,
-	0x95, 0xf6, 0x88, 0xb2, 0xe4, 0x80, 0x42, 0xe6, 0x11, 0x74, 0x97, 0x0d, 0x51, 0x4e, 0x22, 0x22,
-	0xfa, 0x15, 0xf5, 0x57, 0x9e, 0x7c, 0x06, 0x00, 0x00, 0xff, 0xff, 0xe9, 0x36, 0xb7, 0x12, 0xf8,
-	0x02, 0x00, 0x00,
+	// 725 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x8c, 0x55, 0x3f, 0x6f, 0xd3, 0x40,
+	0x14, 0xaf, 0xdb, 0xb4, 0x34, 0x8f, 0x50, 0x9a, 0xa3, 0xb4, 0xa9, 0x8b, 0x4c, 0x65, 0x95, 0x52,
+	0x22, 0x88, 0x55, 0x98, 0xc8, 0x08, 0x08, 0x89, 0x21, 0x12, 0x32, 0xaa, 0x90, 0x18, 0x90, 0x2e,
+	0xf1, 0xd5, 0x75, 0x6b, 0xfb, 0xac, 0xbb, 0x4b, 0xd4, 0x32, 0x21, 0x46, 0x26, 0xbe, 0x01, 0x33,
+	0x5b, 0x25, 0x16, 0x3e, 0x02, 0x1b, 0x1d, 0x19, 0x51, 0x3b, 0xf4, 0x6b, 0x20, 0xdf, 0xd9, 0x97,
+	0x3f, 0x4e, 0x9a, 0x2e, 0xd1, 0xfb, 0xf3, 0xf3, 0x7b, 0xbf, 0xf7, 0xef, 0x02, 0x9b, 0xc9, 0x01,
+	0x0e, 0xb1, 0xc3, 0x88, 0x1f, 0x70, 0xc1, 0x4e, 0x9c, 0xde, 0xae, 0x96, 0x1b, 0x09, 0xa3, 0x82,
+	0xa2, 0xaa, 0x44, 0x34, 0xb4, 0xb5, 0xb7, 0x6b, 0x56, 0x71, 0x14, 0xc4, 0xd4, 0x91, 0xbf, 0x0a,
+	0x65, 0xae, 0x75, 0x28, 0x8f, 0x28, 0x77, 0x22, 0xee, 0xa7, 0x31, 0x22, 0xee, 0x2b, 0x87, 0xfd,
+	0xcb, 0x80, 0x6a, 0x8b, 0xfb, 0xae, 0xfc, 0x9c, 0xb0, 0xf7, 0x94, 0x1d, 0x11, 0x86, 0x4c, 0x58,
+	0xa4, 0x09, 0x61, 0x58, 0x50, 0x56, 0x33, 0x36, 0x8d, 0x9d, 0xb2, 0xab, 0x75, 0x64, 0x43, 0x25,
+	0x4b, 0x86, 0x45, 0x40, 0xe3, 0xda, 0xec, 0xa6, 0xb1, 0x53, 0x71, 0x87, 0x6c, 0xe8, 0x1e, 0x94,
+	0x79, 0xe0, 0xc7, 0x58, 0x74, 0x19, 0xa9, 0xcd, 0x49, 0x40, 0xdf, 0x90, 0x46, 0x27, 0xbd, 0xc0,
+	0x23, 0x71, 0x87, 0xd4, 0x4a, 0xd2, 0xa9, 0xf5, 0xe6, 0xa3, 0x2f, 0x97, 0xa7, 0x75, 0x9d, 0xec,
+	0xeb, 0xe5, 0x69, 0x7d, 0x4d, 0xb5, 0xa0, 0x40, 0xd2, 0xde, 0x80, 0xf5, 0x82, 0xd1, 0x25, 0x3c,
+	0xa1, 0x31, 0x27, 0xf6, 0x27, 0xb8, 0xdd, 0xe2, 0xfe, 0x5e, 0xe2, 0x61, 0x41, 0xde, 0x62, 0x86,
+	0x23, 0x9e, 0x92, 0xc2, 0x5d, 0x71, 0x40, 0x59, 0x20, 0x4e, 0xb2, 0xaa, 0xfa, 0x06, 0xb4, 0x0a,
+	0x0b, 0x89, 0xc4, 0xc9, 0x82, 0xca, 0x6e, 0xa6, 0x35, 0x77, 0x53, 0x42, 0x7d, 0x5c, 0xca, 0xc8,
+	0x1a, 0x19, 0xca, 0x48, 0x22, 0x7b, 0x1d, 0xd6, 0x46, 0x4c, 0x9a, 0xd6, 0x31, 0xdc, 0xd1, 0xae,
+	0x97, 0x34, 0x0c, 0xb1, 0x20, 0x0c, 0x87, 0x69, 0x72, 0x4e, 0x62, 0x8f, 0xe4, 0xdd, 0xce, 0x34,
+	0x64, 0x01, 0x74, 0x34, 0x2a, 0xeb, 0xf4, 0x80, 0x45, 0x75, 0x2b, 0x03, 0xa7, 0xcc, 0xd6, 0x75,
+	0xaf, 0x46, 0x53, 0xd8, 0xcf, 0x61, 0x63, 0x8c, 0x39, 0x27, 0x96, 0xce, 0x24, 0x09, 0xb1, 0xd8,
+	0xa7, 0x2c, 0xca, 0x27, 0x9e, 0xeb, 0xf6, 0x4f, 0xb5, 0x23, 0xef, 0x88, 0x68, 0x11, 0xcc, 0xbb,
+	0x8c, 0x44, 0x24, 0x16, 0xd3, 0xdb, 0xe9, 0x05, 0x3e, 0xe1, 0x22, 0x63, 0x9d, 0x69, 0x08, 0x41,
+	0x89, 0xd1, 0x50, 0x2d, 0x45, 0xd9, 0x95, 0x72, 0x6a, 0xdb, 0x67, 0x34, 0x92, 0xbb, 0x50, 0x72,
+	0xa5, 0x8c, 0x56, 0x60, 0xbe, 0x1b, 0x8b, 0x20, 0xac, 0xcd, 0x4b, 0xa3, 0x52, 0x9a, 0xf5, 0xe2,
+	0x30, 0xfa, 0xeb, 0x31, 0xcc, 0x2f, 0x5b, 0x8f, 0x61, 0xa3, 0x9e, 0xc3, 0x0f, 0x03, 0x2a, 0xca,
+	0xfb, 0x8a, 0xc4, 0x01, 0x0e, 0xa7, 0x54, 0x83, 0xa0, 0x74, 0x14, 0xc4, 0x5e, 0xb6, 0x1a, 0x52,
+	0x46, 0x35, 0xb8, 0xc1, 0xbb, 0xed, 0x43, 0xd2, 0x11, 0x59, 0x31, 0xb9, 0x3a, 0xb6, 0x1e, 0x04,
+	0xa5, 0x30, 0xd8, 0x17, 0xb2, 0x9c, 0x45, 0x57, 0xca, 0xcd, 0x07, 0xc5, 0x6a, 0xd0, 0x60, 0x35,
+	0x8a, 0x9a, 0xbd, 0x0a, 0x2b, 0x83, 0xba, 0xae, 0xe1, 0xbb, 0x01, 0x37, 0x95, 0xe3, 0x75, 0x48,
+	0x29, 0x9b, 0x52, 0xc2, 0xe0, 0x80, 0x67, 0x87, 0x07, 0x9c, 0xae, 0x19, 0xe9, 0xe1, 0xb0, 0xab,
+	0x0e, 0x3a, 0xad, 0xe6, 0x96, 0x3b, 0x60, 0x41, 0xcb, 0x30, 0x27, 0x3a, 0xed, 0xec, 0x56, 0x53,
+	0xb1, 0xb9, 0x55, 0xa4, 0x5e, 0x1d, 0xa4, 0x2e, 0x19, 0xd9, 0x77, 0xe5, 0xb6, 0xe7, 0x6a, 0x4e,
+	0xfc, 0xe9, 0x9f, 0x12, 0xcc, 0xb5, 0xb8, 0x8f, 0x3c, 0x58, 0x1a, 0x79, 0x77, 0xb6, 0x1a, 0x85,
+	0xd7, 0xac, 0x51, 0xb8, 0x71, 0xf3, 0xf1, 0x75, 0x50, 0x7a, 0xb3, 0x0f, 0x61, 0xb9, 0x70, 0x6f,
+	0xdb, 0xe3, 0x23, 0x8c, 0xe2, 0xcc, 0xc6, 0xf5, 0x70, 0x3a, 0xd7, 0x47, 0xa8, 0x0c, 0x3d, 0x39,
+	0xf6, 0x55, 0xdf, 0x2b, 0x8c, 0x59, 0x9f, 0x8e, 0xd1, 0xf1, 0x3d, 0x58, 0x1a, 0xb9, 0xc2, 0x09,
+	0x1d, 0x1b, 0x46, 0x4d, 0xea, 0xd8, 0xf8, 0xe3, 0x40, 0x7b, 0x50, 0xee, 0x1f, 0xc6, 0xfd, 0x89,
+	0x9f, 0x2a, 0x80, 0xf9, 0x70, 0x0a, 0x40, 0x87, 0x75, 0x61, 0x51, 0xef, 0xaa, 0x35, 0xf1, 0x23,
+	0xe9, 0x37, 0xb7, 0xaf, 0xf6, 0xe7, 0x31, 0xcd, 0xf9, 0xcf, 0x97, 0xa7, 0x75, 0xe3, 0xc5, 0x9b,
+	0xdf, 0xe7, 0x96, 0x71, 0x76, 0x6e, 0x19, 0xff, 0xce, 0x2d, 0xe3, 0xdb, 0x85, 0x35, 0x73, 0x76,
+	0x61, 0xcd, 0xfc, 0xbd, 0xb0, 0x66, 0x3e, 0x38, 0x7e, 0x20, 0x0e, 0xba, 0xed, 0x46, 0x87, 0x46,
+	0x8e, 0x0c, 0xf9, 0xc4, 0xa7, 0x4a, 0x70, 0x62, 0xea, 0x11, 0xe7, 0xb8, 0xff, 0x8c, 0x8b, 0x93,
+	0x84, 0xf0, 0xf6, 0x82, 0xfc, 0x5f, 0x7c, 0xf6, 0x3f, 0x00, 0x00, 0xff, 0xff, 0x5a, 0x91, 0x18,
+	0xec, 0x7a, 0x07, 0x00, 0x00,
 }
 
 // Reference imports to suppress errors if they are not otherwise used.
@@ -280,8 +747,16 @@ const _ = grpc.SupportPackageIsVersion4
 type MsgClient interface {
 	// RegisterWorker registers a worker or gatekeeper, or renews its attestation.
 	RegisterWorker(ctx context.Context, in *MsgRegisterWorker, opts ...grpc.CallOption) (*MsgRegisterWorkerResponse, error)
+	// UpdateCollateral brings newer collateral of a vendor. Anyone may: it is verified.
+	UpdateCollateral(ctx context.Context, in *MsgUpdateCollateral, opts ...grpc.CallOption) (*MsgUpdateCollateralResponse, error)
 	// UpdateParams replaces the module's parameters; governance only.
 	UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error)
+	// SetMeasurement allows a measurement to register, or ends that; governance only.
+	SetMeasurement(ctx context.Context, in *MsgSetMeasurement, opts ...grpc.CallOption) (*MsgSetMeasurementResponse, error)
+	// SetDenial denies platforms, machines, certificates or advisories; governance only.
+	SetDenial(ctx context.Context, in *MsgSetDenial, opts ...grpc.CallOption) (*MsgSetDenialResponse, error)
+	// SetFloor sets the oldest versions of a platform that may register; governance only.
+	SetFloor(ctx context.Context, in *MsgSetFloor, opts ...grpc.CallOption) (*MsgSetFloorResponse, error)
 }
 
 type msgClient struct {
@@ -301,9 +776,45 @@ func (c *msgClient) RegisterWorker(ctx context.Context, in *MsgRegisterWorker, o
 	return out, nil
 }
 
+func (c *msgClient) UpdateCollateral(ctx context.Context, in *MsgUpdateCollateral, opts ...grpc.CallOption) (*MsgUpdateCollateralResponse, error) {
+	out := new(MsgUpdateCollateralResponse)
+	err := c.cc.Invoke(ctx, "/phala.registry.v1.Msg/UpdateCollateral", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *msgClient) UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error) {
 	out := new(MsgUpdateParamsResponse)
 	err := c.cc.Invoke(ctx, "/phala.registry.v1.Msg/UpdateParams", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) SetMeasurement(ctx context.Context, in *MsgSetMeasurement, opts ...grpc.CallOption) (*MsgSetMeasurementResponse, error) {
+	out := new(MsgSetMeasurementResponse)
+	err := c.cc.Invoke(ctx, "/phala.registry.v1.Msg/SetMeasurement", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) SetDenial(ctx context.Context, in *MsgSetDenial, opts ...grpc.CallOption) (*MsgSetDenialResponse, error) {
+	out := new(MsgSetDenialResponse)
+	err := c.cc.Invoke(ctx, "/phala.registry.v1.Msg/SetDenial", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) SetFloor(ctx context.Context, in *MsgSetFloor, opts ...grpc.CallOption) (*MsgSetFloorResponse, error) {
+	out := new(MsgSetFloorResponse)
+	err := c.cc.Invoke(ctx, "/phala.registry.v1.Msg/SetFloor", in, out, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -314,8 +825,16 @@ func (c *msgClient) UpdateParams(ctx context.Context, in *MsgUpdateParams, opts 
 type MsgServer interface {
 	// RegisterWorker registers a worker or gatekeeper, or renews its attestation.
 	RegisterWorker(context.Context, *MsgRegisterWorker) (*MsgRegisterWorkerResponse, error)
+	// UpdateCollateral brings newer collateral of a vendor. Anyone may: it is verified.
+	UpdateCollateral(context.Context, *MsgUpdateCollateral) (*MsgUpdateCollateralResponse, error)
 	// UpdateParams replaces the module's parameters; governance only.
 	UpdateParams(context.Context, *MsgUpdateParams) (*MsgUpdateParamsResponse, error)
+	// SetMeasurement allows a measurement to register, or ends that; governance only.
+	SetMeasurement(context.Context, *MsgSetMeasurement) (*MsgSetMeasurementResponse, error)
+	// SetDenial denies platforms, machines, certificates or advisories; governance only.
+	SetDenial(context.Context, *MsgSetDenial) (*MsgSetDenialResponse, error)
+	// SetFloor sets the oldest versions of a platform that may register; governance only.
+	SetFloor(context.Context, *MsgSetFloor) (*MsgSetFloorResponse, error)
 }
 
 // UnimplementedMsgServer can be embedded to have forward compatible implementations.
@@ -325,8 +844,20 @@ type UnimplementedMsgServer struct {
 func (*UnimplementedMsgServer) RegisterWorker(ctx context.Context, req *MsgRegisterWorker) (*MsgRegisterWorkerResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method RegisterWorker not implemented")
 }
+func (*UnimplementedMsgServer) UpdateCollateral(ctx context.Context, req *MsgUpdateCollateral) (*MsgUpdateCollateralResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method UpdateCollateral not implemented")
+}
 func (*UnimplementedMsgServer) UpdateParams(ctx context.Context, req *MsgUpdateParams) (*MsgUpdateParamsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method UpdateParams not implemented")
+}
+func (*UnimplementedMsgServer) SetMeasurement(ctx context.Context, req *MsgSetMeasurement) (*MsgSetMeasurementResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method SetMeasurement not implemented")
+}
+func (*UnimplementedMsgServer) SetDenial(ctx context.Context, req *MsgSetDenial) (*MsgSetDenialResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method SetDenial not implemented")
+}
+func (*UnimplementedMsgServer) SetFloor(ctx context.Context, req *MsgSetFloor) (*MsgSetFloorResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method SetFloor not implemented")
 }
 
 func RegisterMsgServer(s grpc1.Server, srv MsgServer) {
@@ -351,6 +882,24 @@ func _Msg_RegisterWorker_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Msg_UpdateCollateral_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgUpdateCollateral)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).UpdateCollateral(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/phala.registry.v1.Msg/UpdateCollateral",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).UpdateCollateral(ctx, req.(*MsgUpdateCollateral))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Msg_UpdateParams_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(MsgUpdateParams)
 	if err := dec(in); err != nil {
@@ -369,6 +918,60 @@ func _Msg_UpdateParams_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Msg_SetMeasurement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgSetMeasurement)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).SetMeasurement(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/phala.registry.v1.Msg/SetMeasurement",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).SetMeasurement(ctx, req.(*MsgSetMeasurement))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_SetDenial_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgSetDenial)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).SetDenial(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/phala.registry.v1.Msg/SetDenial",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).SetDenial(ctx, req.(*MsgSetDenial))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_SetFloor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgSetFloor)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).SetFloor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/phala.registry.v1.Msg/SetFloor",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).SetFloor(ctx, req.(*MsgSetFloor))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 var Msg_serviceDesc = _Msg_serviceDesc
 var _Msg_serviceDesc = grpc.ServiceDesc{
 	ServiceName: "phala.registry.v1.Msg",
@@ -379,8 +982,24 @@ var _Msg_serviceDesc = grpc.ServiceDesc{
 			Handler:    _Msg_RegisterWorker_Handler,
 		},
 		{
+			MethodName: "UpdateCollateral",
+			Handler:    _Msg_UpdateCollateral_Handler,
+		},
+		{
 			MethodName: "UpdateParams",
 			Handler:    _Msg_UpdateParams_Handler,
+		},
+		{
+			MethodName: "SetMeasurement",
+			Handler:    _Msg_SetMeasurement_Handler,
+		},
+		{
+			MethodName: "SetDenial",
+			Handler:    _Msg_SetDenial_Handler,
+		},
+		{
+			MethodName: "SetFloor",
+			Handler:    _Msg_SetFloor_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
@@ -521,6 +1140,304 @@ func (m *MsgUpdateParamsResponse) MarshalToSizedBuffer(dAtA []byte) (int, error)
 	return len(dAtA) - i, nil
 }
 
+func (m *MsgUpdateCollateral) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgUpdateCollateral) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgUpdateCollateral) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Collateral) > 0 {
+		i -= len(m.Collateral)
+		copy(dAtA[i:], m.Collateral)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Collateral)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Sender) > 0 {
+		i -= len(m.Sender)
+		copy(dAtA[i:], m.Sender)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Sender)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgUpdateCollateralResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgUpdateCollateralResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgUpdateCollateralResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Platform) > 0 {
+		i -= len(m.Platform)
+		copy(dAtA[i:], m.Platform)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Platform)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgSetMeasurement) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgSetMeasurement) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgSetMeasurement) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Until != 0 {
+		i = encodeVarintRegistry(dAtA, i, uint64(m.Until))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.From != 0 {
+		i = encodeVarintRegistry(dAtA, i, uint64(m.From))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.Role) > 0 {
+		i -= len(m.Role)
+		copy(dAtA[i:], m.Role)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Role)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Digest) > 0 {
+		i -= len(m.Digest)
+		copy(dAtA[i:], m.Digest)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Digest)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Authority) > 0 {
+		i -= len(m.Authority)
+		copy(dAtA[i:], m.Authority)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Authority)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgSetMeasurementResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgSetMeasurementResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgSetMeasurementResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgSetDenial) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgSetDenial) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgSetDenial) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Lift {
+		i--
+		if m.Lift {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.From != 0 {
+		i = encodeVarintRegistry(dAtA, i, uint64(m.From))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.Subject) > 0 {
+		i -= len(m.Subject)
+		copy(dAtA[i:], m.Subject)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Subject)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Kind) > 0 {
+		i -= len(m.Kind)
+		copy(dAtA[i:], m.Kind)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Kind)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Authority) > 0 {
+		i -= len(m.Authority)
+		copy(dAtA[i:], m.Authority)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Authority)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgSetDenialResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgSetDenialResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgSetDenialResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgSetFloor) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgSetFloor) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgSetFloor) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Tcb) > 0 {
+		i -= len(m.Tcb)
+		copy(dAtA[i:], m.Tcb)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Tcb)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if m.Evaluation != 0 {
+		i = encodeVarintRegistry(dAtA, i, uint64(m.Evaluation))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Platform) > 0 {
+		i -= len(m.Platform)
+		copy(dAtA[i:], m.Platform)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Platform)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Authority) > 0 {
+		i -= len(m.Authority)
+		copy(dAtA[i:], m.Authority)
+		i = encodeVarintRegistry(dAtA, i, uint64(len(m.Authority)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgSetFloorResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgSetFloorResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgSetFloorResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
 func encodeVarintRegistry(dAtA []byte, offset int, v uint64) int {
 	offset -= sovRegistry(v)
 	base := offset
@@ -584,6 +1501,141 @@ func (m *MsgUpdateParams) Size() (n int) {
 }
 
 func (m *MsgUpdateParamsResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgUpdateCollateral) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Sender)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	l = len(m.Collateral)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgUpdateCollateralResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Platform)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgSetMeasurement) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Authority)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	l = len(m.Digest)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	l = len(m.Role)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	if m.From != 0 {
+		n += 1 + sovRegistry(uint64(m.From))
+	}
+	if m.Until != 0 {
+		n += 1 + sovRegistry(uint64(m.Until))
+	}
+	return n
+}
+
+func (m *MsgSetMeasurementResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgSetDenial) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Authority)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	l = len(m.Kind)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	l = len(m.Subject)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	if m.From != 0 {
+		n += 1 + sovRegistry(uint64(m.From))
+	}
+	if m.Lift {
+		n += 2
+	}
+	return n
+}
+
+func (m *MsgSetDenialResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgSetFloor) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Authority)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	l = len(m.Platform)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	if m.Evaluation != 0 {
+		n += 1 + sovRegistry(uint64(m.Evaluation))
+	}
+	l = len(m.Tcb)
+	if l > 0 {
+		n += 1 + l + sovRegistry(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgSetFloorResponse) Size() (n int) {
 	if m == nil {
 		return 0
 	}
@@ -973,6 +2025,892 @@ func (m *MsgUpdateParamsResponse) Unmarshal(dAtA []byte) error {
 		}
 		if fieldNum <= 0 {
 			return fmt.Errorf("proto: MsgUpdateParamsResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipRegistry(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgUpdateCollateral) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowRegistry
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgUpdateCollateral: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgUpdateCollateral: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Sender", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Sender = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Collateral", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Collateral = append(m.Collateral[:0], dAtA[iNdEx:postIndex]...)
+			if m.Collateral == nil {
+				m.Collateral = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipRegistry(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgUpdateCollateralResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowRegistry
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgUpdateCollateralResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgUpdateCollateralResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Platform", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Platform = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipRegistry(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgSetMeasurement) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowRegistry
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgSetMeasurement: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgSetMeasurement: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Authority", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Authority = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Digest", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Digest = append(m.Digest[:0], dAtA[iNdEx:postIndex]...)
+			if m.Digest == nil {
+				m.Digest = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Role", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Role = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field From", wireType)
+			}
+			m.From = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.From |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Until", wireType)
+			}
+			m.Until = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Until |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipRegistry(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgSetMeasurementResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowRegistry
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgSetMeasurementResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgSetMeasurementResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipRegistry(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgSetDenial) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowRegistry
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgSetDenial: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgSetDenial: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Authority", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Authority = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Kind", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Kind = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Subject", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Subject = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field From", wireType)
+			}
+			m.From = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.From |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Lift", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Lift = bool(v != 0)
+		default:
+			iNdEx = preIndex
+			skippy, err := skipRegistry(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgSetDenialResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowRegistry
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgSetDenialResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgSetDenialResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipRegistry(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgSetFloor) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowRegistry
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgSetFloor: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgSetFloor: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Authority", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Authority = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Platform", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Platform = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Evaluation", wireType)
+			}
+			m.Evaluation = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Evaluation |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Tcb", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowRegistry
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Tcb = append(m.Tcb[:0], dAtA[iNdEx:postIndex]...)
+			if m.Tcb == nil {
+				m.Tcb = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipRegistry(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthRegistry
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgSetFloorResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowRegistry
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgSetFloorResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgSetFloorResponse: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		default:

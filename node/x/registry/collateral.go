@@ -1,0 +1,127 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"slices"
+
+	sdk "github.com/cosmos/cosmos-sdk/types"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/node/x/registry/types"
+	"github.com/phala-go/phala/proto"
+)
+
+// Verifying costs what it takes: a thousand gas for a microsecond on one core of the
+// machine of package attest's documentation, so that a block of 500 million gas is half a
+// second. It is consumed before the work, so whoever fails has paid like whoever does not.
+// Figures: go test -bench 'Register|UpdateCollateral' ./x/registry.
+const (
+	gasPerMicrosecond = 1000
+	gasEvidence       = 1200 * gasPerMicrosecond // an SNP report takes longest
+	gasCollateral     = 600 * gasPerMicrosecond
+)
+
+// MaxCollateral leaves room, in the message that gatekeepers get, for the evidence that
+// it belongs to.
+const MaxCollateral = 40 << 10
+
+// roots returns the network's attestation roots, parsed once.
+func (k *Keeper) attestationRoots(ctx context.Context) (attest.Roots, error) {
+	b, err := k.store.OpenKVStore(ctx).Get(keyRoots)
+	if err != nil {
+		return attest.Roots{}, err
+	}
+	if len(b) == 0 {
+		return attest.ProductionRoots(), nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !slices.Equal(k.rootBytes, b) {
+		r, err := attest.SimulatedRoots(b)
+		if err != nil {
+			return attest.Roots{}, ErrEvidence.Wrap(err.Error())
+		}
+		k.rootBytes, k.roots = slices.Clone(b), r
+	}
+	return k.roots, nil
+}
+
+// Reserve counts the messages that make validators verify evidence or collateral, before
+// they run: also those that fail then take a place in their block. The transaction's
+// signatures and fee have been checked.
+func (k *Keeper) Reserve(ctx sdk.Context, msgs []sdk.Msg) error {
+	var n uint64
+	for _, m := range msgs {
+		switch m.(type) {
+		case *types.MsgRegisterWorker, *types.MsgUpdateCollateral:
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	p, err := k.Params(ctx)
+	if err != nil {
+		return err
+	}
+	t := k.transient.OpenTransientStore(ctx)
+	b, err := t.Get([]byte("n"))
+	if err != nil {
+		return err
+	}
+	if b != nil {
+		n += binary.BigEndian.Uint64(b)
+	}
+	if n > p.RegistrationsPerBlock {
+		return ErrBusy
+	}
+	return t.Set([]byte("n"), binary.BigEndian.AppendUint64(nil, n))
+}
+
+// collateral returns what the chain holds for a platform, nil when it is nothing.
+func (k *Keeper) collateral(ctx context.Context, platform string) (*attest.Collateral, error) {
+	b, err := k.store.OpenKVStore(ctx).Get(proto.KeyCollateral(platform))
+	if err != nil || b == nil {
+		return nil, err
+	}
+	return attest.ParseCollateral(b)
+}
+
+// UpdateCollateral takes newer collateral from anybody. The vendor's signatures are what
+// is trusted, and no part of it may be older than what is held. What is held already
+// changes nothing.
+func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollateral) (*types.MsgUpdateCollateralResponse, error) {
+	ctx := sdk.UnwrapSDKContext(c)
+	if len(m.Collateral) > MaxCollateral {
+		return nil, ErrCollateral.Wrapf("%d bytes, at most %d", len(m.Collateral), MaxCollateral)
+	}
+	next, err := attest.ParseCollateral(m.Collateral)
+	if err != nil {
+		return nil, ErrCollateral.Wrap(err.Error())
+	}
+	platform, err := next.Platform()
+	if err != nil {
+		return nil, ErrCollateral.Wrap(err.Error())
+	}
+	held, err := k.collateral(ctx, platform)
+	if err != nil {
+		return nil, err
+	}
+	if held != nil && bytes.Equal(held.Marshal(), m.Collateral) {
+		// Two relayers bring the same: the second one's transaction goes on.
+		return &types.MsgUpdateCollateralResponse{Platform: platform}, nil
+	}
+	roots, err := k.attestationRoots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx.GasMeter().ConsumeGas(gasCollateral, "collateral")
+	info, err := attest.CheckUpdate(held, next, roots, ctx.BlockTime())
+	if err != nil {
+		return nil, ErrCollateral.Wrap(err.Error())
+	}
+	ctx.EventManager().EmitEvent(sdk.NewEvent("collateral", sdk.NewAttribute("platform", info.Key)))
+	return &types.MsgUpdateCollateralResponse{Platform: info.Key}, k.store.OpenKVStore(ctx).Set(proto.KeyCollateral(info.Key), m.Collateral)
+}

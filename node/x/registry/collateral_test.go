@@ -1,0 +1,243 @@
+package registry
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/node/x/internal/testchain"
+	"github.com/phala-go/phala/node/x/mq"
+	"github.com/phala-go/phala/node/x/registry/types"
+	"github.com/phala-go/phala/proto"
+)
+
+func (e *env) update(b []byte) func(sdk.Context) error {
+	return func(ctx sdk.Context) error {
+		_, err := e.k.UpdateCollateral(ctx, &types.MsgUpdateCollateral{Sender: testchain.Account(7).String(), Collateral: b})
+		return err
+	}
+}
+
+func (e *env) held(platform string) []byte {
+	e.t.Helper()
+	b, err := e.k.store.OpenKVStore(e.Context()).Get(proto.KeyCollateral(platform))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return b
+}
+
+const simulatedTDX = "tdx/deadbeef0001/platform"
+
+// TestUpdateCollateral: anybody may bring what the vendor signed, forwards only.
+func TestUpdateCollateral(t *testing.T) {
+	st := ownVendor(t, nil)
+	e := newEnv(t)
+	old := collateral(t, attest.TDX, st)
+	if !bytes.Equal(e.held(simulatedTDX), old) {
+		t.Fatal("the platform's key is another")
+	}
+	m, err := st.Machine("machine-1", testchain.Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Revoke(m, testchain.Genesis); err != nil {
+		t.Fatal(err)
+	}
+	newer := collateral(t, attest.TDX, st)
+	foreign, err := simulator.Open(t.TempDir(), testchain.Genesis, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := bytes.Clone(newer)
+	edited[len(edited)/2] ^= 1
+	for _, c := range []struct {
+		name string
+		b    []byte
+		want error
+	}{
+		{"what is held", old, nil},
+		{"nothing", nil, ErrCollateral},
+		{"too much", make([]byte, MaxCollateral+1), ErrCollateral},
+		{"edited", edited, ErrCollateral},
+		{"cut", newer[:len(newer)-1], ErrCollateral},
+		{"of another vendor", collateral(t, attest.SGX, foreign), ErrCollateral},
+	} {
+		if c.want != nil {
+			e.refused(e.update(c.b), c.want)
+		} else {
+			e.Block(e.update(c.b))
+		}
+		if !bytes.Equal(e.held(simulatedTDX), old) {
+			t.Fatalf("%s: it is held", c.name)
+		}
+	}
+	// Before the revocation is known the machine registers; after, it does not.
+	e.Block(e.register(e.apply(1)))
+	e.Block(e.update(newer))
+	e.refused(e.update(old), ErrCollateral)
+	if !bytes.Equal(e.held(simulatedTDX), newer) {
+		t.Fatal("it is not held")
+	}
+	e.refused(e.register(e.apply(1)), ErrEvidence)
+	e.Block(e.register(e.apply(2)))
+	// Another family is held beside it.
+	b := collateral(t, attest.SGX, st)
+	e.Block(e.update(b))
+	if !bytes.Equal(e.held("sgx/deadbeef0001/platform"), b) {
+		t.Error("SGX's is not held")
+	}
+}
+
+// TestGasBeforeWork: a transaction without the gas for a verification ends before it.
+func TestGasBeforeWork(t *testing.T) {
+	e := newEnv(t)
+	good, bad := e.apply(1), e.apply(1)
+	bad.after = func(m *types.MsgRegisterWorker) { m.Evidence[700] ^= 1 }
+	for name, f := range map[string]func(sdk.Context) error{"registration": e.register(good), "collateral": e.update(collateral(t, attest.SGX, simulated(t)))} {
+		e.Start()
+		var spent uint64
+		run := func(limit uint64) (panicked bool) {
+			_, _ = e.Tx(func(ctx sdk.Context) error {
+				defer func() {
+					if r := recover(); r != nil {
+						if _, ok := r.(storetypes.ErrorOutOfGas); !ok {
+							panic(r)
+						}
+						panicked = true
+					}
+				}()
+				ctx = ctx.WithGasMeter(storetypes.NewGasMeter(limit))
+				err := f(ctx)
+				spent = ctx.GasMeter().GasConsumed()
+				return errors.Join(err, errUndo)
+			})
+			return panicked
+		}
+		if !run(gasCollateral - 1) {
+			t.Errorf("%s: it is done with %d gas", name, gasCollateral-1)
+		}
+		if run(1 << 40); spent < gasCollateral {
+			t.Errorf("%s: %d gas", name, spent)
+		}
+		e.Abandon()
+	}
+	// Who fails pays for the verification too.
+	f := e.register(bad)
+	e.Start()
+	if _, err := e.Tx(func(ctx sdk.Context) error {
+		err := f(ctx)
+		if gas := ctx.GasMeter().GasConsumed(); gas < gasEvidence {
+			t.Errorf("%d gas for evidence that is refused", gas)
+		}
+		return err
+	}); !errors.Is(err, ErrEvidence) {
+		t.Fatal(err)
+	}
+}
+
+// TestVerdict: what the chain keeps of evidence.
+func TestVerdict(t *testing.T) {
+	st := ownVendor(t, func(s *simulator.State) { s.Status, s.Advisories = "ConfigurationNeeded", []string{"INTEL-SA-00615"} })
+	e := newEnv(t)
+	a := e.apply(1)
+	a.reg.Settings.Lease = 1
+	e.Block(e.register(a))
+	m, err := st.Machine("machine-1", testchain.Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := e.attestation(1)
+	switch {
+	case got.TEE != uint8(attest.TDX), got.Epoch != 1, got.Status != "ConfigurationNeeded", len(got.Advisories) != 1 || got.Advisories[0] != "INTEL-SA-00615",
+		got.Platform != simulatedTDX, got.TrustHeight != 1, got.TrustRoot != testchain.HashAt(1), got.Settings != a.reg.Settings,
+		!bytes.Equal(got.Serial, m.PCK.Cert.SerialNumber.Bytes()), len(got.TCB) != 34, got.Evaluation < 2:
+		t.Fatalf("%+v", got)
+	case got.Verified != uint64(testchain.TimeAt(e.Height()).UnixMilli()), got.Until <= got.Verified:
+		t.Fatalf("verified %d until %d", got.Verified, got.Until)
+	}
+	if w := e.worker(1); w.Level != 4 {
+		t.Fatalf("level %d", w.Level)
+	}
+}
+
+// TestEvidenceEnds: an admission ends with its evidence and collateral, long before its
+// last height.
+func TestEvidenceEnds(t *testing.T) {
+	e := newEnv(t)
+	e.edit(func(p *Params) { p.AttestationBlocks, p.LeaseBlocks = 1<<30, 1<<30 })
+	e.Block(e.register(e.apply(1)))
+	until := time.UnixMilli(int64(e.attestation(1).Until))
+	var ended []string
+	at := func(now time.Time) {
+		e.Start()
+		if err := e.k.BeginBlock(e.Context().WithBlockTime(now)); err != nil {
+			t.Fatal(err)
+		}
+		ended = append(ended, testchain.Values(e.Finish(), "admission_ended", "worker")...)
+	}
+	at(until.Add(-time.Second))
+	if ok, why := e.serving(1); !ok || len(ended) != 0 {
+		t.Fatalf("in the last second: %s, ended %v", why, ended)
+	}
+	at(until)
+	if ok, why := e.serving(1); ok || !strings.Contains(why, "attestation ended") || len(ended) != 1 {
+		t.Fatalf("after it: %v %s, ended %v", ok, why, ended)
+	}
+	e.refused(e.outbox(1, 1, proto.Challenge{}), mq.ErrNoWorker)
+}
+
+// TestTrustRoots: the first block and every so many after it, for ever.
+func TestTrustRoots(t *testing.T) {
+	e := newEnv(t)
+	const n = proto.TrustRootInterval
+	for e.Height() < 2*n+30 {
+		e.Block()
+	}
+	for h, want := range map[uint64]bool{0: false, 1: true, 2: false, n - 1: false, n: true, n + 1: false, 2 * n: true, 2*n + 30: false, 3 * n: false} {
+		if err := e.k.trustRoot(e.Context(), h, testchain.HashAt(h)); (err == nil) != want {
+			t.Errorf("%d: %v", h, err)
+		}
+	}
+	if err := e.k.trustRoot(e.Context(), n, testchain.HashAt(2*n)); !errors.Is(err, ErrWrongChain) {
+		t.Errorf("another hash: %v", err)
+	}
+	// Workers with different trust roots are in one network.
+	e.Block(e.register(e.apply(1)))
+	a := e.apply(2)
+	a.reg.TrustHeight, a.reg.TrustRoot = n, testchain.HashAt(n)
+	e.Block(e.register(a))
+	if got := e.attestation(2); got.TrustHeight != n || got.TrustRoot != testchain.HashAt(n) {
+		t.Fatalf("%+v", got)
+	}
+}
+
+// BenchmarkRegistrations is a block full of registrations, at the bound that a new network
+// has.
+func BenchmarkRegistrations(b *testing.B) {
+	e := newEnv(b)
+	p, n := params(b), DefaultParams().RegistrationsPerBlock
+	p.RegistrationsPerBlock = n
+	var total time.Duration
+	for b.Loop() {
+		var run []func(sdk.Context) error
+		for i := range n {
+			m := e.apply(int(i)).message(b)
+			run = append(run, func(ctx sdk.Context) error {
+				_, err := e.k.RegisterWorker(ctx, m)
+				return errors.Join(e.k.Reserve(ctx, []sdk.Msg{m}), err)
+			})
+		}
+		start := time.Now()
+		e.Block(run...)
+		total += time.Since(start)
+	}
+	b.ReportMetric(float64(total.Microseconds())/1e3/float64(b.N), "registrations_block_ms")
+}
