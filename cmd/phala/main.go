@@ -35,6 +35,7 @@ const usage = `phala deploys and calls confidential contracts.
   phala receipt CLUSTER SEQ               what the seats signed about a message
   phala keys add|list|import|export       accounts, encrypted on this disk
   phala send ACCOUNT AMOUNT               send PHA to an account
+  phala election dry-run|report FILE      who would be elected, why, and how proportional that is
   phala status                            what the network says about itself
   phala verify [substrate …]              check the chain from its trust root, offline proofs
 
@@ -77,7 +78,8 @@ func main() {
 type command func(ctx context.Context, a *app, args []string) error
 
 var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "grant": runGrant, "revoke": runRevoke, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt,
-	"status": runStatus, "keys": runKeys, "send": runSend, "new": runNew, "build": runBuild, "verify": runVerify}
+	"status": runStatus, "keys": runKeys, "send": runSend, "new": runNew, "build": runBuild, "verify": runVerify,
+	"election": runElection}
 
 func run(ctx context.Context, args []string, out, errw io.Writer) error {
 	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {

@@ -30,13 +30,19 @@ type Report struct {
 	// Attacks are the costs of one third and two thirds of the seats.
 	Attacks    []Attack    `json:"attacks"`
 	Validators []Validator `json:"validators"`
+	// Unelected are the other candidates, the nearest to a seat first.
+	Unelected []Unelected `json:"unelected"`
 }
 
 // Validator is an elected candidate and why it is one.
 type Validator struct {
 	Candidate uint32 `json:"candidate"`
-	// Round is when it was elected, from zero.
-	Round int `json:"round"`
+	// Round is when it was elected, from zero, and ElectedWith why: the stake for
+	// a seat that its voters could give then, counting what they spend on earlier
+	// winners. No other candidate's voters could give more. Zero where the result
+	// does not come from an election here (npos.NewResult).
+	Round       int       `json:"round"`
+	ElectedWith npos.U128 `json:"elected_with"`
 	// Support is the stake assigned to it, of Backers voters; LargestBacker gives
 	// the most of them.
 	Support       npos.U128    `json:"support"`
@@ -44,6 +50,15 @@ type Validator struct {
 	LargestBacker npos.Backing `json:"largest_backer"`
 	// ApprovalStake is the stake of all voters that approve of it.
 	ApprovalStake npos.U128 `json:"approval_stake"`
+}
+
+// Unelected is a candidate without a seat and why: Offer is the stake that its
+// voters could give for one more seat, to compare with Validator.ElectedWith; zero
+// where that is.
+type Unelected struct {
+	Candidate     uint32    `json:"candidate"`
+	ApprovalStake npos.U128 `json:"approval_stake"`
+	Offer         npos.U128 `json:"offer"`
 }
 
 // Attack is the cost of taking a number of seats of the set.
@@ -70,11 +85,11 @@ func New(in *npos.Instance, r *npos.Result) (*Report, error) {
 		Candidates: in.Candidates(), Voters: in.Voters(), Approvals: in.Edges(), Seats: seats,
 		TotalStake: in.TotalStake(), Score: r.Score(), MaximinBound: npos.StandardThreshold(in, seats),
 		PJR: npos.CheckStandardPJR(in, r), LowestPJR: npos.LowestPJR(in, r),
-		Attacks: []Attack{}, Validators: []Validator{},
+		Attacks: []Attack{}, Validators: []Validator{}, Unelected: unelected(in, r),
 	}
 	supports := make([]npos.U128, 0, seats)
 	for i, s := range r.Supports() {
-		v := Validator{Candidate: s.Candidate, Round: i, Support: s.Total, Backers: len(s.Backers), ApprovalStake: in.ApprovalStake(int(s.Candidate))}
+		v := Validator{Candidate: s.Candidate, Round: i, ElectedWith: stakeFor(r.Winners[i].Load), Support: s.Total, Backers: len(s.Backers), ApprovalStake: in.ApprovalStake(int(s.Candidate))}
 		for _, b := range s.Backers {
 			if v.LargestBacker.Stake.Less(b.Stake) {
 				v.LargestBacker = b
@@ -100,6 +115,62 @@ func New(in *npos.Instance, r *npos.Result) (*Report, error) {
 		out.Attacks = append(out.Attacks, part)
 	}
 	return out, nil
+}
+
+// stakeFor is the stake for a seat that a load or score stands for: one over it. A
+// load of nothing is no load.
+func stakeFor(load npos.U128) npos.U128 {
+	if load.IsZero() || load == npos.MaxU128 {
+		return npos.U128{}
+	}
+	return npos.MaxU128.Div(load)
+}
+
+// unelected scores the candidates that did not win as a further round would.
+func unelected(in *npos.Instance, r *npos.Result) []Unelected {
+	load := make([]npos.U128, in.Candidates())
+	won := make([]bool, in.Candidates())
+	loads := false
+	for _, w := range r.Winners {
+		load[w.Candidate], won[w.Candidate] = w.Load, true
+		loads = loads || !w.Load.IsZero()
+	}
+	score := make([]npos.U128, in.Candidates())
+	for c := range score {
+		score[c] = npos.MaxU128.Div(in.ApprovalStake(c))
+	}
+	for v := range in.Voters() {
+		// A voter's load is that of its newest winner, the highest.
+		var own npos.U128
+		for _, c := range in.Approvals(v) {
+			if own.Less(load[c]) {
+				own = load[c]
+			}
+		}
+		for _, c := range in.Approvals(v) {
+			if !won[c] {
+				term, _ := npos.MulDiv(own, in.Stake(v), in.ApprovalStake(int(c)))
+				score[c] = score[c].SaturatingAdd(term)
+			}
+		}
+	}
+	out := []Unelected{}
+	for c := range score {
+		if !won[c] {
+			u := Unelected{Candidate: uint32(c), ApprovalStake: in.ApprovalStake(c)}
+			if loads {
+				u.Offer = stakeFor(score[c])
+			}
+			out = append(out, u)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Unelected) int {
+		if c := b.Offer.Cmp(a.Offer); c != 0 {
+			return c
+		}
+		return b.ApprovalStake.Cmp(a.ApprovalStake)
+	})
+	return out
 }
 
 // AttackCost is the least stake with which somebody wins wanted of seats seats in

@@ -171,6 +171,32 @@ func TestAttackCostIsLeast(t *testing.T) {
 	}
 }
 
+// Why a candidate is not elected is exact: with one seat more the first of the
+// unelected wins it, with what it was said to offer; and each winner was the best
+// offer of its round.
+func TestOffersByElecting(t *testing.T) {
+	for seed := range uint64(40) {
+		in, _, _ := instance(t, seed, 6+int(seed%10), 40)
+		full, err := report.New(in, elect(t, in, in.Candidates()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seats := range in.Candidates() {
+			r, err := report.New(in, elect(t, in, seats))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seats == 0 {
+				continue // nobody was elected: loads are not known
+			}
+			next := full.Validators[seats]
+			if got := r.Unelected[0]; len(r.Unelected) != in.Candidates()-seats || got.Offer != next.ElectedWith || got.Offer.IsZero() {
+				t.Errorf("seed %d, %d seats: %+v is next, elected was %+v", seed, seats, got, next)
+			}
+		}
+	}
+}
+
 func TestReportOfOddSets(t *testing.T) {
 	empty, err := npos.NewInstance(0, nil, nil)
 	if err != nil {

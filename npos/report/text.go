@@ -23,7 +23,7 @@ func name(of func(uint32) string, n uint32) string {
 }
 
 // WriteText writes the report for a terminal: the measures, then a line for each
-// validator, in the order of election.
+// validator, in the order of election, and for each candidate without a seat.
 func (r *Report) WriteText(w io.Writer, u Unit, names Names) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(what, format string, args ...any) {
@@ -39,16 +39,30 @@ func (r *Report) WriteText(w io.Writer, u Unit, names Names) error {
 		line(a.Part+" of the seats", "%d seats cost %s of new stake, %s of the present; %s stands behind the least backed %d now",
 			a.Seats, u.Format(a.NewStake, 2), percent(a.OfTotal), u.Format(a.Incumbent, 2), a.Seats)
 	}
-	fmt.Fprintf(t, "\nround\tvalidator\tsupport\tof approved\tbackers\tlargest backer\n")
+	fmt.Fprintf(t, "\nround\tvalidator\telected with\tsupport\tof approved\tbackers\tlargest backer\n")
 	for _, v := range r.Validators {
 		largest := "-"
 		if v.Backers > 0 {
 			largest = fmt.Sprintf("%s %s", name(names.Voter, v.LargestBacker.Voter), u.Format(v.LargestBacker.Stake, 2))
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\n", v.Round+1, name(names.Candidate, v.Candidate), u.Format(v.Support, 2),
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Round+1, name(names.Candidate, v.Candidate), offer(v.ElectedWith, u), u.Format(v.Support, 2),
 			ofWhole(v.Support, v.ApprovalStake), v.Backers, largest)
 	}
+	if len(r.Unelected) > 0 {
+		fmt.Fprintf(t, "\n\tnot elected\tcould offer\tapproved by\n")
+	}
+	for _, c := range r.Unelected {
+		fmt.Fprintf(t, "\t%s\t%s\t%s\n", name(names.Candidate, c.Candidate), offer(c.Offer, u), u.Format(c.ApprovalStake, 2))
+	}
 	return t.Flush()
+}
+
+// offer is a stake for a seat, where it is known.
+func offer(v npos.U128, u Unit) string {
+	if v.IsZero() {
+		return "-"
+	}
+	return u.Format(v, 2)
 }
 
 // pjr is the certificate in words.
