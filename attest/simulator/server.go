@@ -47,7 +47,8 @@ type Info struct {
 	Simulated   bool   `json:"simulated"`
 }
 
-// Handler serves the HTTP interface.
+// Handler serves the HTTP interface. Below /vendor/ it answers as the vendors' services
+// do, see [Service].
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /info", func(w http.ResponseWriter, r *http.Request) {
@@ -96,6 +97,12 @@ func (s *Server) Handler() http.Handler {
 		}
 		reply(w, map[string]string{"collateral": base64.StdEncoding.EncodeToString(c.Marshal())}, nil)
 	})
+	vendor := &Service{Network: s.Store.Network, Machines: []*Machine{s.Machine}, Publish: func(tee attest.TEE, _ bool) (*attest.Collateral, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.Store.Collateral(tee, s.Now())
+	}}
+	mux.Handle("/vendor/", http.StripPrefix("/vendor", vendor.Handler()))
 	return mux
 }
 

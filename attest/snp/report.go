@@ -137,6 +137,23 @@ func parse(b []byte) (*Report, error) {
 	return r, nil
 }
 
+// Product is the line of processors that the report's CPUID belongs to (AMD, SEV-SNP
+// firmware ABI, CPUID_FAM_ID and CPUID_MOD_ID). It is false where the report has none,
+// before version 3, or names another. Nothing here relies on it but who asks for a VCEK.
+func (r *Report) Product() (Product, bool) {
+	family, model := r.CPUID[0], r.CPUID[1]
+	switch {
+	case r.Version < 3:
+	case family == 0x19 && model <= 0x0f:
+		return Milan, true
+	case family == 0x19 && (model >= 0x10 && model <= 0x1f || model >= 0xa0 && model <= 0xaf):
+		return Genoa, true
+	case family == 0x1a && model <= 0x11:
+		return Turin, true
+	}
+	return "", false
+}
+
 func scalar(b []byte) *big.Int {
 	be := bytes.Clone(b[:48])
 	slices.Reverse(be)

@@ -241,6 +241,10 @@ func Verify(report, vcek []byte, c *Collateral, roots []*Root, now time.Time) (*
 	return result, nil
 }
 
+// ReportedVersion is the TCB that the report was signed with, in the layout of a product:
+// with the chip it names the VCEK.
+func (r *Report) ReportedVersion(p Product) TCB { return tcb(r.ReportedTCB, p) }
+
 func tcb(raw [8]byte, p Product) TCB {
 	if p == Turin {
 		return TCB{FMC: raw[0], Bootloader: raw[1], TEE: raw[2], SNP: raw[3], Microcode: raw[7]}

@@ -37,7 +37,8 @@ usage:
   tee-simulator serve --dir DIR --listen unix:PATH|HOST:PORT --class tdx|sgx|snp
                       --measurement HEX [--machine NAME]
       be one enclave on one machine: POST /evidence {"report_data": hex},
-      POST /sealing-key {"label": hex}, GET /info, GET /collateral
+      POST /sealing-key {"label": hex}, GET /info, GET /collateral;
+      below /vendor/ be Intel's and AMD's services for collateral
   tee-simulator measure --class tdx|sgx|snp --measurement HEX
       print the digest by which an allow-list names this measurement
   tee-simulator publish --dir DIR [--status STATUS] [--advisory ID]...
