@@ -13,7 +13,7 @@ export GOFLAGS := -trimpath -buildvcs=false
 export CGO_ENABLED := 0
 LDFLAGS := -s -w
 
-.PHONY: build devnet smoke check test test-node test-oracles test-cgo test-e2e fuzz tcb bench clean
+.PHONY: build devnet smoke check test test-node test-oracles test-cgo test-e2e reproducible fuzz tcb bench clean
 
 build:
 	@mkdir -p bin
@@ -32,7 +32,7 @@ check:
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test: check tcb fuzz test-node test-oracles test-cgo build test-e2e smoke
+test: check tcb fuzz test-node test-oracles test-cgo build reproducible test-e2e smoke
 	@echo "all tests passed"
 
 test-node:
@@ -51,6 +51,14 @@ test-cgo:
 # The real programs as separate processes: commands, attacks, kills, restarts.
 test-e2e: build
 	PHALA_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 30m ./test/e2e
+
+# The enclave's binary must not depend on where it is built: a copy of the sources in
+# another folder, built with an empty cache, has to give the same bytes.
+reproducible: build
+	@dir=$$(mktemp -d) && trap 'chmod -R u+w "$$dir" && rm -rf "$$dir"' EXIT && mkdir "$$dir/elsewhere" && \
+	tar -cf - --exclude=./bin --exclude=./.git --exclude=./.devnet --exclude=./node --exclude=./test . | tar -xf - -C "$$dir/elsewhere" && \
+	cd "$$dir/elsewhere" && GOCACHE="$$dir/cache" $(GO) build -ldflags '$(LDFLAGS)' -o ../pruntime ./cmd/pruntime && \
+	cmp ../pruntime $(CURDIR)/bin/pruntime && echo "reproducible: pruntime $$(sha256sum ../pruntime 2>/dev/null | cut -c1-64)"
 
 # Every fuzz target for a short, fixed budget. The seeds run with the ordinary tests.
 # A count, not a time: a run that ends by the clock sometimes fails by it.

@@ -36,6 +36,7 @@ const usage = `phala deploys and calls confidential contracts.
   phala keys add|list|import|export       accounts, encrypted on this disk
   phala send ACCOUNT AMOUNT               send PHA to an account
   phala election dry-run|report FILE      who would be elected, why, and how proportional that is
+  phala measure FILE                      the measurement of a build, for an allow-list
   phala status                            what the network says about itself
   phala verify [substrate …]              check the chain from its trust root, offline proofs
 
@@ -79,7 +80,8 @@ type command func(ctx context.Context, a *app, args []string) error
 
 var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "grant": runGrant, "revoke": runRevoke, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt,
 	"status": runStatus, "keys": runKeys, "send": runSend, "new": runNew, "build": runBuild, "verify": runVerify,
-	"election": runElection}
+	"election": runElection,
+	"measure": runMeasure}
 
 func run(ctx context.Context, args []string, out, errw io.Writer) error {
 	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {

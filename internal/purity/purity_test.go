@@ -18,7 +18,7 @@ import (
 
 // pure are the core packages.
 var pure = []string{"./crypto/...", "./proto/...", "./lightclient/comet", "./lightclient/grandpa", "./lightclient/grandpa/scale", "./lightclient/grandpa/trie",
-	"./lightclient/grandpa/storage", "./lightclient/grandpa/reads", "./pruntime/inbox", "./pruntime/cluster/...", "./pruntime/gatekeeper", "./attest", "./attest/dcap", "./attest/snp",
+	"./lightclient/grandpa/storage", "./lightclient/grandpa/reads", "./pruntime/inbox", "./pruntime/cluster/...", "./pruntime/gatekeeper", "./attest", "./attest/dcap", "./attest/snp", "./attest/measure",
 	"./npos", "./npos/report", "./npos/snapshot", "./npos/era", "./npos/bags", "./wasmprep"}
 
 // forbidden are packages that reach outside.

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/measure"
+)
+
+// A measurement is what an allow-list names, and of what it is the digest.
+type measurement struct {
+	Class  string            `json:"class"`
+	Digest string            `json:"digest"`
+	Fields map[string]string `json:"fields,omitempty"`
+	// Proposal is the entry for the registry's parameter "measurements".
+	Proposal map[string]any `json:"proposal"`
+	Note     string         `json:"note,omitempty"`
+
+	order []attest.Field
+}
+
+func measured(tee attest.TEE, fields []attest.Field) *measurement {
+	digest := attest.MeasurementDigest(tee, fields)
+	m := &measurement{Class: tee.String(), Digest: hex.EncodeToString(digest[:]), Fields: map[string]string{}, order: fields}
+	for _, f := range fields {
+		m.Fields[f.Name] = hex.EncodeToString(f.Value)
+	}
+	return m
+}
+
+func runMeasure(ctx context.Context, a *app, args []string) error {
+	f := a.flags("phala measure FILE", `Computes the measurement of a build, as an allow-list names it. FILE is one of
+
+  pruntime.sig     the signature structure that gramine-sgx-sign writes (SGX)
+  registers.json   {"class": "tdx" or "snp", "registers": {"MRTD": hex, …}}: those of the image, by the vendor's
+                   names; RTMR3 may come from --event-log
+  evidence.bin     evidence of a machine that runs it: verified first, under the network's roots
+  pruntime         the program itself, for simulated networks; nothing there is protected`)
+	class := f.String("class", "sgx", "class that a simulator stands for: sgx, tdx or snp")
+	eventLog := f.String("event-log", "", "event log of a dstack guest (JSON), from which RTMR3 is computed")
+	compose := f.String("compose", "", "app-compose.json that the event log must name")
+	roots := f.String("simulated-roots", "", "file with the attestation roots of a simulated network; without it the vendors' roots count")
+	pos, err := need(f, args, 1, 1)
+	if err != nil {
+		return ignoreHelp(err)
+	}
+	file, err := os.ReadFile(pos[0])
+	if err != nil {
+		return err
+	}
+	var m *measurement
+	switch {
+	case bytes.HasPrefix(file, []byte("\x7fELF")):
+		m, err = measureSimulated(ctx, *class, file)
+	case bytes.HasPrefix(file, []byte("PEV")):
+		m, err = measureEvidence(file, *roots)
+	case bytes.HasPrefix(bytes.TrimSpace(file), []byte("{")):
+		m, err = measureRegisters(file, *eventLog, *compose)
+	default:
+		var fields []attest.Field
+		if fields, err = measure.SGX(file); err == nil {
+			m = measured(attest.SGX, fields)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", pos[0], err)
+	}
+	m.Proposal = map[string]any{"digest": m.Digest, "from": 0, "until": 0}
+	return a.print(m, func(w io.Writer) {
+		for _, f := range m.order {
+			fmt.Fprintf(w, "%-20s %x\n", f.Name, f.Value)
+		}
+		fmt.Fprintf(w, "%-20s %s\n%-20s %s\n", "class", m.Class, "digest", m.Digest)
+		if m.Note != "" {
+			fmt.Fprintln(w, m.Note)
+		}
+		entry, _ := json.Marshal(m.Proposal)
+		fmt.Fprintf(w, "\nfor the registry's parameter \"measurements\": %s\n", entry)
+	})
+}
+
+// measureSimulated asks the tee-simulator beside this program: what it measures is the
+// hash of the program.
+func measureSimulated(ctx context.Context, class string, program []byte) (*measurement, error) {
+	dir, err := binDir()
+	if err != nil {
+		return nil, err
+	}
+	tee, err := attest.ParseTEE(class)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256(program)
+	cmd := exec.CommandContext(ctx, filepath.Join(dir, "tee-simulator"), "measure", "--class", tee.String(), "--measurement", hex.EncodeToString(hash[:]))
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("tee-simulator, which should be in %s: %w", dir, err)
+	}
+	return &measurement{Class: tee.String(), Digest: strings.TrimSpace(string(out)), Note: "simulated: it names this program on a simulated network, and protects nothing"}, nil
+}
+
+// measureEvidence verifies evidence and takes what it proves.
+func measureEvidence(file []byte, simulatedRoots string) (*measurement, error) {
+	roots, err := loadRoots(simulatedRoots)
+	if err != nil {
+		return nil, err
+	}
+	ev, err := attest.Parse(file)
+	if err != nil {
+		return nil, err
+	}
+	v, err := attest.Verify(ev, roots, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	m := measured(v.TEE, v.Fields)
+	if v.Simulated {
+		m.Note = "simulated: nothing is protected"
+	}
+	return m, nil
+}
+
+// loadRoots reads a simulated network's roots; no file means the vendors'.
+func loadRoots(file string) (attest.Roots, error) {
+	if file == "" {
+		return attest.ProductionRoots(), nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return attest.Roots{}, err
+	}
+	return attest.SimulatedRoots(b)
+}
+
+func measureRegisters(file []byte, eventLog, compose string) (*measurement, error) {
+	var in struct {
+		Class     string            `json:"class"`
+		Registers measure.Registers `json:"registers"`
+	}
+	d := json.NewDecoder(bytes.NewReader(file))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return nil, err
+	}
+	if in.Registers == nil {
+		return nil, errors.New(`there are no "registers"`)
+	}
+	if eventLog != "" {
+		if err := replay(in.Registers, eventLog, compose); err != nil {
+			return nil, err
+		}
+	} else if compose != "" {
+		return nil, errors.New("--compose needs --event-log: the log says what was started")
+	}
+	tee, err := attest.ParseTEE(in.Class)
+	if err != nil {
+		return nil, err
+	}
+	var fields []attest.Field
+	switch tee {
+	case attest.TDX:
+		fields, err = in.Registers.TDX()
+	case attest.SNP:
+		fields, err = in.Registers.SNP()
+	default:
+		err = errors.New("an enclave is measured from the .sig file that gramine-sgx-sign writes")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return measured(tee, fields), nil
+}
+
+// replay sets RTMR3 from an event log, or compares where it is there.
+func replay(r measure.Registers, eventLog, compose string) error {
+	text, err := os.ReadFile(eventLog)
+	if err != nil {
+		return err
+	}
+	log, err := events(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", eventLog, err)
+	}
+	register, payloads, err := measure.Replay(log)
+	if err != nil {
+		return fmt.Errorf("%s: %w", eventLog, err)
+	}
+	got := hex.EncodeToString(register[:])
+	if want := r["RTMR3"]; want != "" && want != got {
+		return fmt.Errorf("%s: its events give RTMR3 %s, the registers say %s", eventLog, got, want)
+	}
+	r["RTMR3"] = got
+	if compose == "" {
+		return nil
+	}
+	b, err := os.ReadFile(compose)
+	if err != nil {
+		return err
+	}
+	if hash := sha256.Sum256(b); !bytes.Equal(payloads["compose-hash"], hash[:]) {
+		return fmt.Errorf("%s has the hash %x, the guest was started with %x", compose, hash, payloads["compose-hash"])
+	}
+	return nil
+}
+
+// events reads a log: a list, or what the guest agent answers, in which the list is a
+// member "event_log", as JSON or as a text of it.
+func events(text []byte) ([]measure.Event, error) {
+	var list []measure.Event
+	if err := json.Unmarshal(text, &list); err == nil {
+		return list, nil
+	}
+	var answer struct {
+		EventLog json.RawMessage `json:"event_log"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return nil, err
+	}
+	var inner string
+	if json.Unmarshal(answer.EventLog, &inner) == nil {
+		answer.EventLog = json.RawMessage(inner)
+	}
+	if err := json.Unmarshal(answer.EventLog, &list); err != nil {
+		return nil, fmt.Errorf(`no list of events, and none in "event_log": %w`, err)
+	}
+	return list, nil
+}
