@@ -1,0 +1,159 @@
+// Package ratls is TLS whose certificates carry attestation evidence instead of a name:
+// who connects knows that the other end of this very connection is a given enclave,
+// whoever operates machine, network and name service.
+//
+// The enclave makes a TLS key that never leaves its memory and lives for a day at most
+// ([Issue]). Its self-signed certificate has one extension of its own, which holds
+//
+//   - evidence, whose report data is the hash of a [Statement]: chain, trust root, worker,
+//     validity, and the TLS key itself
+//   - a signature over the same statement by the worker's IdentityKey
+//
+// So the key is bound twice. The report data says that hardware of the vendor runs
+// software of that measurement and that this software made the key: no certificate of the
+// identity alone says so, and a stolen identity key cannot make one. The identity's
+// signature says that it is the worker which the chain has registered: quotes have been
+// forged, and an enclave of the same software is not the one with the seat. Either alone
+// would let one broken part speak for the other.
+//
+// The client ([Verifier]) decides in the handshake, before it has sent a byte. Possession
+// of the key is TLS's own proof, so a copied certificate is of no use; an old one has
+// ended, and its key is gone. What a verifier cannot know by itself, which measurement and
+// machine the chain admitted, it asks [Verifier.Admit].
+//
+// Not covered: whoever controls the enclave's clock can have certificates made for a later
+// day, for keys that only this enclave, kept running, holds. Queries do not rely on it:
+// they are sealed to a session that the chain has.
+package ratls
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"time"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/crypto/identity"
+	"github.com/phala-go/phala/crypto/transcript"
+	"github.com/phala-go/phala/proto/wire"
+)
+
+// Validity is how long a certificate lasts. It begins a little before it is made, for
+// clocks that are behind.
+const (
+	Validity = 24 * time.Hour
+	backdate = 10 * time.Minute
+)
+
+// maxCertificate bounds what is parsed.
+const maxCertificate = attest.MaxEvidence + 8<<10
+
+// Failure classes. Test with errors.Is.
+var (
+	// ErrCertificate: it is not such a certificate, or not in its one form.
+	ErrCertificate = errors.New("ratls: no attested certificate")
+	// ErrExpired: it is not valid now.
+	ErrExpired = errors.New("ratls: certificate not valid at this time")
+	// ErrWorker: it is of another worker, chain or trust root.
+	ErrWorker = errors.New("ratls: certificate of another worker or network")
+	// ErrIdentity: the worker's IdentityKey did not sign it.
+	ErrIdentity = errors.New("ratls: certificate not signed by the worker's identity")
+	// ErrEvidence: the evidence is refused; the refusal of package attest is inside.
+	ErrEvidence = errors.New("ratls: evidence refused")
+	// ErrBinding: the evidence is good and binds another key or statement.
+	ErrBinding = errors.New("ratls: evidence does not bind this certificate")
+	// ErrNotAdmitted: the evidence is good and not what the chain admitted.
+	ErrNotAdmitted = errors.New("ratls: worker is not as the chain admitted it")
+)
+
+// oid names the extension. Arcs below 2.25 need no registration (ITU-T X.667); the number
+// was drawn at random.
+var oid = asn1.ObjectIdentifier{2, 25, 1632790421, 1}
+
+// A Statement is what a certificate's evidence and identity signature bind.
+type Statement struct {
+	Chain     string
+	TrustRoot [32]byte
+	Worker    identity.PublicKey
+	NotBefore time.Time // whole seconds
+	NotAfter  time.Time
+	Key       []byte // SubjectPublicKeyInfo of the TLS key, DER
+}
+
+// SignedBytes is what the IdentityKey signs.
+func (s *Statement) SignedBytes() []byte {
+	return transcript.Bytes("phala/ra-tls/v1", []byte(s.Chain), s.TrustRoot[:], s.Worker[:],
+		transcript.U64(uint64(s.NotBefore.Unix())), transcript.U64(uint64(s.NotAfter.Unix())), s.Key)
+}
+
+// ReportData is what the evidence carries: the SHA-256 of SignedBytes, then zeros.
+func (s *Statement) ReportData() (d [64]byte) {
+	h := sha256.Sum256(s.SignedBytes())
+	copy(d[:], h[:])
+	return d
+}
+
+// extension is what the certificate holds beside X.509's own fields.
+type extension struct {
+	chain     string
+	trustRoot [32]byte
+	worker    identity.PublicKey
+	evidence  []byte
+	signature [identity.SignatureSize]byte
+}
+
+func (e *extension) marshal() []byte {
+	return new(wire.Writer).String(e.chain).Fixed(e.trustRoot[:]).Fixed(e.worker[:]).Blob(e.evidence).Fixed(e.signature[:]).Bytes()
+}
+
+func parseExtension(b []byte) (*extension, error) {
+	r := wire.NewReader(b)
+	e := &extension{chain: r.String(64), trustRoot: r.Array32(), worker: r.Array32(), evidence: r.Blob(attest.MaxEvidence)}
+	r.Fixed(e.signature[:])
+	return e, r.Close()
+}
+
+// Issue makes a TLS key and its certificate, valid from now on. evidence obtains evidence
+// with the given report data, id is the worker's identity.
+func Issue(rng io.Reader, chain string, trustRoot [32]byte, id *identity.KeyPair, now time.Time, evidence func([64]byte) (attest.Evidence, error)) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rng)
+	if err != nil {
+		return nil, fmt.Errorf("ratls: key: %w", err)
+	}
+	s := Statement{Chain: chain, TrustRoot: trustRoot, Worker: id.Public(), NotBefore: now.Add(-backdate).UTC().Truncate(time.Second)}
+	s.NotAfter = s.NotBefore.Add(Validity)
+	if s.Key, err = x509.MarshalPKIXPublicKey(&key.PublicKey); err != nil {
+		return nil, fmt.Errorf("ratls: key: %w", err)
+	}
+	ev, err := evidence(s.ReportData())
+	if err != nil {
+		return nil, fmt.Errorf("ratls: evidence: %w", err)
+	}
+	e := extension{chain: chain, trustRoot: trustRoot, worker: s.Worker, evidence: ev.Marshal()}
+	if e.signature, err = id.Sign(rng, s.SignedBytes()); err != nil {
+		return nil, fmt.Errorf("ratls: identity: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(s.Worker[:8]), Subject: pkix.Name{CommonName: s.Worker.Hex()},
+		NotBefore: s.NotBefore, NotAfter: s.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true,
+		ExtraExtensions: []pkix.Extension{{Id: oid, Value: e.marshal()}},
+	}
+	der, err := x509.CreateCertificate(rng, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("ratls: certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("ratls: certificate: %w", err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}
