@@ -59,6 +59,8 @@ type Client struct {
 
 	mu    sync.Mutex
 	light *comet.Client
+
+	connections connections
 }
 
 // trustingPeriod is shorter than the chain's unbonding period of 21 days.

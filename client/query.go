@@ -39,10 +39,11 @@ var queryClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Trans
 
 // A Target is a worker that may be asked, with what was proven of it.
 type Target struct {
-	Worker   proto.WorkerID
-	Session  [32]byte
-	Endpoint string
-	Height   uint64
+	Worker     proto.WorkerID
+	Session    [32]byte
+	Endpoint   string // http://, https:// or ratls://
+	Registered uint64 // height of its admission
+	Height     uint64
 }
 
 // Targets returns the workers that serve a contract. What they are is proven at the
@@ -70,7 +71,7 @@ func (c *Client) Targets(ctx context.Context, to proto.ContractID) ([]Target, er
 			continue // its attestation has ended
 		}
 		for _, e := range w.Endpoints {
-			out = append(out, Target{id, w.State.Session, e, uint64(h.Height)})
+			out = append(out, Target{id, w.State.Session, e, w.Registered, uint64(h.Height)})
 		}
 	}
 	if len(out) == 0 {
@@ -130,7 +131,11 @@ func (c *Client) Ask(ctx context.Context, t Target, to proto.ContractID, input [
 	if err != nil {
 		return nil, err
 	}
-	b, err := post(ctx, t.Endpoint+"/v1/query", env)
+	via, base, err := c.reach(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	b, err := post(ctx, via, base+"/v1/query", env)
 	if err != nil {
 		return nil, err
 	}
@@ -153,13 +158,13 @@ func (c *Client) Ask(ctx context.Context, t Target, to proto.ContractID, input [
 	return a, nil
 }
 
-func post(ctx context.Context, url string, body []byte) ([]byte, error) {
+func post(ctx context.Context, via *http.Client, url string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/octet-stream")
-	res, err := queryClient.Do(req)
+	res, err := via.Do(req)
 	if err != nil {
 		return nil, err
 	}

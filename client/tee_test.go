@@ -8,6 +8,7 @@ import (
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/chaintest/stack"
 )
 
@@ -59,4 +60,14 @@ func (e *machine) Evidence(_ context.Context, reportData [64]byte) (attest.Evide
 
 func (e *machine) SealingKey(_ context.Context, label []byte) ([32]byte, error) {
 	return e.m.SealingKey(attest.TDX, measurement, label)
+}
+
+// ownMeasurement is the digest of the software that these machines run.
+func ownMeasurement(t *testing.T) proto.Hash {
+	t.Helper()
+	m, err := simulator.Measurement(attest.TDX, measurement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

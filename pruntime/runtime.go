@@ -105,6 +105,8 @@ type Runtime struct {
 	closed bool
 	fatal  error
 	admit  chan struct{} // bounds concurrent queries
+
+	endpoint endpoint
 }
 
 // Open starts a runtime: it opens or makes the identity and continues from the newest

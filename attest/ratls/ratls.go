@@ -5,8 +5,8 @@
 // The enclave makes a TLS key that never leaves its memory and lives for a day at most
 // ([Issue]). Its self-signed certificate has one extension of its own, which holds
 //
-//   - evidence, whose report data is the hash of a [Statement]: chain, trust root, worker,
-//     validity, and the TLS key itself
+//   - evidence, whose report data is the hash of a [Statement]: chain, worker, validity,
+//     and the TLS key itself
 //   - a signature over the same statement by the worker's IdentityKey
 //
 // So the key is bound twice. The report data says that hardware of the vendor runs
@@ -14,7 +14,8 @@
 // identity alone says so, and a stolen identity key cannot make one. The identity's
 // signature says that it is the worker which the chain has registered: quotes have been
 // forged, and an enclave of the same software is not the one with the seat. Either alone
-// would let one broken part speak for the other.
+// would let one broken part speak for the other. What else the identity stands for (trust
+// root, role, operator) is fixed with it for ever, and bound by its registration.
 //
 // The client ([Verifier]) decides in the handshake, before it has sent a byte. Possession
 // of the key is TLS's own proof, so a copied certificate is of no use; an old one has
@@ -62,7 +63,7 @@ var (
 	ErrCertificate = errors.New("ratls: no attested certificate")
 	// ErrExpired: it is not valid now.
 	ErrExpired = errors.New("ratls: certificate not valid at this time")
-	// ErrWorker: it is of another worker, chain or trust root.
+	// ErrWorker: it is of another worker or chain.
 	ErrWorker = errors.New("ratls: certificate of another worker or network")
 	// ErrIdentity: the worker's IdentityKey did not sign it.
 	ErrIdentity = errors.New("ratls: certificate not signed by the worker's identity")
@@ -81,7 +82,6 @@ var oid = asn1.ObjectIdentifier{2, 25, 1632790421, 1}
 // A Statement is what a certificate's evidence and identity signature bind.
 type Statement struct {
 	Chain     string
-	TrustRoot [32]byte
 	Worker    identity.PublicKey
 	NotBefore time.Time // whole seconds
 	NotAfter  time.Time
@@ -90,7 +90,7 @@ type Statement struct {
 
 // SignedBytes is what the IdentityKey signs.
 func (s *Statement) SignedBytes() []byte {
-	return transcript.Bytes("phala/ra-tls/v1", []byte(s.Chain), s.TrustRoot[:], s.Worker[:],
+	return transcript.Bytes("phala/ra-tls/v1", []byte(s.Chain), s.Worker[:],
 		transcript.U64(uint64(s.NotBefore.Unix())), transcript.U64(uint64(s.NotAfter.Unix())), s.Key)
 }
 
@@ -104,31 +104,30 @@ func (s *Statement) ReportData() (d [64]byte) {
 // extension is what the certificate holds beside X.509's own fields.
 type extension struct {
 	chain     string
-	trustRoot [32]byte
 	worker    identity.PublicKey
 	evidence  []byte
 	signature [identity.SignatureSize]byte
 }
 
 func (e *extension) marshal() []byte {
-	return new(wire.Writer).String(e.chain).Fixed(e.trustRoot[:]).Fixed(e.worker[:]).Blob(e.evidence).Fixed(e.signature[:]).Bytes()
+	return new(wire.Writer).String(e.chain).Fixed(e.worker[:]).Blob(e.evidence).Fixed(e.signature[:]).Bytes()
 }
 
 func parseExtension(b []byte) (*extension, error) {
 	r := wire.NewReader(b)
-	e := &extension{chain: r.String(64), trustRoot: r.Array32(), worker: r.Array32(), evidence: r.Blob(attest.MaxEvidence)}
+	e := &extension{chain: r.String(64), worker: r.Array32(), evidence: r.Blob(attest.MaxEvidence)}
 	r.Fixed(e.signature[:])
 	return e, r.Close()
 }
 
 // Issue makes a TLS key and its certificate, valid from now on. evidence obtains evidence
 // with the given report data, id is the worker's identity.
-func Issue(rng io.Reader, chain string, trustRoot [32]byte, id *identity.KeyPair, now time.Time, evidence func([64]byte) (attest.Evidence, error)) (*tls.Certificate, error) {
+func Issue(rng io.Reader, chain string, id *identity.KeyPair, now time.Time, evidence func([64]byte) (attest.Evidence, error)) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rng)
 	if err != nil {
 		return nil, fmt.Errorf("ratls: key: %w", err)
 	}
-	s := Statement{Chain: chain, TrustRoot: trustRoot, Worker: id.Public(), NotBefore: now.Add(-backdate).UTC().Truncate(time.Second)}
+	s := Statement{Chain: chain, Worker: id.Public(), NotBefore: now.Add(-backdate).UTC().Truncate(time.Second)}
 	s.NotAfter = s.NotBefore.Add(Validity)
 	if s.Key, err = x509.MarshalPKIXPublicKey(&key.PublicKey); err != nil {
 		return nil, fmt.Errorf("ratls: key: %w", err)
@@ -137,7 +136,7 @@ func Issue(rng io.Reader, chain string, trustRoot [32]byte, id *identity.KeyPair
 	if err != nil {
 		return nil, fmt.Errorf("ratls: evidence: %w", err)
 	}
-	e := extension{chain: chain, trustRoot: trustRoot, worker: s.Worker, evidence: ev.Marshal()}
+	e := extension{chain: chain, worker: s.Worker, evidence: ev.Marshal()}
 	if e.signature, err = id.Sign(rng, s.SignedBytes()); err != nil {
 		return nil, fmt.Errorf("ratls: identity: %w", err)
 	}

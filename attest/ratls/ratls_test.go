@@ -85,11 +85,9 @@ func (w *world) evidence(machine int, software byte) func([64]byte) (attest.Evid
 	}
 }
 
-var root = [32]byte{7}
-
 func (w *world) issue(id *identity.KeyPair, now time.Time, ev func([64]byte) (attest.Evidence, error)) *tls.Certificate {
 	w.t.Helper()
-	c, err := ratls.Issue(rand.Reader, "chain-1", root, id, now, ev)
+	c, err := ratls.Issue(rand.Reader, "chain-1", id, now, ev)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -104,7 +102,7 @@ func (w *world) verifier(now time.Time) *ratls.Verifier {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &ratls.Verifier{Chain: "chain-1", TrustRoot: root, Worker: w.identity("a").Public(), Roots: w.roots, Now: func() time.Time { return now },
+	return &ratls.Verifier{Chain: "chain-1", Worker: w.identity("a").Public(), Roots: w.roots, Now: func() time.Time { return now },
 		Admit: func(v *attest.Verdict) error {
 			if v.Measurement != want {
 				return errOther
@@ -221,7 +219,6 @@ func TestAttacks(t *testing.T) {
 		{"expired", *good, func(v *ratls.Verifier) { v.Now = func() time.Time { return start.Add(24 * time.Hour) } }, ratls.ErrExpired},
 		{"of tomorrow", *w.issue(a, start.Add(24*time.Hour), w.evidence(0, 1)), nil, ratls.ErrExpired},
 		{"another chain", *good, func(v *ratls.Verifier) { v.Chain = "chain-2" }, ratls.ErrWorker},
-		{"another trust root", *good, func(v *ratls.Verifier) { v.TrustRoot = [32]byte{8} }, ratls.ErrWorker},
 		{"simulated on a real network", *good, func(v *ratls.Verifier) { v.Roots = attest.ProductionRoots() }, ratls.ErrEvidence},
 		{"collateral ended", *w.issue(a, start.AddDate(0, 2, 0), w.evidence(0, 1)), func(v *ratls.Verifier) { v.Now = func() time.Time { return start.AddDate(0, 2, 0) } }, fault.CRLExpired},
 		{"no evidence", tls.Certificate{Certificate: [][]byte{plain(t, ownKey)}, PrivateKey: ownKey}, nil, ratls.ErrCertificate},
@@ -284,7 +281,7 @@ func TestMutations(t *testing.T) {
 
 func TestIssueFails(t *testing.T) {
 	w := newWorld(t)
-	if _, err := ratls.Issue(rand.Reader, "chain-1", root, w.identity("a"), start, func([64]byte) (attest.Evidence, error) { return attest.Evidence{}, io.ErrNoProgress }); !errors.Is(err, io.ErrNoProgress) {
+	if _, err := ratls.Issue(rand.Reader, "chain-1", w.identity("a"), start, func([64]byte) (attest.Evidence, error) { return attest.Evidence{}, io.ErrNoProgress }); !errors.Is(err, io.ErrNoProgress) {
 		t.Error(err)
 	}
 }

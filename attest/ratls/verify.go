@@ -14,9 +14,8 @@ import (
 
 // A Verifier decides whether a certificate is that of one worker of one network.
 type Verifier struct {
-	Chain     string
-	TrustRoot [32]byte
-	Worker    identity.PublicKey
+	Chain  string
+	Worker identity.PublicKey
 	// Roots are the network's.
 	Roots attest.Roots
 	Now   func() time.Time
@@ -38,8 +37,8 @@ func (v *Verifier) Verify(der []byte) (*attest.Verdict, error) {
 	switch {
 	case now.Before(s.NotBefore) || now.After(s.NotAfter):
 		return nil, fmt.Errorf("%w: it is from %s to %s", ErrExpired, s.NotBefore.Format(time.RFC3339), s.NotAfter.Format(time.RFC3339))
-	case s.Chain != v.Chain || s.TrustRoot != v.TrustRoot:
-		return nil, fmt.Errorf("%w: chain %q, trust root %x", ErrWorker, s.Chain, s.TrustRoot[:8])
+	case s.Chain != v.Chain:
+		return nil, fmt.Errorf("%w: chain %q, expected %q", ErrWorker, s.Chain, v.Chain)
 	case s.Worker != v.Worker:
 		return nil, fmt.Errorf("%w: worker %s, expected %s", ErrWorker, s.Worker.Hex(), v.Worker.Hex())
 	}
@@ -112,7 +111,7 @@ func parse(der []byte) (*Statement, *extension, error) {
 	if c.NotAfter.Sub(c.NotBefore) > Validity || !c.NotAfter.After(c.NotBefore) {
 		return malformed("valid for %s, at most %s", c.NotAfter.Sub(c.NotBefore), Validity)
 	}
-	return &Statement{Chain: e.chain, TrustRoot: e.trustRoot, Worker: e.worker, NotBefore: c.NotBefore, NotAfter: c.NotAfter, Key: c.RawSubjectPublicKeyInfo}, e, nil
+	return &Statement{Chain: e.chain, Worker: e.worker, NotBefore: c.NotBefore, NotAfter: c.NotAfter, Key: c.RawSubjectPublicKeyInfo}, e, nil
 }
 
 // Config is for connections to the worker: the handshake fails unless the certificate

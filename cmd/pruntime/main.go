@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -60,6 +61,7 @@ func run() error {
 	operator := f.String("operator", "", "account that registers this enclave")
 	endpoints := f.String("endpoints", "", "where clients reach the public address, comma-separated URLs")
 	public := f.String("public", "127.0.0.1:8001", "address of the public API")
+	secure := f.Bool("tls", false, "serve the public API by TLS, with the evidence in the certificate; --endpoints are ratls://HOST:PORT then")
 	private := f.String("private", "127.0.0.1:8000", "address of the private API: keep it on this machine")
 	tee := f.String("tee", "auto", "where evidence comes from: auto, configfs, dstack[:SOCKET], gramine, or simulator:ADDRESS")
 	roots := f.String("simulated-roots", "", "file with the attestation roots of a simulated network; without it the vendors' roots count")
@@ -109,6 +111,11 @@ func run() error {
 	}
 	if *endpoints != "" {
 		cfg.Endpoints = strings.Split(*endpoints, ",")
+		for _, e := range cfg.Endpoints {
+			if strings.HasPrefix(e, "ratls://") != *secure {
+				return fmt.Errorf("--endpoints %s: an endpoint begins with ratls:// when --tls is given, and only then", e)
+			}
+		}
 	}
 	cfg.Roots = attest.ProductionRoots()
 	if *roots != "" {
@@ -148,11 +155,11 @@ func run() error {
 	}
 	self := rt.Self()
 	cfg.Log.Info("pruntime", "worker", hex.EncodeToString(self[:]), "role", *role, "public", *public, "private", *private)
-	return serve(ctx, rt, *public, *private)
+	return serve(ctx, rt, *public, *private, *secure)
 }
 
 // serve runs both servers until the context ends, then stops cleanly.
-func serve(ctx context.Context, rt *pruntime.Runtime, public, private string) error {
+func serve(ctx context.Context, rt *pruntime.Runtime, public, private string, secure bool) error {
 	done := make(chan error, 2)
 	var servers []*http.Server
 	for _, s := range []struct {
@@ -165,6 +172,9 @@ func serve(ctx context.Context, rt *pruntime.Runtime, public, private string) er
 		}
 		srv := &http.Server{Handler: s.h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 		servers = append(servers, srv)
+		if secure && s.addr == public {
+			l = tls.NewListener(l, rt.TLS())
+		}
 		go func() { done <- srv.Serve(l) }()
 	}
 	var err error

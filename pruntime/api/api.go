@@ -6,6 +6,7 @@
 //
 //	GET  /v1/info          what the enclave says about itself (JSON, pruntime.Status)
 //	POST /v1/query         a sealed query in, a sealed answer out (binary)
+//	GET  /v1/certificate   who the enclave is, with evidence (DER, package ratls)
 //	GET  /v1/conflict      two valid headers for one height, where they stopped it (JSON)
 //
 // Private, on top of these:
@@ -154,6 +155,15 @@ func Public(rt *pruntime.Runtime) http.Handler {
 
 func public(m *http.ServeMux, rt *pruntime.Runtime) {
 	m.HandleFunc("GET /v1/info", func(w http.ResponseWriter, _ *http.Request) { reply(w, rt.Status(), nil) })
+	m.HandleFunc("GET /v1/certificate", func(w http.ResponseWriter, r *http.Request) {
+		c, err := rt.Certificate(r.Context())
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/pkix-cert")
+		w.Write(c.Certificate[0])
+	})
 	m.HandleFunc("GET /v1/conflict", func(w http.ResponseWriter, _ *http.Request) {
 		trusted, other, ok := rt.Conflict()
 		if !ok {

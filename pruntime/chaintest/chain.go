@@ -157,6 +157,21 @@ func (c *Chain) send(topic string, e proto.Event) uint64 {
 	return c.seqs[topic]
 }
 
+// Set writes a value into a store, which only modules do on a real chain.
+func (c *Chain) Set(store string, key, value []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.C.Put(store, key, value)
+}
+
+// Amend changes what the registry knows of a worker.
+func (c *Chain) Amend(id proto.WorkerID, f func(*proto.WorkerInfo)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(c.workers[id])
+	c.putWorker(c.workers[id])
+}
+
 func (c *Chain) putWorker(w *proto.WorkerInfo) {
 	c.C.Put(proto.StoreRegistry, proto.KeyWorker(w.Worker), w.Marshal())
 }
