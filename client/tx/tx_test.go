@@ -3,7 +3,9 @@ package tx
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -40,6 +42,48 @@ func TestGolden(t *testing.T) {
 }
 
 // TestParseAccount reads accounts as x/auth stores them, and nothing else.
+// The messages of phala.npos.v1, by field.
+func TestStaking(t *testing.T) {
+	key, err := identity.FromSeed(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub := key.Public()
+	me := bech(pub[:])
+	other := bech(make([]byte, 32))
+	for _, c := range []struct {
+		kind string
+		msg  Msg
+		want string
+	}{
+		{"Bond", Bond(pub[:], "12"), "1:" + me + " 2:12"},
+		{"Unbond", Unbond(pub[:], "12"), "1:" + me + " 2:12"},
+		{"Rebond", Rebond(pub[:], "12"), "1:" + me + " 2:12"},
+		{"Withdraw", Withdraw(pub[:]), "1:" + me},
+		{"Validate", Validate(pub[:], []byte("key"), 5, "7"), "1:" + me + " 2:key 3=5 4:7"},
+		{"Validate", Validate(pub[:], nil, 0, ""), "1:" + me},
+		{"Nominate", Nominate(pub[:], [][]byte{make([]byte, 32), pub[:]}, "7"), "1:" + me + " 2:" + other + " 2:" + me + " 3:7"},
+		{"Chill", Chill(pub[:]), "1:" + me},
+		{"Payout", Payout(pub[:], make([]byte, 32), 300), "1:" + me + " 2:" + other + " 3=300"},
+	} {
+		var got []string
+		for b := c.msg.Value; len(b) > 0; {
+			num, typ, n := protowire.ConsumeTag(b)
+			b = b[n:]
+			if typ == protowire.VarintType {
+				v, n := protowire.ConsumeVarint(b)
+				got, b = append(got, fmt.Sprintf("%d=%d", num, v)), b[n:]
+				continue
+			}
+			v, n := protowire.ConsumeBytes(b)
+			got, b = append(got, fmt.Sprintf("%d:%s", num, v)), b[n:]
+		}
+		if s := strings.Join(got, " "); s != c.want || c.msg.Type != "/phala.npos.v1.Msg"+c.kind {
+			t.Errorf("%s: %s, want %s", c.msg.Type, s, c.want)
+		}
+	}
+}
+
 func TestParseAccount(t *testing.T) {
 	account := func(fields ...uint64) []byte {
 		base := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "phala1xyz")

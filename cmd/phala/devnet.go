@@ -18,6 +18,7 @@ import (
 func runDevnet(ctx context.Context, a *app, args []string) error {
 	f := a.flags("phala devnet [flags]", "Runs a node, a gatekeeper, workers and their relayer on this machine, with the hello example deployed.\nCtrl-C stops everything; starting again continues.")
 	workers := f.Int("workers", 1, "how many workers")
+	validators := f.Int("validators", 1, "how many validators, each a node of its own; of a fresh devnet")
 	fresh := f.Bool("fresh", false, "forget the state and start afresh")
 	smoke := f.Bool("smoke", false, "fresh devnet, a call and a query, one JSON line with times and memory, stop")
 	if _, err := need(f, args, 0, 0); err != nil {
@@ -26,11 +27,17 @@ func runDevnet(ctx context.Context, a *app, args []string) error {
 	if *workers < 1 || *workers > 8 {
 		return fmt.Errorf("--workers %d: a devnet has 1 to 8", *workers)
 	}
+	if *validators < 1 || *validators > 16 {
+		return fmt.Errorf("--validators %d: a devnet has 1 to 16", *validators)
+	}
 	bin, err := binDir()
 	if err != nil {
 		return err
 	}
 	opt := devnet.Options{Dir: a.dir, Bin: bin, Workers: *workers, Fresh: *fresh, Out: a.out, Hello: filepath.Join(bin, "hello.wasm")}
+	for range *validators {
+		opt.Bonds = append(opt.Bonds, 1_000_000)
+	}
 	if *smoke {
 		return runSmoke(ctx, a, opt)
 	}

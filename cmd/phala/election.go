@@ -16,30 +16,40 @@ import (
 	"github.com/phala-go/phala/npos/snapshot"
 )
 
-// balancing is what a dry run does after the election, as the chain does.
+// balancing is how often a dry run of a file balances: as often as Polkadot does.
 const balancing = 20
 
 func runElection(ctx context.Context, a *app, args []string) error {
-	f := a.flags("phala election dry-run|report FILE", `dry-run elects the validators of a file now: the set, the support of each and why it has its seat, how
-proportional the set is, what an attack on it would cost. report judges in the same way the set that the file
-holds. FILE is a snapshot of an election, plain or gzip: this program's own, or the result of Substrate's
-offline-election tools.`)
+	f := a.flags("phala election dry-run|report [FILE]", `dry-run elects the validators now: the set, the support of each and why it has its seat, how proportional
+the set is, what an attack on it would cost. report judges in the same way the set that there is. Both of the
+network, as its node says, or of FILE: a snapshot of an election, plain or gzip, this program's own or the result
+of Substrate's offline-election tools.`)
 	seats := f.Int("seats", 0, "validators to elect; as many as the file says without it")
-	iterations := f.Int("balance", balancing, "rounds of balancing after the election")
+	iterations := f.Int("balance", -1, "rounds of balancing after the election; as the chain does, for a file 20, without it")
 	explain := f.String("explain", "", "show this candidate's backers and what each of them gives, instead of all")
 	svg := f.String("svg", "", "file to draw the support of each validator into")
 	save := f.String("save", "", "file to write the election and its result into, for others to check")
-	pos, err := need(f, args, 2, 2)
+	pos, err := need(f, args, 1, 2)
 	if err != nil {
 		return ignoreHelp(err)
 	}
-	if pos[0] != "dry-run" && pos[0] != "report" || *seats < 0 || *iterations < 0 {
+	if pos[0] != "dry-run" && pos[0] != "report" || *seats < 0 || *iterations < -1 {
 		f.Usage()
 		return errUsage
 	}
 	e := &election{steps: steps{w: a.err}}
-	if e.snap, err = e.read(pos[1]); err != nil {
+	where := "the network"
+	if len(pos) == 2 {
+		where = pos[1]
+		e.snap, err = e.read(where)
+	} else {
+		e.snap, err = e.ask(ctx, a, pos[0], iterations)
+	}
+	if err != nil {
 		return err
+	}
+	if *iterations < 0 {
+		*iterations = balancing
 	}
 	if *seats > 0 {
 		e.snap.Seats = *seats
@@ -50,7 +60,7 @@ offline-election tools.`)
 		err = e.judge()
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", pos[1], err)
+		return fmt.Errorf("%s: %w", where, err)
 	}
 	if err := e.write(*svg, *save); err != nil {
 		return err
@@ -123,6 +133,27 @@ func (e *election) read(path string) (s *snapshot.Snapshot, err error) {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		return nil
+	})
+	return s, err
+}
+
+// ask reads from the network: the input of an election, or the set that there is.
+func (e *election) ask(ctx context.Context, a *app, what string, iterations *int) (s *snapshot.Snapshot, err error) {
+	c, err := a.readStaking()
+	if err != nil {
+		return nil, err
+	}
+	err = e.steps.do("read", "asking the network", func() error {
+		progress := func(n int) { fmt.Fprintf(e.steps.w, "%d voters … ", n) }
+		if what == "report" {
+			s, err = c.Set(ctx, progress)
+			return err
+		}
+		var rounds int
+		if s, rounds, err = c.Election(ctx, progress); err == nil && *iterations < 0 {
+			*iterations = rounds
+		}
+		return err
 	})
 	return s, err
 }

@@ -184,11 +184,14 @@ func TestElectionFiles(t *testing.T) {
 		{"not a snapshot", []string{"dry-run", file("z.json", "{}")}, snapshot.CodeFormat},
 		{"no such form", []string{"rerun", plain}, errUsage},
 		{"negative", []string{"dry-run", plain, "--seats", "-1"}, errUsage},
-		{"nothing named", []string{"dry-run"}, errUsage},
+		{"nothing named", nil, errUsage},
 	} {
 		if _, _, err := phala(t, append([]string{"election"}, c.args...)...); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
+	}
+	if _, _, err := phala(t, "election", "dry-run", "--devnet", dir); err == nil || !strings.Contains(err.Error(), "no network in "+dir) {
+		t.Errorf("no network: %v", err)
 	}
 	if _, _, err := phala(t, "election", "dry-run", plain, "--explain", "zoe"); err == nil || !strings.Contains(err.Error(), `no candidate "zoe" among the 3`) {
 		t.Errorf("unknown candidate: %v", err)

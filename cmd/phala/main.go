@@ -36,6 +36,12 @@ const usage = `phala deploys and calls confidential contracts.
   phala keys add|list|import|export       accounts, encrypted on this disk
   phala send ACCOUNT AMOUNT               send PHA to an account
   phala election dry-run|report FILE      who would be elected, why, and how proportional that is
+  phala validators                        the validators of an era, and who stands for the next
+  phala nominate VALIDATOR…               put your stake behind validators
+  phala validate | chill                  stand for election, or stop
+  phala stake [bond|unbond|withdraw …]    your stake
+  phala payout VALIDATOR…                 pay what validators and their nominators earned
+  phala election dry-run|report [FILE]    who would be elected, why, and how proportional that is
   phala measure FILE                      the measurement of a build, for an allow-list
   phala status                            what the network says about itself
   phala verify [substrate …]              check the chain from its trust root, offline proofs
@@ -81,7 +87,8 @@ type command func(ctx context.Context, a *app, args []string) error
 var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "grant": runGrant, "revoke": runRevoke, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt,
 	"status": runStatus, "keys": runKeys, "send": runSend, "new": runNew, "build": runBuild, "verify": runVerify,
 	"election": runElection,
-	"measure": runMeasure}
+	"measure": runMeasure,
+	"validators": runValidators, "nominate": runNominate, "validate": runValidate, "chill": runChill, "stake": runStake, "payout": runPayout}
 
 func run(ctx context.Context, args []string, out, errw io.Writer) error {
 	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
