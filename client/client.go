@@ -163,6 +163,15 @@ func read[T any](ctx context.Context, c *Client, store string, key []byte, parse
 	return parse(value)
 }
 
+// Prove reads a value of a store that the newest verified state proves.
+func (c *Client) Prove(ctx context.Context, store string, key []byte) ([]byte, error) {
+	b, err := read(ctx, c, store, key, func(b []byte) (*[]byte, error) { return &b, nil })
+	if err != nil {
+		return nil, err
+	}
+	return *b, nil
+}
+
 // Contract reads a contract's record.
 func (c *Client) Contract(ctx context.Context, id proto.ContractID) (*proto.Contract, error) {
 	ct, err := read(ctx, c, proto.StoreContracts, proto.KeyContract(id), proto.ParseContract)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -40,13 +41,51 @@ func (c *Client) Roots(ctx context.Context) (attest.Roots, error) {
 	return *r, nil
 }
 
+// Collateral reads what the chain holds of a vendor's publications under a key
+// (attest.Evidence.CollateralKey).
+func (c *Client) Collateral(ctx context.Context, key string) (*attest.Collateral, error) {
+	return read(ctx, c, proto.StoreRegistry, append([]byte("a/"), key...), attest.ParseCollateral)
+}
+
+// Certificate asks a worker for its certificate (package ratls), in DER. Nothing about it
+// is checked: that is Verifier's.
+func (c *Client) Certificate(ctx context.Context, w *proto.WorkerInfo) ([]byte, error) {
+	var failed error
+	for _, e := range w.Endpoints {
+		der, err := certificate(ctx, e)
+		if err == nil {
+			return der, nil
+		}
+		failed = errors.Join(failed, err)
+	}
+	return nil, failed
+}
+
+func certificate(ctx context.Context, endpoint string) ([]byte, error) {
+	if host, ok := strings.CutPrefix(endpoint, schemeRATLS); ok {
+		d := &tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true}}
+		conn, err := d.DialContext(ctx, "tcp", host)
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close()
+		peers := conn.(*tls.Conn).ConnectionState().PeerCertificates
+		if len(peers) != 1 {
+			return nil, fmt.Errorf("%w: a chain of %d", ratls.ErrCertificate, len(peers))
+		}
+		return peers[0].Raw, nil
+	}
+	return request(ctx, queryClient, http.MethodGet, endpoint+"/v1/certificate", nil)
+}
+
 // Verifier decides whether a TLS certificate is a worker's, as the chain has admitted it.
 func (c *Client) Verifier(ctx context.Context, w *proto.WorkerInfo) (*ratls.Verifier, error) {
 	roots, err := c.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &ratls.Verifier{Chain: c.net.Chain, Worker: identity.PublicKey(w.Worker), Roots: roots, Now: time.Now, Admit: func(v *attest.Verdict) error {
+	collateral := func(key string) (*attest.Collateral, error) { return c.Collateral(ctx, key) }
+	return &ratls.Verifier{Chain: c.net.Chain, Worker: identity.PublicKey(w.Worker), Roots: roots, Now: time.Now, Collateral: collateral, Admit: func(v *attest.Verdict) error {
 		switch {
 		case proto.Hash(v.Measurement) != w.Measurement:
 			return fmt.Errorf("its software measures %x, the chain admitted %s", v.Measurement, w.Measurement)

@@ -159,7 +159,11 @@ func (c *Client) Ask(ctx context.Context, t Target, to proto.ContractID, input [
 }
 
 func post(ctx context.Context, via *http.Client, url string, body []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	return request(ctx, via, http.MethodPost, url, body)
+}
+
+func request(ctx context.Context, via *http.Client, method, url string, body []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ const usage = `phala deploys and calls confidential contracts.
   phala election dry-run|report [FILE]    who would be elected, why, and how proportional that is
   phala measure FILE                      the measurement of a build, for an allow-list
   phala status                            what the network says about itself
-  phala verify [substrate …]              check the chain from its trust root, offline proofs
+  phala verify [WORKER|CONTRACT]          follow the proof from validators' signatures to the enclave's code
 
 CONTRACT is an id or a name that deploy gave. ARG is JSON; a text needs no quotes of
 its own, and an object may be given as name=value pairs. An account is an address, a

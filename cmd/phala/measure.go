@@ -48,10 +48,11 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
                    names; RTMR3 may come from --event-log
   evidence.bin     evidence of a machine that runs it: verified first, under the network's roots
   pruntime         the program itself, for simulated networks; nothing there is protected`)
-	class := f.String("class", "sgx", "class that a simulator stands for: sgx, tdx or snp")
-	eventLog := f.String("event-log", "", "event log of a dstack guest (JSON), from which RTMR3 is computed")
-	compose := f.String("compose", "", "app-compose.json that the event log must name")
-	roots := f.String("simulated-roots", "", "file with the attestation roots of a simulated network; without it the vendors' roots count")
+	var o measureOptions
+	f.StringVar(&o.class, "class", "sgx", "class that a simulator stands for: sgx, tdx or snp")
+	f.StringVar(&o.eventLog, "event-log", "", "event log of a dstack guest (JSON), from which RTMR3 is computed")
+	f.StringVar(&o.compose, "compose", "", "app-compose.json that the event log must name")
+	f.StringVar(&o.roots, "simulated-roots", "", "file with the attestation roots of a simulated network; without it the vendors' roots count")
 	pos, err := need(f, args, 1, 1)
 	if err != nil {
 		return ignoreHelp(err)
@@ -60,20 +61,7 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	var m *measurement
-	switch {
-	case bytes.HasPrefix(file, []byte("\x7fELF")):
-		m, err = measureSimulated(ctx, *class, file)
-	case bytes.HasPrefix(file, []byte("PEV")):
-		m, err = measureEvidence(file, *roots)
-	case bytes.HasPrefix(bytes.TrimSpace(file), []byte("{")):
-		m, err = measureRegisters(file, *eventLog, *compose)
-	default:
-		var fields []attest.Field
-		if fields, err = measure.SGX(file); err == nil {
-			m = measured(attest.SGX, fields)
-		}
-	}
+	m, err := measureFile(ctx, file, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", pos[0], err)
 	}
@@ -89,6 +77,26 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
 		entry, _ := json.Marshal(m.Proposal)
 		fmt.Fprintf(w, "\nfor the registry's parameter \"measurements\": %s\n", entry)
 	})
+}
+
+// measureOptions are the flags that say how to read a file.
+type measureOptions struct{ class, eventLog, compose, roots string }
+
+// measureFile measures what a file is of.
+func measureFile(ctx context.Context, file []byte, o measureOptions) (*measurement, error) {
+	switch {
+	case bytes.HasPrefix(file, []byte("\x7fELF")):
+		return measureSimulated(ctx, o.class, file)
+	case bytes.HasPrefix(file, []byte("PEV")):
+		return measureEvidence(file, o.roots)
+	case bytes.HasPrefix(bytes.TrimSpace(file), []byte("{")):
+		return measureRegisters(file, o.eventLog, o.compose)
+	}
+	fields, err := measure.SGX(file)
+	if err != nil {
+		return nil, err
+	}
+	return measured(attest.SGX, fields), nil
 }
 
 // measureSimulated asks the tee-simulator beside this program: what it measures is the

@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/phala-go/phala/client"
-	"github.com/phala-go/phala/lightclient/grandpa/verifycli"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
 )
@@ -129,36 +127,4 @@ func workerInfo(ctx context.Context, endpoint string) (*pruntime.Status, error) 
 	defer res.Body.Close()
 	st := new(pruntime.Status)
 	return st, json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(st)
-}
-
-func runVerify(ctx context.Context, a *app, args []string) error {
-	if len(args) > 0 && args[0] == "substrate" {
-		if code := verifycli.Run(args[1:], a.out, a.err, time.Now()); code != 0 {
-			return errSilent
-		}
-		return nil
-	}
-	f := a.flags("phala verify", "Verifies the chain from its trust root to its newest block, and a state proof under it. phala verify substrate\nchecks proofs of Substrate chains, offline.")
-	if _, err := need(f, args, 0, 0); err != nil {
-		return ignoreHelp(err)
-	}
-	s, err := a.network()
-	if err != nil {
-		return err
-	}
-	c := client.Open(s.Network, nil)
-	h, err := c.Sync(ctx)
-	if err != nil {
-		return err
-	}
-	cl, err := c.Cluster(ctx, s.Cluster)
-	if err != nil {
-		return err
-	}
-	hash := proto.Hash(h.Hash())
-	v := map[string]any{"root_height": s.RootHeight, "root": s.Root, "height": h.Height, "hash": hash, "time": h.Time, "cluster": cl.ID, "final_root": cl.FinalRoot}
-	return a.print(v, func(w io.Writer) {
-		fmt.Fprintf(w, "verified: trust root    height %d %s\nverified: newest header height %d %s\nverified: state proof   cluster %s, final up to message %d\n",
-			s.RootHeight, s.Root, h.Height, hash, cl.ID, cl.FinalSeq)
-	})
 }

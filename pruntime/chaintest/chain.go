@@ -164,6 +164,13 @@ func (c *Chain) Set(store string, key, value []byte) {
 	c.C.Put(store, key, value)
 }
 
+// Get reads a value of a store, after the newest block.
+func (c *Chain) Get(store string, key []byte) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.C.Get(c.C.Height(), store, key)
+}
+
 // Amend changes what the registry knows of a worker.
 func (c *Chain) Amend(id proto.WorkerID, f func(*proto.WorkerInfo)) {
 	c.mu.Lock()
