@@ -44,7 +44,7 @@ func (c *Client) Roots(ctx context.Context) (attest.Roots, error) {
 // Collateral reads what the chain holds of a vendor's publications under a key
 // (attest.Evidence.CollateralKey).
 func (c *Client) Collateral(ctx context.Context, key string) (*attest.Collateral, error) {
-	return read(ctx, c, proto.StoreRegistry, append([]byte("a/"), key...), attest.ParseCollateral)
+	return read(ctx, c, proto.StoreRegistry, proto.KeyCollateral(key), attest.ParseCollateral)
 }
 
 // Certificate asks a worker for its certificate (package ratls), in DER. Nothing about it

@@ -2,6 +2,7 @@ package pherry
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 )
@@ -10,8 +11,8 @@ import (
 const stale = 30 * time.Second
 
 // Monitor serves /metrics (Prometheus), /healthz and /readyz: ready while every
-// relayer's last good round is recent.
-func Monitor(relayers []*Relayer) http.Handler {
+// relayer's last good round is recent. more adds to the metrics.
+func Monitor(relayers []*Relayer, more ...func(io.Writer)) http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	m.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -39,6 +40,9 @@ func Monitor(relayers []*Relayer) http.Handler {
 			if s := r.State(); !s.Last.IsZero() {
 				fmt.Fprintf(w, "pherry_last_good_seconds{pruntime=%q} %.1f\n", s.Runtime, time.Since(s.Last).Seconds())
 			}
+		}
+		for _, f := range more {
+			f(w)
 		}
 	})
 	return m

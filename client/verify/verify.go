@@ -20,7 +20,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -225,19 +224,21 @@ func (v *verifier) worker(ctx context.Context, id proto.WorkerID, prefix string)
 	})
 }
 
-// Store keys of the registry that package proto does not name.
+// keyMeasurement is where store registry allows software for a role: from and until.
 func keyMeasurement(w *proto.WorkerInfo) []byte {
 	return append([]byte{'m', '/', byte(w.Role)}, w.Measurement[:]...)
 }
 
-var keyParams = []byte("params")
-
 // allowed checks that governance allows the software now.
 func (v *verifier) allowed(ctx context.Context, w *proto.WorkerInfo) (string, error) {
-	from, until, err := v.allowance(ctx, w)
+	b, err := v.c.Prove(ctx, proto.StoreRegistry, keyMeasurement(w))
+	if errors.Is(err, rpc.ErrNotFound) || err == nil && len(b) != 16 {
+		return "", fmt.Errorf("%w: %s is not on the allow-list for a %s", ErrNotAdmitted, w.Measurement, w.Role)
+	}
 	if err != nil {
 		return "", err
 	}
+	from, until := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
 	if h := uint64(v.h.Height); h < from || until != 0 && h >= until {
 		return "", fmt.Errorf("%w: %s is allowed from height %d up to %d", ErrNotAdmitted, w.Measurement, from, until)
 	}
@@ -246,37 +247,6 @@ func (v *verifier) allowed(ctx context.Context, w *proto.WorkerInfo) (string, er
 		s += fmt.Sprintf(", up to %d", until)
 	}
 	return s, nil
-}
-
-// allowance finds the entry: a record of its own, or in the parameters.
-func (v *verifier) allowance(ctx context.Context, w *proto.WorkerInfo) (from, until uint64, err error) {
-	b, err := v.c.Prove(ctx, proto.StoreRegistry, keyMeasurement(w))
-	if err == nil && len(b) == 16 {
-		return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), nil
-	}
-	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
-		return 0, 0, err
-	}
-	if b, err = v.c.Prove(ctx, proto.StoreRegistry, keyParams); err != nil && !errors.Is(err, rpc.ErrNotFound) {
-		return 0, 0, err
-	}
-	var p struct {
-		Measurements []struct {
-			Digest      proto.Hash
-			From, Until uint64
-		}
-	}
-	if err == nil {
-		if err := json.Unmarshal(b, &p); err != nil {
-			return 0, 0, fmt.Errorf("the registry's parameters: %w", err)
-		}
-	}
-	for _, m := range p.Measurements {
-		if m.Digest == w.Measurement {
-			return m.From, m.Until, nil
-		}
-	}
-	return 0, 0, fmt.Errorf("%w: %s is not on the allow-list", ErrNotAdmitted, w.Measurement)
 }
 
 func (v *verifier) contract(ctx context.Context, id proto.ContractID) bool {

@@ -86,8 +86,8 @@ type command func(ctx context.Context, a *app, args []string) error
 
 var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "grant": runGrant, "revoke": runRevoke, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt,
 	"status": runStatus, "keys": runKeys, "send": runSend, "new": runNew, "build": runBuild, "verify": runVerify,
-	"election": runElection,
-	"measure": runMeasure,
+	"election":   runElection,
+	"measure":    runMeasure,
 	"validators": runValidators, "nominate": runNominate, "validate": runValidate, "chill": runChill, "stake": runStake, "payout": runPayout}
 
 func run(ctx context.Context, args []string, out, errw io.Writer) error {

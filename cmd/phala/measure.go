@@ -24,7 +24,7 @@ type measurement struct {
 	Class  string            `json:"class"`
 	Digest string            `json:"digest"`
 	Fields map[string]string `json:"fields,omitempty"`
-	// Proposal is the entry for the registry's parameter "measurements".
+	// Proposal is the message with which governance allows it.
 	Proposal map[string]any `json:"proposal"`
 	Note     string         `json:"note,omitempty"`
 
@@ -49,6 +49,7 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
   evidence.bin     evidence of a machine that runs it: verified first, under the network's roots
   pruntime         the program itself, for simulated networks; nothing there is protected`)
 	var o measureOptions
+	f.StringVar(&o.role, "role", "worker", "role that the proposal is for: worker or gatekeeper")
 	f.StringVar(&o.class, "class", "sgx", "class that a simulator stands for: sgx, tdx or snp")
 	f.StringVar(&o.eventLog, "event-log", "", "event log of a dstack guest (JSON), from which RTMR3 is computed")
 	f.StringVar(&o.compose, "compose", "", "app-compose.json that the event log must name")
@@ -65,7 +66,11 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", pos[0], err)
 	}
-	m.Proposal = map[string]any{"digest": m.Digest, "from": 0, "until": 0}
+	digest, err := hex.DecodeString(m.Digest)
+	if err != nil {
+		return err
+	}
+	m.Proposal = map[string]any{"@type": "/phala.registry.v1.MsgSetMeasurement", "authority": "", "digest": digest, "role": o.role, "from": "0", "until": "0"}
 	return a.print(m, func(w io.Writer) {
 		for _, f := range m.order {
 			fmt.Fprintf(w, "%-20s %x\n", f.Name, f.Value)
@@ -75,12 +80,12 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
 			fmt.Fprintln(w, m.Note)
 		}
 		entry, _ := json.Marshal(m.Proposal)
-		fmt.Fprintf(w, "\nfor the registry's parameter \"measurements\": %s\n", entry)
+		fmt.Fprintf(w, "\nfor a proposal, with the governance account as authority: %s\n", entry)
 	})
 }
 
 // measureOptions are the flags that say how to read a file.
-type measureOptions struct{ class, eventLog, compose, roots string }
+type measureOptions struct{ role, class, eventLog, compose, roots string }
 
 // measureFile measures what a file is of.
 func measureFile(ctx context.Context, file []byte, o measureOptions) (*measurement, error) {

@@ -29,44 +29,14 @@ const gasStaking = 2_000_000
 
 var pha = report.Unit{Symbol: staking.Symbol, Decimals: staking.Decimals}
 
-// parseAmount reads an amount in PHA, "12.5" or "12.5PHA", or in base units, "7ppha".
-func parseAmount(text string) (npos.U128, error) {
-	fail := func() (npos.U128, error) {
-		return npos.U128{}, fmt.Errorf("%q is no amount: like 12.5 (PHA, up to %d decimals) or 7ppha", text, staking.Decimals)
-	}
-	if base, ok := strings.CutSuffix(text, tx.Denom); ok {
-		v, err := npos.ParseU128(base)
-		if err != nil {
-			return fail()
-		}
-		return v, nil
-	}
-	number := strings.TrimSpace(strings.TrimSuffix(text, staking.Symbol))
-	whole, fraction, point := strings.Cut(number, ".")
-	if len(fraction) > staking.Decimals || point && fraction == "" || whole == "" {
-		return fail()
-	}
-	digits := strings.TrimLeft(whole+fraction+strings.Repeat("0", staking.Decimals-len(fraction)), "0")
-	if digits == "" {
-		digits = "0"
-	}
-	v, err := npos.ParseU128(digits)
-	if err != nil {
-		return fail()
-	}
-	return v, nil
-}
-
 // amountFlag is a flag of an amount, as the chain takes it: empty is none.
 type amountFlag string
 
 func (f *amountFlag) String() string { return string(*f) }
 
 func (f *amountFlag) Set(text string) error {
-	v, err := parseAmount(text)
-	if err == nil {
-		*f = amountFlag(v.String())
-	}
+	v, err := baseUnits(text)
+	*f = amountFlag(v)
 	return err
 }
 
@@ -90,16 +60,6 @@ func parsePart(text string) (uint32, error) {
 func percent(billionths uint32) string {
 	s := strings.TrimRight(fmt.Sprintf("%d.%07d", billionths/1e7, billionths%1e7), "0")
 	return strings.TrimSuffix(s, ".") + "%"
-}
-
-// accountText reads an account in any spelling and gives the chain's.
-func accountText(s string) (string, []byte, error) {
-	b, err := address.Parse(s)
-	if err != nil {
-		return "", nil, fmt.Errorf("%q: %w", s, err)
-	}
-	text, err := address.Bech32(address.HRP, b)
-	return text, b, err
 }
 
 // readStaking opens the network for reading.
@@ -270,7 +230,7 @@ func runNominate(ctx context.Context, a *app, args []string) error {
 	}
 	var targets [][]byte
 	for _, p := range pos {
-		_, b, err := accountText(p)
+		b, err := findAccount(p)
 		if err != nil {
 			return err
 		}
@@ -343,11 +303,11 @@ func runStake(ctx context.Context, a *app, args []string) error {
 	case len(pos) == 1 && pos[0] == "withdraw":
 		return a.transact(ctx, "withdrawn", tx.Withdraw)
 	case len(pos) == 2 && moves[pos[0]] != nil:
-		amount, err := parseAmount(pos[1])
+		amount, err := baseUnits(pos[1])
 		if err != nil {
 			return err
 		}
-		return a.transact(ctx, pos[0]+" "+pha.Format(amount, staking.Decimals), func(me []byte) tx.Msg { return moves[pos[0]](me, amount.String()) })
+		return a.transact(ctx, pos[0]+" "+pos[1]+" PHA", func(me []byte) tx.Msg { return moves[pos[0]](me, amount) })
 	case len(pos) == 2:
 		f.Usage()
 		return errUsage
@@ -358,7 +318,7 @@ func runStake(ctx context.Context, a *app, args []string) error {
 	}
 	account := ""
 	if len(pos) == 1 {
-		account, _, err = accountText(pos[0])
+		account, err = accountText(pos[0])
 	} else {
 		account, err = address.Bech32(address.HRP, c.Account())
 	}
@@ -400,7 +360,11 @@ func runPayout(ctx context.Context, a *app, args []string) error {
 	read := &staking.Client{Node: rpc.New(s.Node)}
 	wanted := map[string][]byte{}
 	for _, p := range pos {
-		name, b, err := accountText(p)
+		b, err := findAccount(p)
+		if err != nil {
+			return err
+		}
+		name, err := address.Bech32(address.HRP, b)
 		if err != nil {
 			return err
 		}

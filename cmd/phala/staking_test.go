@@ -21,20 +21,6 @@ import (
 	"github.com/phala-go/phala/internal/devnet"
 )
 
-func TestParseAmount(t *testing.T) {
-	for _, c := range []struct{ text, want string }{
-		{"1", "1000000000000"}, {"12.5", "12500000000000"}, {"12.5PHA", "12500000000000"}, {"12.5 PHA", "12500000000000"}, {"0.000000000001", "1"},
-		{"0", "0"}, {"007", "7000000000000"}, {"7ppha", "7"}, {"0ppha", "0"}, {"1000000000", "1000000000000000000000"},
-		{"", ""}, {".5", ""}, {"1.", ""}, {"-1", ""}, {"+1", ""}, {"1e3", ""}, {"1,000", ""}, {"0.0000000000001", ""}, {"1.5ppha", ""}, {"1.2.3", ""},
-		{"PHA", ""}, {"ppha", ""}, {"1 DOT", ""}, {"999999999999999999999999999999", ""},
-	} {
-		v, err := parseAmount(c.text)
-		if got := v.String(); (err == nil) != (c.want != "") || err == nil && got != c.want {
-			t.Errorf("%q is %s, %v; want %q", c.text, got, err, c.want)
-		}
-	}
-}
-
 func TestParsePart(t *testing.T) {
 	for _, c := range []struct {
 		text string

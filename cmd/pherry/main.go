@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -49,6 +50,8 @@ func run() error {
 	runtimes := f.String("pruntime", "http://127.0.0.1:8000", "private APIs of pruntimes, comma-separated")
 	keyFile := f.String("operator-key-file", "", "file with the operator's secret URI: a phrase, or 0x and a 32-byte seed")
 	interval := f.Duration("interval", 50*time.Millisecond, "pause between rounds")
+	pccs := f.String("pccs", "", "keep Intel's collateral fresh on the chain, from this PCCS' URL, or \"intel\" for Intel's own service")
+	kds := f.String("kds", "", "keep AMD's collateral fresh on the chain, from this service's URL, or \"amd\" for AMD's own")
 	listen := f.String("listen", "", "address for /metrics, /healthz and /readyz; none without it")
 	level := f.String("log-level", "info", "debug, info, warn or error")
 	if err := settings.Parse(f, "PHERRY", os.Args[1:]); err != nil {
@@ -103,12 +106,22 @@ func run() error {
 		wg.Add(1)
 		go func() { defer wg.Done(); r.Run(ctx) }()
 	}
+	var metrics []func(io.Writer)
+	if *pccs != "" || *kds != "" {
+		keeper, err := newKeeper(ctx, n, sender, relayers, *pccs, *kds, log)
+		if err != nil {
+			return err
+		}
+		metrics = append(metrics, keeper.Metrics)
+		wg.Add(1)
+		go func() { defer wg.Done(); keeper.Run(ctx) }()
+	}
 	if *listen != "" {
 		l, err := net.Listen("tcp", *listen)
 		if err != nil {
 			return err
 		}
-		srv := &http.Server{Handler: pherry.Monitor(relayers), ReadHeaderTimeout: 5 * time.Second}
+		srv := &http.Server{Handler: pherry.Monitor(relayers, metrics...), ReadHeaderTimeout: 5 * time.Second}
 		go srv.Serve(l)
 		defer srv.Close()
 	}

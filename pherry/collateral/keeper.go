@@ -67,7 +67,7 @@ type Keeper struct {
 // Times of a keeper's work.
 const (
 	Interval   = 6 * time.Hour      // between rounds
-	retry      = 10 * time.Minute   // after a round with problems
+	retry      = time.Minute        // after a round with problems
 	expiryNear = 7 * 24 * time.Hour // a platform's collateral should be renewed by then
 )
 

@@ -268,7 +268,7 @@ func TestWarnsAhead(t *testing.T) {
 	}
 }
 
-// Rounds come every six hours, and every ten minutes while something is wrong.
+// Rounds come every six hours, and every minute while something is wrong.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []time.Duration
@@ -283,12 +283,12 @@ func TestRun(t *testing.T) {
 		}}
 		ctx, cancel := context.WithCancel(t.Context())
 		go k.Run(ctx)
-		time.Sleep(15 * time.Minute)
+		time.Sleep(90 * time.Second)
 		failing = false
 		time.Sleep(12 * time.Hour)
 		cancel()
 		synctest.Wait()
-		want := []time.Duration{0, 10 * time.Minute, 20 * time.Minute, 20*time.Minute + collateral.Interval}
+		want := []time.Duration{0, time.Minute, 2 * time.Minute, 2*time.Minute + collateral.Interval}
 		if fmt.Sprint(asked) != fmt.Sprint(want) {
 			t.Errorf("asked after %v, want %v", asked, want)
 		}
