@@ -11,11 +11,28 @@ import (
 	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/fetch"
 	"github.com/phala-go/phala/pruntime/gatekeeper"
 )
 
 // ErrBusy: too many queries at once.
 var ErrBusy = errors.New("pruntime: too many queries at once: ask again, or another worker")
+
+// openFetch makes what sends queries' HTTP requests. Certificates are checked by the
+// chain's time, which the host cannot set back.
+func (r *Runtime) openFetch() (*fetch.Client, error) {
+	switch r.cfg.HTTP {
+	case HTTPOff:
+		return nil, nil
+	case HTTPPublic, HTTPPrivate:
+		return fetch.New(fetch.Options{Private: r.cfg.HTTP == HTTPPrivate, Now: func() time.Time {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.state.Client().Trusted().Time
+		}})
+	}
+	return nil, fmt.Errorf("pruntime: queries may send HTTP requests to %q: neither off, public nor private", r.cfg.HTTP)
+}
 
 // Query opens a sealed query, runs it on the last committed state and seals the
 // answer. Many run at once, and none of them holds up the inbox.

@@ -18,6 +18,7 @@ import (
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/proto/wire"
 	"github.com/phala-go/phala/pruntime/engine"
+	"github.com/phala-go/phala/pruntime/fetch"
 	"github.com/phala-go/phala/pruntime/gatekeeper"
 	"github.com/phala-go/phala/pruntime/inbox"
 	"github.com/phala-go/phala/pruntime/keys"
@@ -47,7 +48,10 @@ type Config struct {
 	WorstLevel uint8
 	// CheckpointInterval is how often the state is sealed to disk.
 	CheckpointInterval time.Duration
-	Log                *slog.Logger
+	// HTTP is where the queries of contracts may send requests: HTTPOff, HTTPPublic or
+	// HTTPPrivate.
+	HTTP string
+	Log  *slog.Logger
 	// Now is the host's clock. It is trusted for nothing but being stricter.
 	Now func() time.Time
 }
@@ -55,8 +59,16 @@ type Config struct {
 // DefaultConfig has the periods of a public network with six-second blocks.
 func DefaultConfig() Config {
 	return Config{TrustingPeriod: 14 * 24 * time.Hour, MaxClockDrift: 10 * time.Second, Lease: 5 * time.Minute,
-		SessionInterval: 24 * time.Hour, WorstLevel: 4, CheckpointInterval: 30 * time.Second, Log: slog.Default(), Now: time.Now}
+		SessionInterval: 24 * time.Hour, WorstLevel: 4, CheckpointInterval: 30 * time.Second, HTTP: HTTPPublic, Log: slog.Default(), Now: time.Now}
 }
+
+// What Config.HTTP allows: nothing, addresses of the Internet, or this machine's and its
+// network's too.
+const (
+	HTTPOff     = "off"
+	HTTPPublic  = "public"
+	HTTPPrivate = "private"
+)
 
 // A TrustRoot names the header from which the light client starts.
 type TrustRoot struct {
@@ -83,6 +95,7 @@ type Runtime struct {
 	store       *keys.Store
 	eng         *engine.Engine
 	codes       *codes
+	fetch       *fetch.Client // of queries' HTTP requests; nil: none
 	id          *identity.KeyPair
 	self        proto.WorkerID
 	measurement [32]byte // a gatekeeper's own; zero until it is verified
@@ -137,6 +150,9 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, err
 			return nil, err
 		}
 	} else {
+		if r.fetch, err = r.openFetch(); err != nil {
+			return nil, err
+		}
 		if r.codes, err = openCodes(ctx, r); err != nil {
 			return nil, err
 		}

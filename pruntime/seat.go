@@ -89,6 +89,9 @@ func (r *Runtime) keysReleased(e *proto.KeysReleased) error {
 	if r.seat.replica == nil {
 		k := cluster.Keys{Stable: stable, Epochs: map[uint64]*commkey.SecretKey{}, Blind: map[uint64][32]byte{}}
 		replica := cluster.New(r.cfg.Chain, rel.Cluster, k, r.codes, rand.Reader)
+		if r.fetch != nil {
+			replica.AllowHTTP(r.fetch.Fetch)
+		}
 		if r.seat.sealed != nil {
 			if err := replica.Restore(r.seat.sealed); err != nil {
 				return err

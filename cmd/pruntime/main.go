@@ -71,6 +71,7 @@ func run() error {
 	f.DurationVar(&cfg.CheckpointInterval, "checkpoint-interval", cfg.CheckpointInterval, "how often the state is sealed to disk")
 	f.DurationVar(&cfg.SessionInterval, "session-interval", cfg.SessionInterval, "how long a session key is used")
 	worst := f.Uint("worst-level", uint(cfg.WorstLevel), "gatekeepers: worst confidence level, 1 to 5, of evidence that gets keys")
+	f.StringVar(&cfg.HTTP, "contract-http", cfg.HTTP, "where queries of contracts may send HTTP requests: off, public, or private (also to this machine and its network)")
 	prepare := f.String("prepare", "", "modules (.wasm files, comma-separated) to compile ahead of their deployment")
 	level := f.String("log-level", "info", "debug, info, warn or error")
 	if err := settings.Parse(f, "PRUNTIME", os.Args[1:]); err != nil {

@@ -2,6 +2,7 @@ package contracttest
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"testing"
 
 	"github.com/phala-go/phala/contract"
 	"github.com/phala-go/phala/crypto/transcript"
@@ -18,8 +20,16 @@ import (
 // programs are the contracts that this process has built, by folder.
 var programs struct {
 	sync.Mutex
-	engine *engine.Engine
-	byDir  map[string]*engine.Program
+	byDir map[string]*engine.Program
+}
+
+// Build builds the contract under test ahead of its first use. A fuzz test calls it
+// before f.Fuzz, because an input that takes ten seconds ends the run.
+func Build(t testing.TB) {
+	t.Helper()
+	if _, err := prepared("."); err != nil && !errors.Is(err, exec.ErrNotFound) {
+		t.Fatalf("contracttest: %v", err)
+	}
 }
 
 // prepared builds and prepares the contract in a folder, once.
@@ -37,18 +47,40 @@ func prepared(dir string) (*engine.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if programs.engine == nil {
-		if programs.engine, err = engine.New(context.Background(), ""); err != nil {
-			return nil, err
-		}
-		programs.byDir = map[string]*engine.Program{}
-	}
-	p, err := programs.engine.Prepare(context.Background(), module)
+	e, err := engine.New(context.Background(), cacheDir(abs, module))
 	if err != nil {
 		return nil, err
 	}
+	p, err := e.Prepare(context.Background(), module)
+	if err != nil {
+		return nil, err
+	}
+	if programs.byDir == nil {
+		programs.byDir = map[string]*engine.Program{}
+	}
 	programs.byDir[abs] = p
 	return p, nil
+}
+
+// cacheDir is where a contract's compiled code is kept between runs of its tests, for the
+// newest module only; "" where there is no place for it.
+func cacheDir(dir string, module []byte) string {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	base = filepath.Join(base, "phala", "contracttest", fmt.Sprintf("%x", sha256.Sum256([]byte(dir)))[:16])
+	own := filepath.Join(base, fmt.Sprintf("%x", sha256.Sum256(module))[:16])
+	old, _ := filepath.Glob(filepath.Join(base, "*"))
+	for _, o := range old {
+		if o != own {
+			os.RemoveAll(o)
+		}
+	}
+	if os.MkdirAll(own, 0o700) != nil {
+		return ""
+	}
+	return own
 }
 
 func build(dir string) ([]byte, error) {

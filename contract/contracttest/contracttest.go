@@ -21,6 +21,7 @@
 //
 // For a fuzz test make the kit inside the function, so that each input starts afresh:
 //
+//	contracttest.Build(f)
 //	f.Fuzz(func(t *testing.T, n uint64) {
 //		k := contracttest.New(t)
 //		…
@@ -210,6 +211,7 @@ type outcome struct {
 	events  []Event
 	logs    []string
 	fetched []exchange
+	strange string // what fails the test, found inside of a call
 }
 
 // TryGranted asks as reader, in the name of grantor and under a grant of it.
@@ -232,8 +234,14 @@ func (k *Kit) run(to contract.ID, entry string, caller contract.Account, method 
 	}
 	k.calls++
 	native, o := k.play(k.native, false, nil, to, entry, caller, input)
+	if o.strange != "" {
+		k.t.Fatalf("%s: %s", method, o.strange)
+	}
 	if k.wasm != nil {
 		wasm, p := k.play(k.wasm, true, o.fetched, to, entry, caller, input)
+		if p.strange != "" {
+			k.t.Fatalf("%s: %s", method, p.strange)
+		}
 		k.compare(method, native, wasm, &o, &p)
 		k.wasm, o.gas = wasm, p.gas
 	}

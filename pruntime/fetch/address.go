@@ -39,15 +39,14 @@ func public(a netip.Addr) bool {
 	return a.Is4() || netip.MustParsePrefix("2000::/3").Contains(a)
 }
 
-// control refuses to connect to what is not public. It sees the address that the lookup
+// control refuses to connect to what is not allowed. It sees the address that the lookup
 // gave, at the last moment before the connection.
-func control(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("%w: %s", ErrPrivate, address)
+func control(allowed func(netip.AddrPort) bool) func(network, address string, _ syscall.RawConn) error {
+	return func(_, address string, _ syscall.RawConn) error {
+		ap, err := netip.ParseAddrPort(address)
+		if err != nil || !allowed(ap) {
+			return fmt.Errorf("%w: %s", ErrPrivate, address)
+		}
+		return nil
 	}
-	if !public(ap.Addr()) {
-		return fmt.Errorf("%w: %s", ErrPrivate, ap.Addr())
-	}
-	return nil
 }

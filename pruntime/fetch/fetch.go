@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sort"
 	"strings"
@@ -38,6 +39,8 @@ type Options struct {
 	Roots *x509.CertPool
 	// Now is the time by which certificates are checked: the newest verified header's.
 	Now func() time.Time
+
+	allowed func(netip.AddrPort) bool // in tests
 }
 
 // A Client makes requests. It is safe for concurrent use.
@@ -54,10 +57,11 @@ func New(o Options) (*Client, error) {
 			return nil, err
 		}
 	}
-	d := &net.Dialer{Timeout: timeout, KeepAlive: -1}
-	if !o.Private {
-		d.Control = control
+	allowed := func(a netip.AddrPort) bool { return o.Private || public(a.Addr()) }
+	if o.allowed != nil {
+		allowed = o.allowed
 	}
+	d := &net.Dialer{Timeout: timeout, KeepAlive: -1, Control: control(allowed)}
 	c := &Client{busy: make(chan struct{}, maxAtOnce)}
 	c.http = &http.Client{
 		Timeout: timeout,

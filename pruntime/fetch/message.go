@@ -79,6 +79,11 @@ func checkURL(s string) error {
 	if len(s) > maxURL {
 		return fmt.Errorf("%w: URL of %d bytes, at most %d", ErrRequest, len(s), maxURL)
 	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f {
+			return fmt.Errorf("%w: the URL has a space, a control character or one that is not ASCII: encode it", ErrRequest)
+		}
+	}
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
