@@ -298,6 +298,9 @@ func runDeploy(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
+	if !a.json {
+		fmt.Fprintln(a.err, "preparing the module, as the cluster's workers will")
+	}
 	known, err := inspect(ctx, module)
 	if err != nil {
 		return fmt.Errorf("%s: %w", pos[0], err)

@@ -87,6 +87,7 @@ type World struct {
 	t       testing.TB
 	cluster *cluster.Cluster
 	code    proto.Hash
+	image   proto.Hash
 	key     *commkey.SecretKey
 	cursor  proto.Cursor
 	nonce   uint64
@@ -102,7 +103,7 @@ func New(t testing.TB, p *engine.Program) *World {
 	}
 	keys := cluster.Keys{Stable: [32]byte{1}, Epochs: map[uint64]*commkey.SecretKey{epoch: key}, Blind: map[uint64][32]byte{epoch: blind}}
 	rng := rand.NewChaCha8([32]byte{5})
-	return &World{Height: 100, Gas: client.DefaultGas, t: t, cluster: cluster.New(chain, id, keys, programs{p.Hash(): p}, rng), code: p.Hash(),
+	return &World{Height: 100, Gas: client.DefaultGas, t: t, cluster: cluster.New(chain, id, keys, programs{p.Hash(): p}, rng), code: p.Hash(), image: p.ImageHash(),
 		key: key, cursor: proto.CreatedCursor(chain, proto.TopicCluster(id)), rng: rng}
 }
 
@@ -120,6 +121,9 @@ func Account(name string) contract.Account {
 	pub := key(name).Public()
 	return contract.Account(pub[:])
 }
+
+// AllowHTTP lets queries make requests.
+func (w *World) AllowHTTP(f cluster.Fetcher) { w.cluster.AllowHTTP(f) }
 
 // Root is the state root.
 func (w *World) Root() proto.Hash { return w.cluster.Snapshot().Root() }
@@ -148,7 +152,7 @@ func (w *World) Deploy(by string, arg any) *Seen {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.run(by, input, &proto.Instantiated{Contract: w.Contract, Deployer: []byte(deployer), Code: w.code})
+	return w.run(by, input, &proto.Instantiated{Contract: w.Contract, Deployer: []byte(deployer), Code: w.code, Image: w.image})
 }
 
 // Call runs a command.
@@ -181,7 +185,7 @@ func (w *World) run(by string, input []byte, inst *proto.Instantiated) *Seen {
 	if !ok {
 		w.t.Fatalf("no tier holds %d gas", w.Gas)
 	}
-	cmd := proto.PushedCommand{Payer: []byte("somebody"), Epoch: epoch, GasTier: tier}
+	cmd := proto.PushedCommand{Payer: []byte("somebody"), Epoch: epoch, GasTier: tier, DepositLimit: client.DefaultDeposit}
 	ctx := cmd.Context(chain, id)
 	if inst != nil {
 		inst.Command = cmd
@@ -189,7 +193,7 @@ func (w *World) run(by string, input []byte, inst *proto.Instantiated) *Seen {
 	}
 	signer := key(by)
 	pub := signer.Public()
-	inv := proto.Invocation{From: pub[:], To: w.Contract, Input: input, GasLimit: w.Gas, Expiry: w.Height + 100, Scheme: uint8(identity.SchemeSr25519), PublicKey: pub[:]}
+	inv := proto.Invocation{From: pub[:], To: w.Contract, Input: input, GasLimit: w.Gas, DepositLimit: client.DefaultDeposit, Expiry: w.Height + 100, Scheme: uint8(identity.SchemeSr25519), PublicKey: pub[:]}
 	binary.BigEndian.PutUint64(inv.Nonce[:], w.nonce)
 	sig, err := signer.Sign(w.rng, inv.SignedBytes(chain, id))
 	must(err)
