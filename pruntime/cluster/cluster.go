@@ -151,7 +151,9 @@ func (c *Cluster) needs(items []inbox.Item) error {
 	for _, it := range items {
 		switch e := it.Event.(type) {
 		case proto.EpochStarted:
-			epoch = e.Epoch
+			if epoch = e.Epoch; c.keys.Epochs[epoch] == nil {
+				return fmt.Errorf("%w: epoch %d", ErrNeedKey, epoch)
+			}
 		case proto.PushedCommand:
 			if err := command(&e); err != nil {
 				return err

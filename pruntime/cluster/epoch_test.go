@@ -11,6 +11,7 @@ import (
 
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/inbox"
 )
 
 func epochKeys(t testing.TB, n byte) (*commkey.SecretKey, [32]byte) {
@@ -27,7 +28,16 @@ func epochKeys(t testing.TB, n byte) (*commkey.SecretKey, [32]byte) {
 func TestEpochs(t *testing.T) {
 	w := ready(t)
 	old := w.epoch
+	key, blind := epochKeys(t, 5)
 	w.push(w.command("pkold"))
+	root := w.c.Snapshot().Root()
+	started := append(slices.Clone(w.items), inbox.Item{Event: proto.EpochStarted{Cluster: w.id, Epoch: 5}})
+	if _, err := w.c.Apply(context.Background(), started); !errors.Is(err, ErrNeedKey) || w.c.Snapshot().Root() != root {
+		t.Fatalf("without the key: %v", err)
+	}
+	if !w.c.AddEpoch(5, key, blind) {
+		t.Fatal("key refused")
+	}
 	w.message(proto.EpochStarted{Cluster: w.id, Epoch: 5})
 	late := w.command("pklate")
 	w.push(late) // sealed to the epoch that has just ended
@@ -43,25 +53,17 @@ func TestEpochs(t *testing.T) {
 	if len(res.Outputs) != 1 || res.Receipt.Items[2].Answered || w.stored("k") != "old" {
 		t.Errorf("after the end: %d answers, stored %q", len(res.Outputs), w.stored("k"))
 	}
-	if len(w.c.keys.Epochs) != 0 || len(w.c.keys.Blind) != 0 {
+	if len(w.c.keys.Epochs) != 1 || len(w.c.keys.Blind) != 1 || w.c.keys.Epochs[5] == nil {
 		t.Error("the old epoch's keys are still there")
 	}
-	if !w.c.AddEpoch(1, old, [32]byte{}) || len(w.c.keys.Epochs) != 0 {
+	if !w.c.AddEpoch(1, old, [32]byte{}) || len(w.c.keys.Epochs) != 1 {
 		t.Error("an old key that comes late is kept")
 	}
-	key, blind := epochKeys(t, 5)
 	w.epoch = key
 	w.push(w.command("pknew", func(c *command) {
 		c.pushed.Epoch = 5
 		c.ctx = c.pushed.Context(chain, w.id)
 	}))
-	root := w.c.Snapshot().Root()
-	if _, err := w.c.Apply(context.Background(), w.items); !errors.Is(err, ErrNeedKey) || w.c.Snapshot().Root() != root {
-		t.Fatalf("without the key: %v", err)
-	}
-	if !w.c.AddEpoch(5, key, blind) {
-		t.Fatal("key refused")
-	}
 	other, _ := epochKeys(t, 6)
 	if w.c.AddEpoch(5, other, blind) {
 		t.Error("an epoch's key changed")
@@ -146,6 +148,16 @@ func TestSnapshot(t *testing.T) {
 		{"another chain", func(_ *Cluster, _ *proto.Snapshot, p [][]byte) (*Cluster, [][]byte) {
 			return New("test-2", w.id, keys, nil, rand.Reader), p
 		}},
+		{"no key of the epoch", func(_ *Cluster, _ *proto.Snapshot, p [][]byte) (*Cluster, [][]byte) {
+			k := keys
+			k.Blind = nil
+			return New(chain, w.id, k, nil, rand.Reader), p
+		}},
+		{"the key of another epoch", func(_ *Cluster, _ *proto.Snapshot, p [][]byte) (*Cluster, [][]byte) {
+			k := keys
+			k.Blind = map[uint64][32]byte{1: {8}}
+			return New(chain, w.id, k, nil, rand.Reader), p
+		}},
 		{"other keys", func(_ *Cluster, _ *proto.Snapshot, p [][]byte) (*Cluster, [][]byte) {
 			k := keys
 			k.Stable = [32]byte{9}
@@ -159,7 +171,7 @@ func TestSnapshot(t *testing.T) {
 				p = append(p, bytes.Clone(b))
 			}
 			opener, p := c.edit(New(chain, w.id, keys, nil, rand.Reader), &s, p)
-			if _, err := opener.Unseal(&s, p); !errors.Is(err, ErrSnapshot) {
+			if _, err := opener.Unseal(&s, p); !errors.Is(err, ErrSnapshot) && !errors.Is(err, ErrNeedKey) {
 				t.Errorf("got %v", err)
 			}
 		})

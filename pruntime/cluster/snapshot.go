@@ -3,6 +3,7 @@ package cluster
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -19,9 +20,16 @@ var ErrSnapshot = errors.New("cluster: snapshot refused")
 // Every seat makes the same snapshot, byte for byte, so that a majority can agree on its
 // hash. The key is derived from the root of what it encrypts, which is a keyed hash of
 // all of it: no two plaintexts ever meet under one key, and the nonce may be the number
-// of the piece.
+// of the piece. It also takes the keys of the epoch that begins: whoever lost a seat
+// before it does not open the snapshot.
 func (c *Cluster) snapshotCipher(ref *proto.StateRef) (cipher.AEAD, []byte, error) {
-	key := subkey(c.keys.Stable, "snapshot/v1", transcript.U64(ref.Epoch), ref.Cursor.Marshal(), ref.Root[:])
+	blind, ok := c.keys.Blind[ref.Epoch]
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: epoch %d", ErrNeedKey, ref.Epoch)
+	}
+	mix := hmac.New(sha256.New, c.keys.Stable[:])
+	mix.Write(blind[:])
+	key := subkey([32]byte(mix.Sum(nil)), "snapshot/v1", transcript.U64(ref.Epoch), ref.Cursor.Marshal(), ref.Root[:])
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		return nil, nil, err

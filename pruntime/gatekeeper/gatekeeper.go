@@ -66,7 +66,7 @@ type worker struct {
 type epochs struct{ first, last uint64 }
 
 // maxEpochs bounds how many epochs' keys are released where no snapshot gets stored.
-const maxEpochs = 16
+const maxEpochs = 64
 
 func (e *epochs) raise(last uint64) {
 	e.last = max(e.last, last)

@@ -435,13 +435,13 @@ func TestEpochs(t *testing.T) {
 	}
 	// A snapshot of an epoch that this gatekeeper has not heard of leaves it the last.
 	x.handle(proto.SnapshotStored{Cluster: 1, State: proto.StateRef{Epoch: 99}}, 115)
-	for e := uint64(4); e < 60; e++ {
+	for e := uint64(4); e < 160; e++ {
 		x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: e}, 115)
 	}
 	x.flush(115)
 	x.handle(started(1, s, 116), 116)
 	var want []uint64
-	for e := uint64(60 - maxEpochs); e < 60; e++ {
+	for e := uint64(160 - maxEpochs); e < 160; e++ {
 		want = append(want, e)
 	}
 	each(t, "without snapshots", x.flush(116), s, want...)

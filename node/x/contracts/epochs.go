@@ -82,6 +82,10 @@ func (k *Keeper) announce(ctx sdk.Context, c *proto.Cluster) error {
 	return errors.Join(err, set(ctx, k, proto.KeyCluster(c.ID), c))
 }
 
+// maxUnstored is how many epochs may begin without a stored snapshot: the keys of all of
+// them are needed until there is one, and gatekeepers release only so many.
+const maxUnstored = 16
+
 // turnEpochs announces the epochs that are due and starts those whose key is there.
 func (k *Keeper) turnEpochs(ctx sdk.Context, clusters []*proto.Cluster, p *Params) error {
 	now := uint64(ctx.BlockHeight())
@@ -90,7 +94,7 @@ func (k *Keeper) turnEpochs(ctx sdk.Context, clusters []*proto.Cluster, p *Param
 			continue
 		}
 		if c.Next == 0 {
-			if p.EpochBlocks > 0 && now >= c.EpochHeight+p.EpochBlocks {
+			if p.EpochBlocks > 0 && now >= c.EpochHeight+p.EpochBlocks && c.Epoch < max(c.State.Epoch, 1)+maxUnstored {
 				if err := k.announce(ctx, c); err != nil {
 					return err
 				}
