@@ -231,3 +231,39 @@ func TestRegistrationAskedOften(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestWithoutCollateral: TEEs that give evidence alone, as hardware does. The chain has the
+// collateral, the gatekeeper learns its own measurement from what comes with its
+// registration, and keeps it.
+func TestWithoutCollateral(t *testing.T) {
+	w := newWorld(t)
+	bare := func(n *node) { n.tee.bare = true }
+	g := w.add("gatekeeper", proto.RoleGatekeeper, bare).start()
+	n := w.add("worker", proto.RoleWorker, bare).start()
+	fake := w.add("fake", proto.RoleWorker, bare, func(n *node) { n.tee.measurement = []byte("something else") })
+	w.until("the gatekeeper is admitted", func() bool { return g.rt.Status().Admitted })
+	w.cluster = w.chain.CreateCluster([]byte("owner"), 2)
+	w.until("the worker is refused", func() bool { return len(g.rt.Status().Gatekeeper.Refused) == 1 })
+	if r := g.rt.Status().Gatekeeper.Refused[0]; !strings.Contains(r.Reason, "does not know its own measurement") {
+		t.Fatalf("it says %v", r)
+	}
+	collateral, err := w.store.Collateral(attest.TDX, w.chain.Time())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.chain.UpdateCollateral(collateral.Marshal()); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(g.register(), n.register()); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the worker has keys", func() bool { return n.rt.Status().StateRoot != nil })
+	// What it learnt holds over a restart, also for those that it refuses.
+	g.stop()
+	g.start()
+	fake.start()
+	w.until("the fake is refused", func() bool { return len(g.rt.Status().Gatekeeper.Refused) == 1 })
+	if r := g.rt.Status().Gatekeeper.Refused[0]; r.Worker != fake.rt.Self() || !strings.Contains(r.Reason, "of software") {
+		t.Fatalf("it says %v", r)
+	}
+}

@@ -50,6 +50,7 @@ type app struct {
 	json     bool
 	dir      string // devnet folder
 	key      string // account: a name, or a secret URI
+	root     string // trust root: HEIGHT:HASH, empty for the network's
 }
 
 // errUsage: the arguments do not make sense; the message was printed.
@@ -110,6 +111,7 @@ func (a *app) flags(form, help string) *flag.FlagSet {
 	})
 	f.StringVar(&a.dir, "devnet", env("PHALA_DEVNET", ".devnet"), "folder of the devnet to use")
 	f.StringVar(&a.key, "key", env("PHALA_KEY", ""), "account to act as: a name from phala keys, or a secret URI; a devnet's own account without it")
+	f.StringVar(&a.root, "trust-root", env("PHALA_TRUST_ROOT", ""), "HEIGHT:HASH of the header to verify the chain from, which phala verify prints; the network's own without it")
 	return f
 }
 
@@ -178,7 +180,15 @@ func (a *app) network() (*devnet.State, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("no network in %s: start one with: make devnet (or name its folder with --devnet)", a.dir)
 	}
-	return s, err
+	if err != nil || a.root == "" {
+		return s, err
+	}
+	root, err := client.ParseTrustRoot(a.root)
+	if err != nil {
+		return nil, fmt.Errorf("--trust-root: %w", err)
+	}
+	s.RootHeight, s.Root = root.Height, root.Hash
+	return s, nil
 }
 
 // open opens the network as an account.

@@ -189,6 +189,13 @@ func (c *Chain) Register(registration, signature, evidence []byte) error {
 	return c.register(registration, signature, evidence)
 }
 
+// UpdateCollateral takes collateral, whatever its signatures, unless it is older.
+func (c *Chain) UpdateCollateral(b []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.updateCollateral(b)
+}
+
 func (c *Chain) updateCollateral(b []byte) error {
 	next, err := attest.ParseCollateral(b)
 	if err != nil {
