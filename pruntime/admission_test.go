@@ -141,7 +141,6 @@ func TestBoundForEver(t *testing.T) {
 		edit func(*pruntime.Config)
 	}{
 		{"lease", func(c *pruntime.Config) { c.Lease += time.Second }},
-		{"a shorter lease", func(c *pruntime.Config) { c.Lease -= time.Second }},
 		{"trusting period", func(c *pruntime.Config) { c.TrustingPeriod += time.Second }},
 		{"clock drift", func(c *pruntime.Config) { c.MaxClockDrift += time.Second }},
 		{"session interval", func(c *pruntime.Config) { c.SessionInterval += time.Second }},
@@ -158,6 +157,23 @@ func TestBoundForEver(t *testing.T) {
 		} else if strings.Contains(err.Error(), "own evidence") {
 			t.Errorf("%s: it got as far as %v", c.name, err)
 		}
+	}
+	// Stricter is allowed; it registers with what it was made with, and goes back to it.
+	strict := n.cfg
+	strict.Lease, strict.TrustingPeriod, strict.SessionInterval, strict.WorstLevel = time.Second, time.Minute, time.Minute, 1
+	rt, err := pruntime.Open(context.Background(), strict, n.tee)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _, _, err := rt.Register(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if reg, err := proto.ParseRegistration(b); err != nil || reg.Settings.Lease != uint64(n.cfg.Lease.Milliseconds()) || reg.Settings.WorstLevel != n.cfg.WorstLevel {
+		t.Fatalf("it registers with %+v, %v", reg.Settings, err)
 	}
 	n.start()
 	if !n.serving() {
