@@ -380,6 +380,47 @@ func TestCheckUpdate(t *testing.T) {
 	}
 }
 
+// TestRevises: a new evaluation or revocation list is a revision, a later date alone is none.
+func TestRevises(t *testing.T) {
+	n := shared()
+	for _, tee := range classes {
+		held := n.collateral(t, tee, testNow, simulator.State{})
+		platform, err := held.Platform()
+		if err != nil || !strings.HasPrefix(platform, tee.String()+"/") {
+			t.Errorf("%s: platform %q, %v", tee, platform, err)
+		}
+		check := func(name string, want bool, edit func(p *simulator.Publication)) {
+			t.Helper()
+			first, p := n.Publication(tee, testNow, simulator.State{}), n.Publication(tee, testNow.Add(time.Hour), simulator.State{})
+			p.CRLIssued, p.CRLNext = first.CRLIssued, first.CRLNext
+			edit(p)
+			next, err := n.Collateral(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := held.Newer(next); err != nil && (tee != attest.SNP || want) {
+				t.Errorf("%s, %s: %v", tee, name, err)
+			}
+			if got, err := held.Revises(next); err != nil || got != want && tee != attest.SNP {
+				t.Errorf("%s, %s: a revision: %v, %v", tee, name, got, err)
+			}
+		}
+		check("a later date", false, func(*simulator.Publication) {})
+		check("a new list", true, func(p *simulator.Publication) { p.CRLIssued = p.CRLIssued.Add(time.Second) })
+		if tee == attest.SNP {
+			continue
+		}
+		check("a new evaluation", true, func(p *simulator.Publication) { p.TCBInfo.Evaluation++ })
+		check("a new evaluation of quoting enclaves", true, func(p *simulator.Publication) { p.QEIdentity.Evaluation++ })
+		if _, err := held.Revises(n.collateral(t, attest.SNP, testNow, simulator.State{})); !errors.Is(err, fault.CollateralIncompat) {
+			t.Errorf("%s: AMD's is a revision: %v", tee, err)
+		}
+	}
+	if _, err := (&attest.Collateral{TEE: attest.TDX}).Platform(); !errors.Is(err, fault.CollateralMalformed) {
+		t.Errorf("of nothing: %v", err)
+	}
+}
+
 func TestConfidenceLevel(t *testing.T) {
 	for _, c := range []struct {
 		status     attest.TCBStatus

@@ -126,6 +126,28 @@ func (held *Collateral) Newer(next *Collateral) error {
 	return old.Newer(info)
 }
 
+// Revises reports whether next, which is newer than held, may judge a platform worse: by
+// a new evaluation of TCB levels or a new revocation list. Other collateral is the same
+// with a later date. It checks no signature.
+func (held *Collateral) Revises(next *Collateral) (bool, error) {
+	old, err := describe(held)
+	if err != nil {
+		return false, err
+	}
+	info, err := describe(next)
+	if err != nil {
+		return false, err
+	}
+	if old.SNP != nil && info.SNP != nil {
+		return true, nil // only a later revocation list is newer
+	}
+	if old.DCAP == nil || info.DCAP == nil {
+		return false, fault.New(fault.CollateralIncompat, old.Key+" and "+info.Key)
+	}
+	a, b := old.DCAP, info.DCAP
+	return b.Evaluation != a.Evaluation || b.QEEvaluation != a.QEEvaluation || b.PCKCRLNumber.Cmp(a.PCKCRLNumber) != 0 || b.RootCRLNumber.Cmp(a.RootCRLNumber) != 0, nil
+}
+
 // CollateralKey tells, from evidence that nobody has verified, which collateral
 // it needs: "tdx/b0c06f000000/platform", "snp/Milan". The key is a claim; a
 // false one makes Verify fail.

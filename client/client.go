@@ -20,6 +20,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,6 +116,49 @@ func (c *Client) Sync(ctx context.Context) (*comet.Header, error) {
 	return &h, nil
 }
 
+// A TrustRoot names a header from which light clients start.
+type TrustRoot struct {
+	Height int64      `json:"height"`
+	Hash   proto.Hash `json:"hash"`
+}
+
+// String returns HEIGHT:HASH, as flags take it.
+func (r TrustRoot) String() string { return fmt.Sprintf("%d:%s", r.Height, r.Hash) }
+
+// ParseTrustRoot reads HEIGHT:HASH.
+func ParseTrustRoot(s string) (r TrustRoot, err error) {
+	height, hash, ok := strings.Cut(s, ":")
+	if r.Height, err = strconv.ParseInt(height, 10, 64); err != nil || !ok || r.Height < 1 || r.Hash.UnmarshalText([]byte(strings.ToLower(hash))) != nil {
+		return TrustRoot{}, fmt.Errorf("%q is not HEIGHT:HASH with 64 hexadecimal digits", s)
+	}
+	return r, nil
+}
+
+// NewestTrustRoot returns the newest trust root that the chain keeps, for new enclaves and
+// clients: the one that this client started from, on a chain that is too young for another.
+// The chain's record of it is proven under the newest header.
+func (c *Client) NewestTrustRoot(ctx context.Context) (TrustRoot, error) {
+	h, err := c.Sync(ctx)
+	if err != nil {
+		return TrustRoot{}, err
+	}
+	height := (h.Height - 1) / proto.TrustRootInterval * proto.TrustRootInterval
+	if height <= c.net.RootHeight {
+		return TrustRoot{c.net.RootHeight, c.net.Root}, nil
+	}
+	hash, err := read(ctx, c, proto.StoreRegistry, proto.KeyBlock(uint64(height)), func(b []byte) (*proto.Hash, error) {
+		if len(b) != 32 {
+			return nil, fmt.Errorf("client: hash of block %d of %d bytes", height, len(b))
+		}
+		h := proto.Hash(b)
+		return &h, nil
+	})
+	if err != nil {
+		return TrustRoot{}, fmt.Errorf("client: trust root %d: %w", height, err)
+	}
+	return TrustRoot{height, *hash}, nil
+}
+
 // walk verifies the block at height, with blocks in between where it cannot skip.
 func (c *Client) walk(ctx context.Context, height int64, depth int) error {
 	b, err := c.node.LightBlock(ctx, height)
@@ -189,6 +234,11 @@ func (c *Client) Cluster(ctx context.Context, id proto.ClusterID) (*proto.Cluste
 // Worker reads a worker's record.
 func (c *Client) Worker(ctx context.Context, id proto.WorkerID) (*proto.WorkerInfo, error) {
 	return read(ctx, c, proto.StoreRegistry, proto.KeyWorker(id), proto.ParseWorkerInfo)
+}
+
+// Attestation reads the chain's verdict on a worker's newest evidence.
+func (c *Client) Attestation(ctx context.Context, id proto.WorkerID) (*proto.Attestation, error) {
+	return read(ctx, c, proto.StoreRegistry, proto.KeyAttestation(id), proto.ParseAttestation)
 }
 
 // Code reads a code's record.

@@ -490,3 +490,35 @@ func TestEpochEnds(t *testing.T) {
 		t.Errorf("%+v, %v", a, err)
 	}
 }
+
+// TestEndedAdmission: a client asks no worker whose admission ended, whatever the worker
+// would answer. Its relayer brings new evidence, by itself, and the client asks again.
+func TestEndedAdmission(t *testing.T) {
+	s := stack.Ready(t, newTEE(t), 1)
+	c := client.Open(s.Network(), s.Key("user"))
+	stop := s.Go()
+	d, err := c.Deploy(within(t, 30*time.Second), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	before, err := c.Targets(within(t, 10*time.Second), d.Contract)
+	if err != nil || len(before) != 1 {
+		t.Fatalf("%d targets, %v", len(before), err)
+	}
+	s.Chain.EndAdmission(before[0].Worker)
+	s.Chain.Next(3)
+	if _, err := c.Targets(within(t, 10*time.Second), d.Contract); !errors.Is(err, client.ErrNoWorker) || !strings.Contains(err.Error(), "none with a valid attestation") {
+		t.Fatalf("it would ask: %v", err)
+	}
+	worker := s.List[1]
+	s.Until("it is admitted anew and has its keys", func() bool { st := worker.RT.Status(); return st.Epoch == 2 && st.Serving })
+	s.Step()
+	after, err := c.Targets(within(t, 10*time.Second), d.Contract)
+	if err != nil || len(after) != 1 || after[0].Session == before[0].Session {
+		t.Fatalf("targets %v, %v: not a new session", after, err)
+	}
+	if _, err := ask(t, c, d.Contract, "gi", client.QueryOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -322,6 +322,9 @@ func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
 	} else if st.Outbox.Count == 0 {
 		return nil
 	}
+	if st.TrustedHeight < 3 {
+		return nil // nothing can be proven yet
+	}
 	value, proof, err := r.Node.Prove(ctx, proto.StoreMQ, proto.KeyOutbox(st.Worker), st.TrustedHeight-1)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return nil // not registered yet

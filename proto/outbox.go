@@ -69,6 +69,23 @@ type Settings struct {
 	WorstLevel      uint8  `json:"worst_level"`         // gatekeepers: the worst confidence level that gets keys
 }
 
+// Beyond names a setting of s that goes further than in o, "" when there is none.
+func (s *Settings) Beyond(o *Settings) string {
+	switch {
+	case s.Lease > o.Lease:
+		return "lease"
+	case s.TrustingPeriod > o.TrustingPeriod:
+		return "trusting period"
+	case s.ClockDrift > o.ClockDrift:
+		return "clock drift"
+	case s.SessionInterval > o.SessionInterval:
+		return "session interval"
+	case s.WorstLevel > o.WorstLevel:
+		return "worst level"
+	}
+	return ""
+}
+
 func (s *Settings) encode(w *wire.Writer) {
 	w.U64(s.Lease).U64(s.TrustingPeriod).U64(s.ClockDrift).U64(s.SessionInterval).U8(s.WorstLevel)
 }

@@ -120,6 +120,7 @@ type Attestation struct {
 	Status      string // TCB status
 	Advisories  []string
 	Platform    string   // key of the collateral, see KeyCollateral
+	Revision    uint64   // of that: how often the vendor had changed what it judges
 	Machine     [32]byte // identity of the processor
 	Serial      []byte   // of Intel's PCK certificate
 	Evaluation  uint32   // Intel's TCB evaluation number
@@ -144,7 +145,7 @@ func (a *Attestation) Marshal() []byte {
 	for _, s := range a.Advisories {
 		w.String(s)
 	}
-	w.String(a.Platform).Fixed(a.Machine[:]).Blob(a.Serial).U32(a.Evaluation).Blob(a.TCB).U64(a.TrustHeight).Fixed(a.TrustRoot[:])
+	w.String(a.Platform).U64(a.Revision).Fixed(a.Machine[:]).Blob(a.Serial).U32(a.Evaluation).Blob(a.TCB).U64(a.TrustHeight).Fixed(a.TrustRoot[:])
 	a.Settings.encode(w)
 	return w.Bytes()
 }
@@ -156,7 +157,7 @@ func ParseAttestation(b []byte) (*Attestation, error) {
 	for range r.Count(maxAdvisories, 4) {
 		a.Advisories = append(a.Advisories, r.String(maxAdvisory))
 	}
-	a.Platform, a.Machine, a.Serial, a.Evaluation = r.String(maxPlatform), r.Array32(), r.Blob(32), r.U32()
+	a.Platform, a.Revision, a.Machine, a.Serial, a.Evaluation = r.String(maxPlatform), r.U64(), r.Array32(), r.Blob(32), r.U32()
 	a.TCB, a.TrustHeight, a.TrustRoot, a.Settings = r.Blob(maxTCB), r.U64(), r.Array32(), readSettings(r)
 	if err := r.Close(); err != nil {
 		return nil, fmt.Errorf("proto: attestation: %w", err)

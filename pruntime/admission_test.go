@@ -141,7 +141,6 @@ func TestBoundForEver(t *testing.T) {
 		edit func(*pruntime.Config)
 	}{
 		{"lease", func(c *pruntime.Config) { c.Lease += time.Second }},
-		{"a shorter lease", func(c *pruntime.Config) { c.Lease -= time.Second }},
 		{"trusting period", func(c *pruntime.Config) { c.TrustingPeriod += time.Second }},
 		{"clock drift", func(c *pruntime.Config) { c.MaxClockDrift += time.Second }},
 		{"session interval", func(c *pruntime.Config) { c.SessionInterval += time.Second }},
@@ -158,6 +157,23 @@ func TestBoundForEver(t *testing.T) {
 		} else if strings.Contains(err.Error(), "own evidence") {
 			t.Errorf("%s: it got as far as %v", c.name, err)
 		}
+	}
+	// Stricter is allowed; it registers with what it was made with, and goes back to it.
+	strict := n.cfg
+	strict.Lease, strict.TrustingPeriod, strict.SessionInterval, strict.WorstLevel = time.Second, time.Minute, time.Minute, 1
+	rt, err := pruntime.Open(context.Background(), strict, n.tee)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _, _, err := rt.Register(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if reg, err := proto.ParseRegistration(b); err != nil || reg.Settings.Lease != uint64(n.cfg.Lease.Milliseconds()) || reg.Settings.WorstLevel != n.cfg.WorstLevel {
+		t.Fatalf("it registers with %+v, %v", reg.Settings, err)
 	}
 	n.start()
 	if !n.serving() {
@@ -229,5 +245,41 @@ func TestRegistrationAskedOften(t *testing.T) {
 	}
 	if _, err := n.ask(&proto.Query{To: id, Input: []byte("gi")}, session); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestWithoutCollateral: TEEs that give evidence alone, as hardware does. The chain has the
+// collateral, the gatekeeper learns its own measurement from what comes with its
+// registration, and keeps it.
+func TestWithoutCollateral(t *testing.T) {
+	w := newWorld(t)
+	bare := func(n *node) { n.tee.bare = true }
+	g := w.add("gatekeeper", proto.RoleGatekeeper, bare).start()
+	n := w.add("worker", proto.RoleWorker, bare).start()
+	fake := w.add("fake", proto.RoleWorker, bare, func(n *node) { n.tee.measurement = []byte("something else") })
+	w.until("the gatekeeper is admitted", func() bool { return g.rt.Status().Admitted })
+	w.cluster = w.chain.CreateCluster([]byte("owner"), 2)
+	w.until("the worker is refused", func() bool { return len(g.rt.Status().Gatekeeper.Refused) == 1 })
+	if r := g.rt.Status().Gatekeeper.Refused[0]; !strings.Contains(r.Reason, "does not know its own measurement") {
+		t.Fatalf("it says %v", r)
+	}
+	collateral, err := w.store.Collateral(attest.TDX, w.chain.Time())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.chain.UpdateCollateral(collateral.Marshal()); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(g.register(), n.register()); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the worker has keys", func() bool { return n.rt.Status().StateRoot != nil })
+	// What it learnt holds over a restart, also for those that it refuses.
+	g.stop()
+	g.start()
+	fake.start()
+	w.until("the fake is refused", func() bool { return len(g.rt.Status().Gatekeeper.Refused) == 1 })
+	if r := g.rt.Status().Gatekeeper.Refused[0]; r.Worker != fake.rt.Self() || !strings.Contains(r.Reason, "of software") {
+		t.Fatalf("it says %v", r)
 	}
 }

@@ -196,7 +196,7 @@ func (r *Runtime) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{Worker: r.self, Role: r.cfg.Role.String(), Chain: r.cfg.Chain, TEE: r.tee.TEE().String(), Simulated: r.tee.Simulated(),
-		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Settings: r.cfg.settings(), Roots: r.cfg.Roots.Digest(), Epoch: r.epoch, Expires: r.expires,
+		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Settings: r.made, Roots: r.cfg.Roots.Digest(), Epoch: r.epoch, Expires: r.expires,
 		Session: proto.Hash(r.sessions.current().Public()), SessionLive: r.sessions.live(), Outbox: OutboxStatus{r.outbox.base, len(r.outbox.queue)}}
 	if r.state != nil {
 		s.TrustedTime = r.state.Client().Trusted().Time

@@ -80,7 +80,7 @@ type TrustRoot struct {
 var (
 	ErrTrustRoot  = errors.New("pruntime: header is not the trust root")
 	ErrNotReady   = errors.New("pruntime: not ready")
-	ErrIdentity   = errors.New("pruntime: the sealed identity is of another network, trust root, role or operator, or was made with other settings")
+	ErrIdentity   = errors.New("pruntime: the sealed identity is of another network, trust root, role or operator, or was made with stricter settings")
 	ErrNotServing = errors.New("pruntime: not serving")
 	ErrProof      = errors.New("pruntime: this is not proven under the trusted header")
 	ErrCode       = errors.New("pruntime: code refused")
@@ -98,7 +98,8 @@ type Runtime struct {
 	fetch       *fetch.Client // of queries' HTTP requests; nil: none
 	id          *identity.KeyPair
 	self        proto.WorkerID
-	measurement [32]byte // a gatekeeper's own; zero until it is verified
+	made        proto.Settings // what the identity was made with
+	measurement [32]byte       // a gatekeeper's own; zero until it is verified
 	own         attest.Evidence
 
 	// step is held by whoever moves the enclave on. mu guards the fields; it is let go
@@ -213,14 +214,12 @@ func (c *Config) settings() proto.Settings {
 }
 
 // openIdentity reads the sealed identity or makes one. It belongs to one chain, trust
-// root, role and operator for ever, and to the settings that it was made with: what it
-// registered with holds until it registers again, so a restart may not change it.
+// root, role and operator for ever. What it registered with holds until it registers
+// again, so a restart may not go further than the settings that it was made with; it may
+// be stricter.
 func (r *Runtime) openIdentity() error {
-	describe := func(secret []byte) []byte {
-		s := r.cfg.settings()
-		return new(wire.Writer).Blob(secret).String(r.cfg.Chain).U64(uint64(r.cfg.Root.Height)).Fixed(r.cfg.Root.Hash[:]).
-			U8(uint8(r.cfg.Role)).Blob(r.cfg.Operator).U64(s.Lease).U64(s.TrustingPeriod).U64(s.ClockDrift).U64(s.SessionInterval).U8(s.WorstLevel).Bytes()
-	}
+	bound := new(wire.Writer).String(r.cfg.Chain).U64(uint64(r.cfg.Root.Height)).Fixed(r.cfg.Root.Hash[:]).U8(uint8(r.cfg.Role)).Blob(r.cfg.Operator).Bytes()
+	s := r.cfg.settings()
 	b, err := r.store.Get(fileIdentity)
 	switch {
 	case errors.Is(err, keys.ErrNone):
@@ -228,24 +227,30 @@ func (r *Runtime) openIdentity() error {
 		if err != nil {
 			return err
 		}
-		r.id = k
-		if err := r.store.Put(fileIdentity, describe(k.Secret())); err != nil {
+		w := new(wire.Writer).Blob(k.Secret()).Blob(bound).U64(s.Lease).U64(s.TrustingPeriod).U64(s.ClockDrift).U64(s.SessionInterval).U8(s.WorstLevel)
+		if err := r.store.Put(fileIdentity, w.Bytes()); err != nil {
 			return err
 		}
+		r.id, r.made = k, s
 	case err != nil:
 		return fmt.Errorf("%w (was this folder made on another machine, by another build, or for another network? %s)", err, r.cfg.DataDir)
 	default:
 		rd := wire.NewReader(b)
-		secret := rd.Blob(64)
-		if rd.Err() != nil {
-			return rd.Err()
+		secret, was := rd.Blob(64), rd.Blob(1024)
+		made := proto.Settings{Lease: rd.U64(), TrustingPeriod: rd.U64(), ClockDrift: rd.U64(), SessionInterval: rd.U64(), WorstLevel: rd.U8()}
+		if err := rd.Close(); err != nil {
+			return fmt.Errorf("pruntime: identity: %w", err)
 		}
-		if string(describe(secret)) != string(b) {
+		if string(was) != string(bound) {
 			return fmt.Errorf("%w: use another data folder, or the flags that it was made with", ErrIdentity)
+		}
+		if what := s.Beyond(&made); what != "" {
+			return fmt.Errorf("%w: %s goes further than what it was made with: use another data folder for a new identity, or a stricter flag", ErrIdentity, what)
 		}
 		if r.id, err = identity.FromSecret(secret); err != nil {
 			return err
 		}
+		r.made = made
 	}
 	r.self = proto.WorkerID(r.id.Public())
 	return nil
@@ -503,7 +508,7 @@ func (r *Runtime) Register(ctx context.Context) (reg, signature, evidence []byte
 	c := r.state.Client()
 	m := proto.Registration{Chain: r.cfg.Chain, Roots: r.cfg.Roots.Digest(), TrustHeight: uint64(r.cfg.Root.Height), TrustRoot: r.cfg.Root.Hash,
 		Worker: r.self, Session: r.sessions.renewed(r.now(), r.cfg.Lease/3).Public(), Operator: r.cfg.Operator, Role: r.cfg.Role, Epoch: r.admission.epoch + 1,
-		Height: uint64(c.Trusted().Height), Hash: proto.Hash(c.TrustedHash()), Settings: r.cfg.settings(), Endpoints: r.cfg.Endpoints}
+		Height: uint64(c.Trusted().Height), Hash: proto.Hash(c.TrustedHash()), Settings: r.made, Endpoints: r.cfg.Endpoints}
 	r.mu.Unlock()
 	ev, err := r.tee.Evidence(ctx, m.ReportData())
 	if err != nil {

@@ -248,8 +248,10 @@ func (r *Runtime) openGatekeeper() error {
 			return err
 		}
 	}
+	policy := r.made
+	policy.WorstLevel = r.cfg.WorstLevel
 	r.gk = gatekeeper.New(gatekeeper.Config{Chain: r.cfg.Chain, Self: r.self,
-		Policy: gatekeeper.Policy{Roots: r.cfg.Roots.Digest(), Root: gatekeeper.Block{Height: uint64(r.cfg.Root.Height), Hash: r.cfg.Root.Hash}, Settings: r.cfg.settings()},
+		Policy: gatekeeper.Policy{Roots: r.cfg.Roots.Digest(), Root: gatekeeper.Block{Height: uint64(r.cfg.Root.Height), Hash: r.cfg.Root.Hash}, Settings: policy},
 		Judge:  r.judge, Known: r.verified, RNG: rand.Reader, Send: func(e proto.Entry) { r.outbox.push(e) }}, share)
 	return nil
 }

@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"bytes"
 	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
@@ -48,7 +49,39 @@ func (g *gramine) Evidence(_ context.Context, reportData [64]byte) (attest.Evide
 	if err != nil {
 		return attest.Evidence{}, fmt.Errorf("gramine: %w", err)
 	}
-	return finish(attest.SGX, quote, nil, reportData)
+	e, err := finish(attest.SGX, quote, nil, reportData)
+	if err != nil {
+		return attest.Evidence{}, err
+	}
+	return e, g.check(quote)
+}
+
+// Sizes of SGX's structures.
+const (
+	reportSize     = 432
+	reportBodySize = 384
+	quoteHeader    = 48 // before the report's body
+)
+
+// check compares a quote with a report that the processor makes for this enclave alone.
+// The quote comes through the host, which could give that of another enclave with the
+// same report data, and whoever learns its own measurement from it would take the other's.
+func (g *gramine) check(quote []byte) error {
+	target, err := g.files.ReadFile(gramineDir + "/my_target_info")
+	if err != nil {
+		return fmt.Errorf("gramine: %w", err)
+	}
+	if err := g.files.WriteFile(gramineDir+"/target_info", target); err != nil {
+		return fmt.Errorf("gramine: %w", err)
+	}
+	report, err := g.files.ReadFile(gramineDir + "/report")
+	if err != nil {
+		return fmt.Errorf("gramine: %w", err)
+	}
+	if len(report) != reportSize || !bytes.Equal(report[:reportBodySize], quote[quoteHeader:quoteHeader+reportBodySize]) {
+		return fmt.Errorf("%w: gramine: the quote is not of this enclave", ErrAnswer)
+	}
+	return nil
 }
 
 // SealingKey derives from the key that the processor derives from MRENCLAVE:

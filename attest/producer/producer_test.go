@@ -317,7 +317,7 @@ func newGramine(kind string) *fakeFiles {
 	h := newHardware()
 	f := &fakeFiles{dirs: map[string]bool{}, content: map[string][]byte{}}
 	f.write = func(f *fakeFiles, path string, b []byte) error {
-		if path != gramineDir+"/user_report_data" || len(b) != 64 {
+		if path != gramineDir+"/user_report_data" && path != gramineDir+"/target_info" || len(b) != map[string]int{"user_report_data": 64, "target_info": 512}[path[len(gramineDir)+1:]] {
 			return errors.New("invalid argument")
 		}
 		f.content[path] = bytes.Clone(b)
@@ -329,6 +329,19 @@ func newGramine(kind string) *fakeFiles {
 			return []byte(kind), nil
 		case gramineDir + "/quote":
 			return h.sign(attest.SGX, [64]byte(f.content[gramineDir+"/user_report_data"])).Report, nil
+		case gramineDir + "/my_target_info":
+			return make([]byte, 512), nil
+		case gramineDir + "/report":
+			if f.content[gramineDir+"/target_info"] == nil {
+				return nil, errors.New("no target")
+			}
+			quote := h.sign(attest.SGX, [64]byte(f.content[gramineDir+"/user_report_data"])).Report
+			report := append(bytes.Clone(quote[48:48+384]), make([]byte, 48)...)
+			if edit, ok := f.content["report"]; ok {
+				report = report[:int(edit[0])*2]
+				report[int(edit[1])] ^= edit[2]
+			}
+			return report, nil
 		case gramineDir + "/keys/_sgx_mrenclave":
 			if key, ok := f.content["key"]; ok {
 				return key, nil
@@ -378,6 +391,14 @@ func TestGramine(t *testing.T) {
 		})
 	}
 	wait.Wait()
+	// The host's quote is of another enclave, or there is no report to compare it with.
+	for name, edit := range map[string][]byte{"another enclave": {216, 64, 1}, "other attributes": {216, 48, 1}, "a short report": {192, 0, 0}} {
+		files.content["report"] = edit
+		if _, err := p.Evidence(ctx, data); !errors.Is(err, ErrAnswer) || !strings.Contains(err.Error(), "not of this enclave") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	delete(files.content, "report")
 	files.content["key"] = make([]byte, 15)
 	if _, err := p.SealingKey(ctx, nil); !errors.Is(err, ErrAnswer) {
 		t.Error("short key:", err)

@@ -35,7 +35,6 @@ const usage = `phala deploys and calls confidential contracts.
   phala receipt CLUSTER SEQ               what the seats signed about a message
   phala keys add|list|import|export       accounts, encrypted on this disk
   phala send ACCOUNT AMOUNT               send PHA to an account
-  phala election dry-run|report FILE      who would be elected, why, and how proportional that is
   phala validators                        the validators of an era, and who stands for the next
   phala nominate VALIDATOR…               put your stake behind validators
   phala validate | chill                  stand for election, or stop
@@ -58,6 +57,7 @@ type app struct {
 	json     bool
 	dir      string // devnet folder
 	key      string // account: a name, or a secret URI
+	root     string // trust root: HEIGHT:HASH, empty for the network's
 }
 
 // errUsage: the arguments do not make sense; the message was printed.
@@ -121,6 +121,7 @@ func (a *app) flags(form, help string) *flag.FlagSet {
 	})
 	f.StringVar(&a.dir, "devnet", env("PHALA_DEVNET", ".devnet"), "folder of the devnet to use")
 	f.StringVar(&a.key, "key", env("PHALA_KEY", ""), "account to act as: a name from phala keys, or a secret URI; a devnet's own account without it")
+	f.StringVar(&a.root, "trust-root", env("PHALA_TRUST_ROOT", ""), "HEIGHT:HASH of the header to verify the chain from, which phala verify prints; the network's own without it")
 	return f
 }
 
@@ -189,7 +190,15 @@ func (a *app) network() (*devnet.State, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("no network in %s: start one with: make devnet (or name its folder with --devnet)", a.dir)
 	}
-	return s, err
+	if err != nil || a.root == "" {
+		return s, err
+	}
+	root, err := client.ParseTrustRoot(a.root)
+	if err != nil {
+		return nil, fmt.Errorf("--trust-root: %w", err)
+	}
+	s.RootHeight, s.Root = root.Height, root.Hash
+	return s, nil
 }
 
 // open opens the network as an account.

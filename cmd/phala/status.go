@@ -17,8 +17,11 @@ import (
 type seatStatus struct {
 	Worker    proto.WorkerID   `json:"worker"`
 	Simulated bool             `json:"simulated"`
-	Level     uint8            `json:"level"`
+	Level     uint8            `json:"level"` // confidence level: 1 is best, 5 worst
+	TCB       string           `json:"tcb_status"`
+	Platform  string           `json:"platform"`
 	Expires   uint64           `json:"expires"`
+	Until     time.Time        `json:"evidence_until"`
 	Endpoint  string           `json:"endpoint"`
 	Answers   bool             `json:"answers"`
 	Says      *pruntime.Status `json:"says,omitempty"`
@@ -69,7 +72,12 @@ func runStatus(ctx context.Context, a *app, args []string) error {
 		if err != nil {
 			return err
 		}
-		seat := seatStatus{Worker: id, Simulated: w.Simulated, Level: w.Level, Expires: w.Expires}
+		verdict, err := c.Attestation(ctx, id)
+		if err != nil {
+			return err
+		}
+		seat := seatStatus{Worker: id, Simulated: w.Simulated, Level: w.Level, TCB: verdict.Status, Platform: verdict.Platform, Expires: w.Expires,
+			Until: time.UnixMilli(int64(verdict.Until)).UTC()}
 		if len(w.Endpoints) > 0 {
 			seat.Endpoint = w.Endpoints[0]
 			seat.Says, err = workerInfo(ctx, seat.Endpoint)
@@ -77,6 +85,8 @@ func runStatus(ctx context.Context, a *app, args []string) error {
 			err = errors.New("it registered no endpoint")
 		}
 		switch {
+		case uint64(h.Height) >= w.Expires:
+			seat.Problem = fmt.Sprintf("its attestation ended at height %d: its relayer must register it again", w.Expires)
 		case err != nil:
 			seat.Problem = err.Error()
 		case !seat.Says.Serving:
@@ -93,9 +103,9 @@ func runStatus(ctx context.Context, a *app, args []string) error {
 		fmt.Fprintf(w, "chain %s, verified height %d, %.1f s old\n", st.Chain, st.Height, st.Age)
 		fmt.Fprintf(w, "cluster %s: epoch %d, final up to message %d, state root %s\n", st.Cluster, st.Epoch, st.FinalSeq, st.Root)
 		for _, s := range st.Seats {
-			tee := fmt.Sprintf("confidence level %d", s.Level)
+			tee := fmt.Sprintf("confidence level %d (%s, %s)", s.Level, s.TCB, s.Platform)
 			if s.Simulated {
-				tee = "SIMULATED TEE, protects nothing"
+				tee = "SIMULATED TEE, protects nothing; " + tee
 			}
 			what := "serving"
 			if !s.Answers {

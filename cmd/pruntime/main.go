@@ -33,9 +33,9 @@ const usage = `pruntime runs confidential contracts, or as a gatekeeper releases
   pruntime --data DIR --chain ID --trust-root HEIGHT:HASH --operator ADDRESS [flags]
 
 It makes its keys by itself and keeps them sealed in --data. What it is started with
-the first time (chain, trust root, role, operator, attestation roots, and the settings
-that bound freshness: lease, trusting period, clock drift, session interval, worst level)
-belongs to its identity for ever.
+the first time (chain, trust root, role, operator, attestation roots) belongs to its
+identity for ever; lease, trusting period, clock drift, session interval and worst level
+may be stricter later, and never go further.
 A relayer (pherry) on the private address brings it the chain; clients ask on the
 public one. Every flag can be given as PRUNTIME_NAME in the environment, or as a line
 "name = value" in the file of --config.

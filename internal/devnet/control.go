@@ -125,7 +125,7 @@ func (n *Net) startRuntime(name string, i int, flags []string) error {
 	}
 	public := fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Public[i])
 	args := []string{"--data", n.path(n.names[i]), "--chain", n.state.Chain,
-		"--trust-root", fmt.Sprintf("%d:%s", n.state.RootHeight, n.state.Root), "--role", role, "--operator", account(operatorAccount),
+		"--trust-root", n.state.EnclavesRoot.String(), "--role", role, "--operator", account(operatorAccount),
 		"--endpoints", "http://" + public, "--public", public, "--private", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Private[i]),
 		"--tee", fmt.Sprintf("simulator:127.0.0.1:%d", n.state.Ports.TEE[i]), "--simulated-roots", n.path("tee", "roots.bin")}
 	if i > 0 && n.opt.Hello != "" && !n.state.Ready {

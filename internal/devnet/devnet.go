@@ -55,11 +55,14 @@ type State struct {
 	Contracts map[string]proto.ContractID `json:"contracts"`
 	Cluster   proto.ClusterID             `json:"cluster"`
 
-	Measurement string    `json:"measurement"` // of the pruntime binary
-	Genesis     string    `json:"genesis"`     // SHA-256 of the genesis file
-	Workers     int       `json:"workers"`
-	Ports       portTable `json:"ports"`
-	Ready       bool      `json:"ready"` // deployed and serving once
+	// EnclavesRoot is where the enclaves' light clients started, for ever. The network's
+	// root, which clients use, moves on with the chain.
+	EnclavesRoot client.TrustRoot `json:"enclaves_root"`
+	Measurement  string           `json:"measurement"` // of the pruntime binary
+	Genesis      string           `json:"genesis"`     // SHA-256 of the genesis file
+	Workers      int              `json:"workers"`
+	Ports        portTable        `json:"ports"`
+	Ready        bool             `json:"ready"` // deployed and serving once
 }
 
 type portTable struct {
@@ -272,6 +275,7 @@ func (n *Net) run(ctx context.Context) error {
 			h, err := node.Header(ctx, 1)
 			if err == nil {
 				n.state.RootHeight, n.state.Root = 1, proto.Hash(h.Hash())
+				n.state.EnclavesRoot = client.TrustRoot{Height: 1, Hash: n.state.Root}
 			}
 			return err == nil, err
 		})
@@ -317,6 +321,11 @@ func (n *Net) run(ctx context.Context) error {
 	if err := n.waitServing(ctx); err != nil {
 		return err
 	}
+	root, err := n.Client.NewestTrustRoot(ctx)
+	if err != nil {
+		return err
+	}
+	n.state.RootHeight, n.state.Root = root.Height, root.Hash
 	n.state.Ready = true
 	n.mark("ready")
 	n.Timings["ready_s"] = time.Since(began).Seconds()

@@ -78,6 +78,8 @@ func TestRequests(t *testing.T) {
 		{"acknowledgement that is not JSON", "POST", "/v1/acknowledge", []byte("{"), 400, "request"},
 		{"acknowledgement of no position", "POST", "/v1/acknowledge", []byte("{}"), 400, "request"},
 		{"acknowledgement without a proof", "POST", "/v1/acknowledge", fmt.Appendf(nil, `{"position":%q}`, "AAAAAAAAAAkAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="), 409, "proof"},
+		{"blocks that are not JSON", "POST", "/v1/blocks", []byte("{}"), 400, "request"},
+		{"blocks for a worker", "POST", "/v1/blocks", []byte("[]"), 400, "role"},
 		{"acknowledgement too long", "POST", "/v1/acknowledge", make([]byte, 1<<20+1), 400, "request"},
 		{"no conflict", "GET", "/v1/conflict", nil, 404, "none"},
 		{"no such path", "GET", "/v2/info", nil, 404, ""},
@@ -120,7 +122,7 @@ func TestRequests(t *testing.T) {
 func TestPublic(t *testing.T) {
 	s := stack.Ready(t, newTEE(t), 1)
 	w := s.List[1]
-	for _, p := range []string{"POST /v1/advance", "POST /v1/headers", "POST /v1/trust-header", "GET /v1/registration", "GET /v1/outbox", "POST /v1/acknowledge",
+	for _, p := range []string{"POST /v1/advance", "POST /v1/headers", "POST /v1/trust-header", "GET /v1/registration", "GET /v1/outbox", "POST /v1/acknowledge", "POST /v1/blocks",
 		"PUT /v1/code/" + strings.Repeat("ab", 32), "GET /metrics", "GET /v1/status"} {
 		method, path, _ := strings.Cut(p, " ")
 		if status, _, _ := request(t, method, w.Public.URL+path, nil); status != 404 {

@@ -211,6 +211,13 @@ func (c *Chain) Register(registration, signature, evidence []byte) error {
 	return c.register(registration, signature, evidence)
 }
 
+// UpdateCollateral takes collateral, whatever its signatures, unless it is older.
+func (c *Chain) UpdateCollateral(b []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.updateCollateral(b)
+}
+
 func (c *Chain) updateCollateral(b []byte) error {
 	next, err := attest.ParseCollateral(b)
 	if err != nil {
@@ -280,6 +287,17 @@ func (c *Chain) register(registration, signature, evidence []byte) error {
 	return nil
 }
 
+// EndAdmission ends a worker's admission, as expiry or governance does.
+func (c *Chain) EndAdmission(id proto.WorkerID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.workers[id]
+	w.Expires = uint64(c.C.Height()) + 1
+	c.putWorker(w)
+	c.send(proto.TopicWorker(id), proto.AdmissionEnded{Worker: id})
+	c.send(proto.TopicGatekeeper, proto.AdmissionEnded{Worker: id})
+}
+
 // Submit takes a run of an outbox. Entries that the chain has are no-ops.
 func (c *Chain) Submit(worker proto.WorkerID, first uint64, entries []Entry) error {
 	c.mu.Lock()
@@ -294,8 +312,8 @@ func (c *Chain) submit(worker proto.WorkerID, first uint64, entries []Entry) err
 	w, position := c.workers[worker], c.outboxes[worker]
 	next := position.Seq + 1
 	switch {
-	case w == nil:
-		return refuse("mq", 4, "worker %s is not registered", worker)
+	case w == nil || uint64(c.C.Height())+1 >= w.Expires:
+		return refuse("mq", 4, "worker %s is not admitted", worker)
 	case first == 0 || first > next:
 		return refuse("mq", 5, "run starts at %d, the chain expects %d", first, next)
 	case first+uint64(len(entries)) <= next:

@@ -83,14 +83,15 @@ func (g *Gatekeeper) evidence(e *proto.WorkerRegistered, reg *proto.Registration
 		return nil, err
 	}
 	g.collateral[v.Platform] = v.Collateral
-	own, s := &g.policy.Settings, &reg.Settings
+	own, s := &g.policy.Settings, reg.Settings
+	s.WorstLevel = 0 // it gives nobody keys
 	switch {
 	case reg.Roots != g.policy.Roots:
 		return nil, fmt.Errorf("gatekeeper: it judges by the attestation roots %s, this network's are %s", reg.Roots, g.policy.Roots)
 	case reg.TrustHeight == 0:
 		return nil, errors.New("gatekeeper: it has no trust root")
-	case s.Lease > own.Lease || s.TrustingPeriod > own.TrustingPeriod || s.ClockDrift > own.ClockDrift || s.SessionInterval > own.SessionInterval:
-		return nil, fmt.Errorf("gatekeeper: its settings %+v go further than this gatekeeper's, %+v", *s, *own)
+	case s.Beyond(own) != "":
+		return nil, fmt.Errorf("gatekeeper: its settings go further than this gatekeeper's: %s", s.Beyond(own))
 	case v.Level > own.WorstLevel:
 		return nil, fmt.Errorf("gatekeeper: confidence level %d, at worst %d", v.Level, own.WorstLevel)
 	}

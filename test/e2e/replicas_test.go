@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/identity"
@@ -32,8 +34,17 @@ func stolenIdentity(ctx context.Context, t *testing.T, n *devnet.Net, opt devnet
 	if err != nil {
 		t.Fatal(err)
 	}
+	rootBytes, err := os.ReadFile(filepath.Join(opt.Dir, "tee", "roots.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := attest.SimulatedRoots(rootBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := parsed.Digest()
 	files, err := keys.Open(filepath.Join(opt.Dir, fmt.Sprintf("worker-%d", worker)), seal,
-		transcript.Bytes("phala/pruntime/files", []byte(s.Chain), transcript.U64(uint64(s.RootHeight)), s.Root[:], []byte{byte(proto.RoleWorker)}), rand.Reader)
+		transcript.Bytes("phala/pruntime/files", []byte(s.Chain), transcript.U64(uint64(s.EnclavesRoot.Height)), s.EnclavesRoot.Hash[:], []byte{byte(proto.RoleWorker)}, roots[:]), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

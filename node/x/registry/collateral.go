@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -89,6 +90,16 @@ func (k *Keeper) collateral(ctx context.Context, platform string) (*attest.Colla
 	return attest.ParseCollateral(b)
 }
 
+// revision says how often a platform's vendor changed what its collateral judges, and at
+// which height it did last.
+func (k *Keeper) revision(ctx context.Context, platform string) (n, height uint64, err error) {
+	b, err := k.store.OpenKVStore(ctx).Get(keyRevision(platform))
+	if err != nil || b == nil {
+		return 0, 0, err
+	}
+	return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), nil
+}
+
 // UpdateCollateral takes newer collateral from anybody. The vendor's signatures are what
 // is trusted, and no part of it may be older than what is held. What is held already
 // changes nothing.
@@ -121,6 +132,23 @@ func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollatera
 	info, err := attest.CheckUpdate(held, next, roots, ctx.BlockTime())
 	if err != nil {
 		return nil, ErrCollateral.Wrap(err.Error())
+	}
+	if held != nil {
+		revised, err := held.Revises(next)
+		if err != nil {
+			return nil, ErrCollateral.Wrap(err.Error())
+		}
+		if revised {
+			// What was admitted before is to show evidence again, in the grace.
+			n, _, err := k.revision(ctx, info.Key)
+			if err != nil {
+				return nil, err
+			}
+			r := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, n+1), uint64(ctx.BlockHeight()))
+			if err := errors.Join(k.store.OpenKVStore(ctx).Set(keyRevision(info.Key), r), k.changed(ctx)); err != nil {
+				return nil, err
+			}
+		}
 	}
 	ctx.EventManager().EmitEvent(sdk.NewEvent("collateral", sdk.NewAttribute("platform", info.Key)))
 	return &types.MsgUpdateCollateralResponse{Platform: info.Key}, k.store.OpenKVStore(ctx).Set(proto.KeyCollateral(info.Key), m.Collateral)

@@ -96,6 +96,43 @@ func TestUpdateCollateral(t *testing.T) {
 	}
 }
 
+// TestRevision: when the vendor revokes a key or rates versions anew, whoever was admitted
+// before shows new evidence within the grace. Collateral with only a later date changes
+// nothing.
+func TestRevision(t *testing.T) {
+	st := ownVendor(t, nil)
+	e := newEnv(t)
+	e.Block(e.register(e.apply(1)), e.register(e.apply(2)))
+	expires := e.worker(1).Expires
+	m, err := st.Machine("machine-1", testchain.Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Revoke(m, testchain.Genesis); err != nil {
+		t.Fatal(err)
+	}
+	e.Block(e.register(e.apply(1)), e.update(collateral(t, attest.TDX, st))) // just before
+	e.Block()
+	last := e.Height() - 1 + 5
+	if w := e.worker(1); w.Expires != last || w.Expires >= expires {
+		t.Fatalf("expires at %d, want %d", w.Expires, last)
+	}
+	e.refused(e.register(e.apply(1)), ErrEvidence)
+	e.Block(e.register(e.apply(2)))
+	if w := e.worker(2); w.Expires != e.Height()+100 {
+		t.Fatalf("with new evidence it expires at %d", w.Expires)
+	}
+	for e.Height() < last {
+		e.Block()
+	}
+	if ok, _ := e.serving(1); ok {
+		t.Fatal("a machine that its vendor revoked serves")
+	}
+	if ok, why := e.serving(2); !ok {
+		t.Fatal(why)
+	}
+}
+
 // TestGasBeforeWork: a transaction without the gas for a verification ends before it.
 func TestGasBeforeWork(t *testing.T) {
 	e := newEnv(t)

@@ -71,7 +71,7 @@ type env struct {
 func params(t testing.TB) Params {
 	p := DefaultParams()
 	p.GatekeeperOperators = []string{testchain.Account(1).String()}
-	p.RecentBlocks, p.AttestationBlocks, p.LeaseBlocks = 20, 100, 10
+	p.RecentBlocks, p.AttestationBlocks, p.RenewalBlocks, p.LeaseBlocks = 20, 100, 5, 10
 	return p
 }
 

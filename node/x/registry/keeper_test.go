@@ -417,7 +417,8 @@ func TestBlockHashes(t *testing.T) {
 
 func TestUpdateParams(t *testing.T) {
 	e := newEnv(t)
-	good := `{"gatekeeper_operators":[],"recent_blocks":1,"attestation_blocks":1,"lease_blocks":1,"worst_level":1,"registrations_per_block":1}`
+	good := `{"gatekeeper_operators":[],"recent_blocks":1,"attestation_blocks":1,"renewal_blocks":1,"lease_blocks":1,"worst_level":1,"registrations_per_block":1,` +
+		`"settings":{"lease_ms":1,"trusting_period_ms":1,"clock_drift_ms":1,"session_interval_ms":1},"frozen":false}`
 	for _, c := range []struct {
 		name, sender, params string
 		want                 error
@@ -431,6 +432,8 @@ func TestUpdateParams(t *testing.T) {
 		{"nothing positive", authority, `{}`, ErrParams},
 		{"level 0", authority, strings.Replace(good, `"worst_level":1`, `"worst_level":0`, 1), ErrParams},
 		{"level 6", authority, strings.Replace(good, `"worst_level":1`, `"worst_level":6`, 1), ErrParams},
+		{"settings that are left out", authority, strings.Replace(good, `"clock_drift_ms":1,`, "", 1), ErrParams},
+		{"no grace", authority, strings.Replace(good, `"renewal_blocks":1`, `"renewal_blocks":0`, 1), ErrParams},
 		{"no lease", authority, strings.Replace(good, `"lease_blocks":1`, `"lease_blocks":0`, 1), ErrParams},
 		{"more recent blocks than there are numbers", authority, strings.Replace(good, `"recent_blocks":1`, `"recent_blocks":18446744073709551615`, 1), ErrParams},
 		{"an admission without end", authority, strings.Replace(good, `"attestation_blocks":1`, `"attestation_blocks":18446744073709551615`, 1), ErrParams},

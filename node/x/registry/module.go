@@ -135,7 +135,7 @@ func (m Module) ExportGenesis(ctx sdk.Context, _ codec.JSONCodec) json.RawMessag
 	if err != nil {
 		panic(err)
 	}
-	state, err := kv.Export(s, "a/", "e/", "g/", "m/", "master", "n/", "sweep", "u/", "v/", "w/", "x/")
+	state, err := kv.Export(s, "a/", "c/", "e/", "g/", "m/", "master", "n/", "sweep", "u/", "v/", "w/", "x/")
 	if err != nil {
 		panic(err)
 	}

@@ -16,6 +16,9 @@ type Params struct {
 	RecentBlocks uint64 `json:"recent_blocks"`
 	// AttestationBlocks is how many blocks an admission lasts at most.
 	AttestationBlocks uint64 `json:"attestation_blocks"`
+	// RenewalBlocks is how many blocks a worker has to show new evidence when its vendor
+	// published a new TCB evaluation or revocation list.
+	RenewalBlocks uint64 `json:"renewal_blocks"`
 	// LeaseBlocks is how many blocks a worker counts as serving after its outbox
 	// last spoke.
 	LeaseBlocks uint64 `json:"lease_blocks"`
@@ -34,7 +37,7 @@ type Params struct {
 // stays below the unbonding period of 21 days.
 func DefaultParams() Params {
 	const minute, day = 60_000, 24 * 60 * 60_000
-	return Params{GatekeeperOperators: []string{}, RecentBlocks: 600, AttestationBlocks: 400_000, LeaseBlocks: 1200, WorstLevel: 4, RegistrationsPerBlock: 64,
+	return Params{GatekeeperOperators: []string{}, RecentBlocks: 600, AttestationBlocks: 400_000, RenewalBlocks: 14_400, LeaseBlocks: 1200, WorstLevel: 4, RegistrationsPerBlock: 64,
 		Settings: SettingsBounds{Lease: 10 * minute, TrustingPeriod: 20 * day, ClockDrift: minute, SessionInterval: 7 * day}}
 }
 
@@ -43,11 +46,14 @@ const maxBlocks = 1 << 40
 
 // Validate checks parameters.
 func (p *Params) Validate() error {
-	if max(p.RecentBlocks, p.AttestationBlocks, p.LeaseBlocks) > maxBlocks {
-		return fmt.Errorf("registry params: recent_blocks, attestation_blocks and lease_blocks are at most %d", uint64(maxBlocks))
+	if max(p.RecentBlocks, p.AttestationBlocks, p.RenewalBlocks, p.LeaseBlocks) > maxBlocks {
+		return fmt.Errorf("registry params: recent_blocks, attestation_blocks, renewal_blocks and lease_blocks are at most %d", uint64(maxBlocks))
 	}
-	if p.RecentBlocks == 0 || p.AttestationBlocks == 0 || p.LeaseBlocks == 0 || p.RegistrationsPerBlock == 0 {
-		return fmt.Errorf("registry params: recent_blocks, attestation_blocks, lease_blocks and registrations_per_block must be positive")
+	if min(p.RecentBlocks, p.AttestationBlocks, p.RenewalBlocks, p.LeaseBlocks, p.RegistrationsPerBlock) == 0 {
+		return fmt.Errorf("registry params: recent_blocks, attestation_blocks, renewal_blocks, lease_blocks and registrations_per_block must be positive")
+	}
+	if s := &p.Settings; min(s.Lease, s.TrustingPeriod, s.ClockDrift, s.SessionInterval) == 0 {
+		return fmt.Errorf("registry params: settings must be positive: no enclave would be within them")
 	}
 	if p.WorstLevel < 1 || p.WorstLevel > 5 {
 		return fmt.Errorf("registry params: worst_level %d is not between 1 and 5", p.WorstLevel)

@@ -25,6 +25,7 @@ func keyMeasurement(r proto.Role, digest []byte) []byte {
 
 func keyDenial(kind, subject string) []byte { return []byte("n/" + kind + "/" + subject) }
 func keyFloor(platform string) []byte       { return append([]byte("g/"), platform...) }
+func keyRevision(platform string) []byte    { return append([]byte("c/"), platform...) }
 
 // Kinds of what may be denied.
 const (
@@ -85,6 +86,19 @@ func (k *Keeper) allowedUntil(ctx context.Context, p *Params, w *proto.WorkerInf
 			return 0, ErrDenied.Wrapf("%s %s since height %d", d[0], d[1], from)
 		}
 		end = min(end, from)
+	}
+	// A vendor that revoked a key, or rates versions anew, has said so in collateral that
+	// came later than this evidence.
+	revision, height, err := k.revision(ctx, a.Platform)
+	if err != nil {
+		return 0, err
+	}
+	if a.Revision < revision {
+		last := height + p.RenewalBlocks
+		if now >= last {
+			return 0, ErrCollateral.Wrapf("the vendor revised %s at height %d: new evidence was due", a.Platform, height)
+		}
+		end = min(end, last)
 	}
 	if w.Level > p.WorstLevel {
 		return 0, ErrLevel.Wrapf("level %d (%s), at worst %d", w.Level, a.Status, p.WorstLevel)

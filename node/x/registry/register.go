@@ -53,9 +53,12 @@ func (k *Keeper) RegisterWorker(c context.Context, m *types.MsgRegisterWorker) (
 	if err != nil {
 		return nil, err
 	}
-	platform := ev.Platform
+	revision, _, err := k.revision(ctx, ev.Platform)
+	if err != nil {
+		return nil, err
+	}
 	a := &proto.Attestation{TEE: uint8(v.TEE), Epoch: reg.Epoch, Verified: uint64(ctx.BlockTime().UnixMilli()), Until: uint64(v.Expiry.UnixMilli()),
-		Status: string(v.TCBStatus), Advisories: v.Advisories, Platform: platform, Machine: v.MachineID, Serial: v.PCKSerial, Evaluation: v.Evaluation,
+		Status: string(v.TCBStatus), Advisories: v.Advisories, Platform: ev.Platform, Revision: revision, Machine: v.MachineID, Serial: v.PCKSerial, Evaluation: v.Evaluation,
 		TCB: v.TCB, TrustHeight: reg.TrustHeight, TrustRoot: reg.TrustRoot, Settings: reg.Settings}
 	if p.Frozen && a.Machine != last.Machine {
 		return nil, ErrFrozen.Wrap("a worker may not move to another machine")
