@@ -383,15 +383,21 @@ func (c *Client) inReceipt(ctx context.Context, cl proto.ClusterID, o *proto.Sea
 	if r == nil {
 		return 0, fmt.Errorf("%w: message %d of cluster %s is not final", ErrReceipt, o.Seq, cl)
 	}
-	leaf := proto.ReceiptLeaf(out.Commitment(), o.Events)
+	if !inTree(r, o, out.Commitment()) {
+		return 0, fmt.Errorf("%w: message %d of cluster %s", ErrReceipt, o.Seq, cl)
+	}
+	return seats, nil
+}
+
+// inTree reports whether a receipt holds what was posted, with this commitment to the
+// output.
+func inTree(r *proto.Receipt, o *proto.SealedOutput, commitment proto.Hash) bool {
+	leaf := proto.ReceiptLeaf(commitment, o.Events)
 	siblings := make([][32]byte, len(o.Proof))
 	for i, h := range o.Proof {
 		siblings[i] = h
 	}
-	if int(o.Count) != len(r.Items) || !merkle.Verify(r.Outputs, leaf[:], int(o.Index), int(o.Count), siblings) {
-		return 0, fmt.Errorf("%w: message %d of cluster %s", ErrReceipt, o.Seq, cl)
-	}
-	return seats, nil
+	return int(o.Count) == len(r.Items) && merkle.Verify(r.Outputs, leaf[:], int(o.Index), int(o.Count), siblings)
 }
 
 // A Deployment is a new contract.

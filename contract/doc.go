@@ -40,5 +40,10 @@
 // nothing that the method wrote stays. The same holds for a panic, and for running out
 // of gas.
 //
+// Contracts of a cluster call each other with [Call] and [Ask]. What a command emits
+// ([Emit], [EmitTo]) is bound in its receipt. A contract has keys of its own
+// ([Command.Signer], [Command.Secret]), and hashes and signatures in the host, where they
+// are many times faster than Go in Wasm. Queries may ask servers ([Query.Fetch]).
+//
 // Package contracttest runs contracts in tests, natively and as Wasm.
 package contract

@@ -24,6 +24,7 @@ func runCall(ctx context.Context, a *app, args []string) error {
 	f := a.flags("phala call CONTRACT METHOD [ARG]", "Seals a command, sends it through the chain and waits until a majority of the cluster's seats signed the\nsame receipt. Exits 1 when the contract refused.")
 	show := f.String("show", "", "chain: also show what a node's operator sees of it")
 	gas := f.Uint64("gas", client.DefaultGas, "gas limit")
+	deposit := f.Uint64("deposit", client.DefaultDeposit, "most of this account's money that new storage may bind, base units; the rest returns")
 	expiry := f.Uint64("expiry", client.DefaultExpiry, "blocks within which it may run")
 	pos, err := need(f, args, 2, 64)
 	if err != nil {
@@ -45,7 +46,7 @@ func runCall(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := c.Push(ctx, id, input, client.CallOptions{GasLimit: *gas, Expiry: *expiry})
+	p, err := c.Push(ctx, id, input, client.CallOptions{GasLimit: *gas, DepositLimit: *deposit, Expiry: *expiry})
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ const usage = `phala deploys and calls confidential contracts.
   phala revoke GRANT | --all              end that
   phala describe CONTRACT                 what a contract can do
   phala receipt CLUSTER SEQ               what the seats signed about a message
+  phala events CONTRACT                   what it emitted, and its log for who deployed it
   phala keys add|list|import|export       accounts, encrypted on this disk
   phala send ACCOUNT AMOUNT               send PHA to an account
   phala validators                        the validators of an era, and who stands for the next
@@ -84,7 +85,7 @@ func main() {
 
 type command func(ctx context.Context, a *app, args []string) error
 
-var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "grant": runGrant, "revoke": runRevoke, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt,
+var commands = map[string]command{"devnet": runDevnet, "call": runCall, "query": runQuery, "grant": runGrant, "revoke": runRevoke, "deploy": runDeploy, "describe": runDescribe, "receipt": runReceipt, "events": runEvents,
 	"status": runStatus, "keys": runKeys, "send": runSend, "new": runNew, "build": runBuild, "verify": runVerify,
 	"election":   runElection,
 	"measure":    runMeasure,

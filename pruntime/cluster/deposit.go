@@ -109,22 +109,30 @@ func open(m *mtreap.Map, payer []byte, limit uint64) *overlay {
 	return o
 }
 
-// settle ends a command that succeeded: what the chain keeps of the limit, or pays out beside it, in
-// a bucket. The rest of the payer's is its credit. bound is what the command bound in
-// truth beyond what was free before.
+// float is the credit that a payer keeps. It is filled up by whatever command comes, so
+// that a receipt does not tell a command that stored a small item from one that stored
+// none.
+const float = proto.DepositUnit / 2
+
+// settle ends a command that succeeded: what the chain keeps of the limit, or pays out
+// beside it, in a bucket. The rest of the payer's is its credit; with a limit of 0 it is
+// paid out. bound is what the command bound in truth beyond what was free before.
 func (o *overlay) settle(limit uint64) (d proto.DepositBucket, bound uint64) {
-	rest := o.left
-	switch {
-	case rest < limit:
-		bound = limit - rest
-		d = proto.KeepDeposit(bound)
-		rest = d.Kept(limit) - bound
-	default:
-		rest -= limit
-		d = proto.RefundDeposit(rest)
-		rest -= d.Refunded()
+	credit := uint64(0)
+	if o.left < limit {
+		bound = limit - o.left
+	} else {
+		credit = o.left - limit
 	}
-	o.setCredit(o.payer, rest)
+	switch {
+	case bound > 0 || credit < float && limit >= proto.DepositUnit:
+		d = proto.KeepDeposit(min(limit, sum(bound, float-credit)))
+	case limit == 0:
+		d = proto.RefundDeposit(credit)
+	case credit > float:
+		d = proto.RefundDeposit(credit - float)
+	}
+	o.setCredit(o.payer, sum(credit, d.Kept(limit))-bound-d.Refunded())
 	return d, bound
 }
 
