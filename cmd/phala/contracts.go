@@ -212,6 +212,11 @@ func plainArgument(words []string, t *contract.Type) (any, error) {
 			}
 			out[name] = v
 		}
+		for _, f := range t.Fields {
+			if _, given := out[f.Name]; !given && !f.Optional {
+				return nil, fmt.Errorf("%s is missing; the argument is %s", f.Name, typeText(t))
+			}
+		}
 		return out, nil
 	}
 	if len(words) > 1 {

@@ -45,6 +45,7 @@ func TestInitArgument(t *testing.T) {
 		says  string
 	}{
 		{terms, []string{"price=5"}, "no field \"price\""},
+		{terms, []string{"item=x"}, "blocks is missing; the argument is {item: string, blocks: number}"},
 		{terms, []string{"item=x", "blocks=many"}, "not number"},
 		{terms, []string{"a horse"}, "not name=value"},
 		{none, []string{"5"}, "constructor of Tally takes no argument"},

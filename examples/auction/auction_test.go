@@ -180,6 +180,7 @@ func TestNothingBetrays(t *testing.T) {
 		if s.Status != proto.StatusOK || s.Envelope != first.Envelope || s.Sealed != first.Sealed || s.Receipt != first.Receipt || s.Public() != first.Public() {
 			t.Errorf("a bid of %d shows as %+v, the first as %+v", b.amount, s, first)
 		}
+		t.Logf("a bid of %d uses %d gas", b.amount, s.GasUsed)
 		if from := uint64(1) << (s.Bucket - 1); s.GasUsed < from+from/32 || s.GasUsed > 2*from-from/32 {
 			t.Errorf("%d gas is too near the ends of its bucket, %d and %d", s.GasUsed, from, 2*from)
 		}

@@ -166,6 +166,41 @@ func TestAgainstModel(t *testing.T) {
 	}
 }
 
+// FuzzPayments: whatever people do, money is neither made nor lost. Three bytes are a
+// command: what, by whom, to whom and how much.
+func FuzzPayments(f *testing.F) {
+	f.Add([]byte("\x00\x12\x10\x01\x21\x05\x02\x31\xff"))
+	f.Fuzz(func(t *testing.T, script []byte) {
+		k := contracttest.New(t, contracttest.Native) // a kit for each input
+		people := []contract.Account{k.Account("issuer"), k.Account("ann"), k.Account("ben")}
+		k.Deploy(people[0], Issue{"GLD", 1000})
+		k.Call(people[1], "Open", nil, nil)
+		for ; len(script) >= 3 && len(script) < 300; script = script[3:] {
+			by, to, n := people[script[1]%3], people[script[1]/16%3], uint64(script[2])*8
+			switch script[0] % 4 {
+			case 0:
+				k.TryCall(by, "Transfer", Payment{to, n}, nil)
+			case 1:
+				k.TryCall(by, "Approve", Allowance{to, n}, nil)
+			case 2:
+				k.TryCall(by, "TransferFrom", Draft{to, people[script[1]/64%3], n}, nil)
+			case 3:
+				k.TryCall(by, "Open", nil, nil)
+			}
+		}
+		sum := uint64(0)
+		for _, who := range people {
+			var n uint64
+			if err := k.TryQuery(who, "Balance", nil, &n); err == nil {
+				sum += n
+			}
+		}
+		if sum != 1000 {
+			t.Errorf("1000 were issued, %d are there", sum)
+		}
+	})
+}
+
 // TestNothingBetrays compares what everybody sees of payments that differ in everything:
 // the parties, the amount, the balances, and whether they are refused.
 func TestNothingBetrays(t *testing.T) {

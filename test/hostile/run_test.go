@@ -85,6 +85,34 @@ func TestHostileCalls(t *testing.T) {
 		{"an answer from outside memory", do("output", page-1, 2), proto.StatusTrap, "outside memory"},
 		{"a refusal that says four gigabytes", do("fail", 1, page-1, 0xffffffff), proto.StatusTrap, "outside memory"},
 		{"random bytes without end", func(c *contract) []byte { return forever(c.do("random", 0, 1024)) }, proto.StatusOutOfGas, ""},
+		{"calling itself without end", func(c *contract) []byte {
+			return wasmtest.Cat(c.do("reentry"), c.do("self", 256), forever(c.do("call", 0, 256, 0, 0, 0)))
+		}, proto.StatusOutOfGas, ""},
+		{"calling itself where that is not allowed", func(c *contract) []byte {
+			return wasmtest.Cat(c.do("self", 256), c.do("call", 0, 256, 0, 0, 0), c.do("staged_read", 300), c.do("fail", 9, 304, 20))
+		}, proto.StatusContractError, "(code 9)"},
+		{"writing, then calling itself to trap, then trapping", func(c *contract) []byte {
+			return wasmtest.Cat(c.do("kv_put", 0, 1, 0, 1), c.do("self", 256), c.do("call", 0, 256, 0, 0, 1000), 0x00)
+		}, proto.StatusTrap, "unreachable"},
+		{"calls to a contract that is not there", func(c *contract) []byte { return forever(c.do("call", 0, 256, 0, 0, 0)) }, proto.StatusOutOfGas, ""},
+		{"a call with an input of four gigabytes", do("call", 0, 256, 0, 0xffffffff, 0), proto.StatusOutOfGas, ""},
+		{"a call of a kind that is not there", do("call", 2, 256, 0, 0, 0), proto.StatusTrap, "kind 2"},
+		{"events without end", func(c *contract) []byte { return forever(c.do("emit", 0, 0, 0, 1)) }, proto.StatusTrap, "at most 64 events"},
+		{"large events without end", func(c *contract) []byte { return forever(c.do("emit", 0, 0, 0, 16<<10)) }, proto.StatusTrap, "at most 64 events and 65536 bytes"},
+		{"an event of four gigabytes", do("emit", 0, 0, 0, 0xffffffff), proto.StatusOutOfGas, ""},
+		{"an event for a key of five bytes", do("emit", 0, 5, 0, 1), proto.StatusTrap, "reader"},
+		{"HTTP in a command", do("http", 0, 10), proto.StatusTrap, "HTTP is for queries"},
+		{"hashing four gigabytes", do("hash", 1, 0, 0xffffffff, 0), proto.StatusOutOfGas, ""},
+		{"hashing to the end of memory", do("hash", 1, 0, 1, page-31), proto.StatusTrap, "outside memory"},
+		{"a hash that is not there", do("hash", 99, 0, 1, 0), proto.StatusTrap, "hash algorithm 99"},
+		{"signing without end", func(c *contract) []byte { return forever(c.do("sign", 1, 0, 1, 0, 1, 512)) }, proto.StatusOutOfGas, ""},
+		{"verifying without end", func(c *contract) []byte { return forever(c.do("verify", 3, 0, 33, 0, 32, 0, 64)) }, proto.StatusOutOfGas, ""},
+		{"a scheme that is not there", do("sign", 7, 0, 1, 0, 1, 512), proto.StatusTrap, "signature scheme 7"},
+		{"a label too long", do("derive", 0, 257, 512), proto.StatusTrap, "label"},
+		{"a raw signature over no digest", do("sign", 19, 0, 1, 0, 31, 512), proto.StatusTrap, "digest"},
+		{"storing beyond the deposit", func(c *contract) []byte {
+			return wasmtest.Cat(n32(8), 0x40, 0, 0x1a, times(5000, n32(64), 0x20, 0, 0x36, 2, 0, c.do("kv_put", 64, 4, 0, 200<<10)))
+		}, proto.StatusDepositLimit, "raise the deposit limit"},
 		{"a conversion without a result", body(0x43, 0, 0, 0xc0, 0x7f, 0xa8, 0x1a), proto.StatusTrap, "invalid conversion"},
 		{"a call through an empty entry", func(c *contract) []byte {
 			c.Table(2)
