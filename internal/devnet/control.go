@@ -97,7 +97,7 @@ func (n *Net) Also(name, like string, flags ...string) error {
 			urls = append(urls, fmt.Sprintf("http://127.0.0.1:%d", p))
 		}
 		return n.spawn(name, "", nil, "pherry", append([]string{"--node", n.state.Node, "--pruntime", strings.Join(urls, ","),
-			"--operator-key-file", n.path("operator.key")}, flags...)...)
+			"--operator-key-file", n.path("operator.key"), "--pccs", fmt.Sprintf("http://127.0.0.1:%d/vendor", n.state.Ports.TEE[0])}, flags...)...)
 	}
 	for i, port := range n.state.Ports.RPC {
 		if like == nodeName(i) {
