@@ -106,8 +106,9 @@ type connections struct {
 // maxConnections bounds the clients that are kept.
 const maxConnections = 256
 
-// reach returns how to reach a target and the base of its URLs.
-func (c *Client) reach(ctx context.Context, t Target) (*http.Client, string, error) {
+// Reach returns how to reach a target and the base of its URLs. An endpoint of scheme
+// ratls is reached by connections that only the worker's enclave can end.
+func (c *Client) Reach(ctx context.Context, t Target) (*http.Client, string, error) {
 	host, attested := strings.CutPrefix(t.Endpoint, schemeRATLS)
 	if !attested {
 		return queryClient, t.Endpoint, nil

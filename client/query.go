@@ -131,7 +131,7 @@ func (c *Client) Ask(ctx context.Context, t Target, to proto.ContractID, input [
 	if err != nil {
 		return nil, err
 	}
-	via, base, err := c.reach(ctx, t)
+	via, base, err := c.Reach(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ func runDevnet(ctx context.Context, a *app, args []string) error {
 	f := a.flags("phala devnet [flags]", "Runs a node, a gatekeeper, workers and their relayer on this machine, with the hello example deployed.\nCtrl-C stops everything; starting again continues.")
 	workers := f.Int("workers", 1, "how many workers")
 	validators := f.Int("validators", 1, "how many validators, each a node of its own; of a fresh devnet")
+	secure := f.Bool("tls", false, "workers serve by TLS whose certificates carry evidence; of a fresh devnet")
 	fresh := f.Bool("fresh", false, "forget the state and start afresh")
 	smoke := f.Bool("smoke", false, "fresh devnet, a call and a query, one JSON line with times and memory, stop")
 	if _, err := need(f, args, 0, 0); err != nil {
@@ -34,7 +35,7 @@ func runDevnet(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	opt := devnet.Options{Dir: a.dir, Bin: bin, Workers: *workers, Fresh: *fresh, Out: a.out, Hello: filepath.Join(bin, "hello.wasm")}
+	opt := devnet.Options{Dir: a.dir, Bin: bin, Workers: *workers, TLS: *secure, Fresh: *fresh, Out: a.out, Hello: filepath.Join(bin, "hello.wasm")}
 	for range *validators {
 		opt.Bonds = append(opt.Bonds, 1_000_000)
 	}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/measure"
+	"github.com/phala-go/phala/attest/pcs"
+	"github.com/phala-go/phala/attest/snp"
 )
 
 // A measurement is what an allow-list names, and of what it is the digest.
@@ -46,7 +48,8 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
   pruntime.sig     the signature structure that gramine-sgx-sign writes (SGX)
   registers.json   {"class": "tdx" or "snp", "registers": {"MRTD": hex, …}}: those of the image, by the vendor's
                    names; RTMR3 may come from --event-log
-  evidence.bin     evidence of a machine that runs it: verified first, under the network's roots
+  evidence.bin     evidence of a machine that runs it, or its quote (SGX, TDX) or report (SEV-SNP) as the hardware gave
+                   it: verified first, with collateral from the vendor's service, under the network's roots
   pruntime         the program itself, for simulated networks; nothing there is protected`)
 	var o measureOptions
 	f.StringVar(&o.role, "role", "worker", "role that the proposal is for: worker or gatekeeper")
@@ -54,6 +57,8 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
 	f.StringVar(&o.eventLog, "event-log", "", "event log of a dstack guest (JSON), from which RTMR3 is computed")
 	f.StringVar(&o.compose, "compose", "", "app-compose.json that the event log must name")
 	f.StringVar(&o.roots, "simulated-roots", "", "file with the attestation roots of a simulated network; without it the vendors' roots count")
+	f.StringVar(&o.pccs, "pccs", "", "PCCS to ask for Intel's collateral; Intel's own service without it")
+	f.StringVar(&o.kds, "kds", "", "service to ask for AMD's certificates; AMD's own without it")
 	pos, err := need(f, args, 1, 1)
 	if err != nil {
 		return ignoreHelp(err)
@@ -85,7 +90,7 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
 }
 
 // measureOptions are the flags that say how to read a file.
-type measureOptions struct{ role, class, eventLog, compose, roots string }
+type measureOptions struct{ role, class, eventLog, compose, roots, pccs, kds string }
 
 // measureFile measures what a file is of.
 func measureFile(ctx context.Context, file []byte, o measureOptions) (*measurement, error) {
@@ -93,7 +98,17 @@ func measureFile(ctx context.Context, file []byte, o measureOptions) (*measureme
 	case bytes.HasPrefix(file, []byte("\x7fELF")):
 		return measureSimulated(ctx, o.class, file)
 	case bytes.HasPrefix(file, []byte("PEV")):
-		return measureEvidence(file, o.roots)
+		ev, err := attest.Parse(file)
+		if err != nil {
+			return nil, err
+		}
+		return measureEvidence(ctx, ev, o)
+	case len(file) == snp.ReportSize:
+		return measureRaw(ctx, attest.SNP, file, o)
+	case len(file) > 1000 && (file[0] == 4 || file[0] == 5) && file[4] == 0x81:
+		return measureRaw(ctx, attest.TDX, file, o)
+	case len(file) > 1000 && file[0] == 3 && file[1] == 0 && file[4] == 0:
+		return measureRaw(ctx, attest.SGX, file, o)
 	case bytes.HasPrefix(bytes.TrimSpace(file), []byte("{")):
 		return measureRegisters(file, o.eventLog, o.compose)
 	}
@@ -124,17 +139,31 @@ func measureSimulated(ctx context.Context, class string, program []byte) (*measu
 	return &measurement{Class: tee.String(), Digest: strings.TrimSpace(string(out)), Note: "simulated: it names this program on a simulated network, and protects nothing"}, nil
 }
 
-// measureEvidence verifies evidence and takes what it proves.
-func measureEvidence(file []byte, simulatedRoots string) (*measurement, error) {
-	roots, err := loadRoots(simulatedRoots)
+// measureRaw takes a quote or report as hardware gave it.
+func measureRaw(ctx context.Context, tee attest.TEE, file []byte, o measureOptions) (*measurement, error) {
+	report, err := attest.Canonical(tee, file)
 	if err != nil {
 		return nil, err
 	}
-	ev, err := attest.Parse(file)
+	return measureEvidence(ctx, attest.Evidence{TEE: tee, Report: report}, o)
+}
+
+// measureEvidence verifies evidence and takes what it proves. What hardware leaves out is
+// asked of the vendor.
+func measureEvidence(ctx context.Context, ev attest.Evidence, o measureOptions) (*measurement, error) {
+	roots, err := loadRoots(o.roots)
 	if err != nil {
 		return nil, err
 	}
-	v, err := attest.Verify(ev, roots, time.Now())
+	var v *attest.Verdict
+	if ev.Collateral != nil {
+		v, err = attest.Verify(ev, roots, time.Now())
+	} else {
+		var c *pcs.Client
+		if c, err = pcs.New(pcs.Options{Intel: o.pccs, AMD: o.kds, Roots: roots}); err == nil {
+			_, v, err = c.Complete(ctx, ev)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

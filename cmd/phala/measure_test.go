@@ -1,12 +1,18 @@
 package main
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/simulator"
 
 	"github.com/phala-go/phala/attest/fault"
 	"github.com/phala-go/phala/attest/measure"
@@ -72,7 +78,63 @@ func TestMeasure(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
+	measureFromMachine(t, dir)
 	if _, _, err := phala(t, "measure", file("short.sig", "x")); !errors.Is(err, measure.ErrMalformed) {
 		t.Errorf("no signature structure: %v", err)
+	}
+}
+
+// measureFromMachine measures what a machine gives: evidence, and quotes and reports as they
+// come from the hardware, with the rest from the vendor's services.
+func measureFromMachine(t *testing.T, dir string) {
+	now := time.Now()
+	n, err := simulator.NewNetwork(now, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := n.NewMachine(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := n.Roots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := &simulator.Service{Network: n, Machines: []*simulator.Machine{m}, Publish: func(tee attest.TEE, _ bool) (*attest.Collateral, error) {
+		return n.Collateral(n.Publication(tee, now, simulator.State{}))
+	}}
+	server := httptest.NewServer(service.Handler())
+	defer server.Close()
+	write := func(name string, b []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	trust := write("roots.bin", roots)
+	for _, tee := range []attest.TEE{attest.SGX, attest.TDX, attest.SNP} {
+		ev, err := m.Evidence(tee, []byte{1, 2}, [64]byte{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := simulator.Measurement(tee, []byte{1, 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		full := ev
+		if full.Collateral, err = service.Publish(tee, false); err != nil {
+			t.Fatal(err)
+		}
+		for name, b := range map[string][]byte{"evidence": full.Marshal(), "without collateral": ev.Marshal(), "raw": ev.Report} {
+			file := write("evidence.bin", b)
+			out, _, err := phala(t, "measure", file, "--simulated-roots", trust, "--pccs", server.URL, "--kds", server.URL)
+			if err != nil || !strings.Contains(out, hex.EncodeToString(want[:])) || !strings.Contains(out, "simulated: nothing is protected") {
+				t.Errorf("%s %s: %v\n%s", tee, name, err, out)
+			}
+			if _, _, err := phala(t, "measure", file, "--pccs", server.URL, "--kds", server.URL); err == nil {
+				t.Errorf("%s %s: accepted under the vendors' roots", tee, name)
+			}
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
 )
@@ -80,7 +81,7 @@ func runStatus(ctx context.Context, a *app, args []string) error {
 			Until: time.UnixMilli(int64(verdict.Until)).UTC()}
 		if len(w.Endpoints) > 0 {
 			seat.Endpoint = w.Endpoints[0]
-			seat.Says, err = workerInfo(ctx, seat.Endpoint)
+			seat.Says, err = workerInfo(ctx, c, client.Target{Worker: id, Endpoint: seat.Endpoint, Registered: w.Registered})
 		} else {
 			err = errors.New("it registered no endpoint")
 		}
@@ -123,14 +124,18 @@ func runStatus(ctx context.Context, a *app, args []string) error {
 	return err
 }
 
-func workerInfo(ctx context.Context, endpoint string) (*pruntime.Status, error) {
+func workerInfo(ctx context.Context, c *client.Client, t client.Target) (*pruntime.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/v1/info", nil)
+	via, base, err := c.Reach(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/info", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := via.Do(req)
 	if err != nil {
 		return nil, err
 	}

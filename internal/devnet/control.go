@@ -97,7 +97,7 @@ func (n *Net) Also(name, like string, flags ...string) error {
 			urls = append(urls, fmt.Sprintf("http://127.0.0.1:%d", p))
 		}
 		return n.spawn(name, "", nil, "pherry", append([]string{"--node", n.state.Node, "--pruntime", strings.Join(urls, ","),
-			"--operator-key-file", n.path("operator.key")}, flags...)...)
+			"--operator-key-file", n.path("operator.key"), "--pccs", fmt.Sprintf("http://127.0.0.1:%d/vendor", n.state.Ports.TEE[0])}, flags...)...)
 	}
 	for i, port := range n.state.Ports.RPC {
 		if like == nodeName(i) {
@@ -124,14 +124,18 @@ func (n *Net) startRuntime(name string, i int, flags []string) error {
 		role = "gatekeeper"
 	}
 	public := fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Public[i])
+	endpoint := "http://" + public
+	if n.state.TLS {
+		endpoint, flags = "ratls://"+public, append([]string{"--tls"}, flags...)
+	}
 	args := []string{"--data", n.path(n.names[i]), "--chain", n.state.Chain,
 		"--trust-root", n.state.EnclavesRoot.String(), "--role", role, "--operator", account(operatorAccount),
-		"--endpoints", "http://" + public, "--public", public, "--private", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Private[i]),
+		"--endpoints", endpoint, "--public", public, "--private", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Private[i]),
 		"--tee", fmt.Sprintf("simulator:127.0.0.1:%d", n.state.Ports.TEE[i]), "--simulated-roots", n.path("tee", "roots.bin")}
 	if i > 0 && n.opt.Hello != "" && !n.state.Ready {
 		args = append(args, "--prepare", n.opt.Hello)
 	}
-	return n.spawn(name, "http://"+public, nil, "pruntime", append(args, flags...)...)
+	return n.spawn(name, endpoint, nil, "pruntime", append(args, flags...)...)
 }
 
 // spawn starts a process and reports it.

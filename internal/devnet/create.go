@@ -100,7 +100,7 @@ func (n *Net) create(measurement string) error {
 		return err
 	}
 	n.state = State{Network: client.Network{Chain: chain, Node: fmt.Sprintf("http://127.0.0.1:%d", ports.RPC[0]), Simulated: true}, Account: DevAccount,
-		Contracts: map[string]proto.ContractID{}, Measurement: measurement, Genesis: genesis, Workers: n.opt.Workers, Ports: ports}
+		Contracts: map[string]proto.ContractID{}, Measurement: measurement, Genesis: genesis, Workers: n.opt.Workers, TLS: n.opt.TLS, Ports: ports}
 	n.mark("genesis")
 	return n.save()
 }

@@ -32,6 +32,7 @@ type Options struct {
 	// Registry and Contracts are parameters of a new network's modules that differ from a
 	// devnet's.
 	Registry, Contracts map[string]any
+	TLS                 bool // of a new network: workers serve by RA-TLS
 	Fresh               bool
 	Out                 io.Writer
 	Hello               string // Wasm module of the hello example; "" deploys nothing
@@ -61,6 +62,7 @@ type State struct {
 	Measurement  string           `json:"measurement"` // of the pruntime binary
 	Genesis      string           `json:"genesis"`     // SHA-256 of the genesis file
 	Workers      int              `json:"workers"`
+	TLS          bool             `json:"tls,omitempty"`
 	Ports        portTable        `json:"ports"`
 	Ready        bool             `json:"ready"` // deployed and serving once
 }
