@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
@@ -33,8 +34,13 @@ func stolenIdentity(ctx context.Context, t *testing.T, n *devnet.Net, opt devnet
 	if err != nil {
 		t.Fatal(err)
 	}
+	simulated, err := attest.SimulatedRoots(read(t, filepath.Join(opt.Dir, "tee", "roots.bin")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := simulated.Digest()
 	files, err := keys.Open(filepath.Join(opt.Dir, fmt.Sprintf("worker-%d", worker)), seal,
-		transcript.Bytes("phala/pruntime/files", []byte(s.Chain), transcript.U64(uint64(s.RootHeight)), s.Root[:], []byte{byte(proto.RoleWorker)}), rand.Reader)
+		transcript.Bytes("phala/pruntime/files", []byte(s.Chain), transcript.U64(uint64(s.RootHeight)), s.Root[:], []byte{byte(proto.RoleWorker)}, roots[:]), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

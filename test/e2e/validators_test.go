@@ -225,48 +225,62 @@ func (f *four) hostileTo(ctx context.Context, t *testing.T, name string) {
 	}
 }
 
-// expired restarts the worker with a short trusting period: neither the chain's own
-// header nor one of the validators of old vouches for anything any more.
+// expired starts a new enclave with a trusting period that is over: its trust root vouches
+// for nothing any more, neither for the chain's own headers nor for a past that those make
+// up who were the validators then and have nothing to lose now.
 func (f *four) expired(ctx context.Context, t *testing.T) {
-	answered := f.stop(ctx, t)
-	restart := func(flags ...string) {
-		t.Helper()
-		if err := errors.Join(f.n.End("worker-1"), f.n.Run("worker-1", flags...)); err != nil {
-			t.Fatal(err)
-		}
-		until(ctx, t, "the worker's API", func() error { _, err := f.n.Private("worker-1").Status(ctx); return err })
-	}
-	restart("--trusting-period=100ms")
-	rt := f.n.Private("worker-1")
-	before := status(ctx, t, rt)
-	trusted, err := f.node.LightBlock(ctx, before.TrustedHeight)
+	root, err := f.node.LightBlock(ctx, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(ctx, t, "the end of the trusting period", func() error {
-		if !time.Now().After(trusted.Header.Time.Add(100 * time.Millisecond)) {
-			return errors.New("not over")
+	second, err := f.node.LightBlock(ctx, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if age := time.Since(root.Header.Time); age < time.Second {
+		t.Fatalf("the chain is %s old", age)
+	}
+	late, inTime := f.newEnclave(ctx, t, "late", "--trusting-period=1s"), f.newEnclave(ctx, t, "in-time")
+	for _, rt := range []*pherry.Runtime{late, inTime} {
+		if _, err := rt.TrustHeader(ctx, &root.Header); err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
+	}
+	before := status(ctx, t, late)
 	honest, err := pherry.Build(ctx, f.node, before, height(ctx, t, f.node))
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := forge(honest.Blocks[0], f.old, comettest.Signing{}, func(h *comet.Header) { h.ValidatorsHash, h.NextValidatorsHash = f.old.Hash(), f.old.Hash() })
-	for _, a := range []*inbox.Advance{honest, {Blocks: []*comet.LightBlock{old}, Topics: honest.Topics, Messages: honest.Messages}} {
-		if _, err := rt.Advance(ctx, a); pherry.Code(err) != "block_expired" {
-			t.Errorf("got %v, want block_expired", err)
+	past := forge(second, f.old, comettest.Signing{}, nil)
+	for _, b := range []*comet.LightBlock{second, honest.Blocks[0], past} {
+		if _, err := late.Headers(ctx, b); pherry.Code(err) != "block_expired" {
+			t.Errorf("header %d: got %v, want block_expired", b.Header.Height, err)
 		}
 	}
-	if after := status(ctx, t, rt); position(after) != position(before) {
+	if _, err := late.Advance(ctx, honest); pherry.Code(err) != "block_expired" {
+		t.Errorf("an advance: got %v, want block_expired", err)
+	}
+	if after := status(ctx, t, late); position(after) != position(before) {
 		t.Errorf("the position changed:\n%s\n%s", position(before), position(after))
 	}
-	restart()
-	if err := f.n.Run("pherry"); err != nil {
+	if st, err := inTime.Headers(ctx, second); err != nil || st.TrustedHeight != 2 {
+		t.Errorf("within the trusting period: %v", err)
+	}
+	if err := errors.Join(f.n.Kill("late"), f.n.Kill("in-time")); err != nil {
 		t.Fatal(err)
 	}
-	answered()
+}
+
+// newEnclave starts a pruntime that knows nothing yet.
+func (f *four) newEnclave(ctx context.Context, t *testing.T, name string, flags ...string) *pherry.Runtime {
+	t.Helper()
+	private := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	if err := f.n.Also(name, "worker-1", append(flags, "--data="+filepath.Join(f.opt.Dir, name), "--private="+private, fmt.Sprintf("--public=127.0.0.1:%d", freePort(t)))...); err != nil {
+		t.Fatal(err)
+	}
+	rt := pherry.NewRuntime("http://" + private)
+	until(ctx, t, name+" has an API", func() error { _, err := rt.Status(ctx); return err })
+	return rt
 }
 
 // otherChain starts nodes of two other chains, as real as the first: one of another id,
@@ -277,12 +291,7 @@ func (f *four) otherChain(ctx context.Context, t *testing.T) {
 	reaches(ctx, t, foreign, 3)
 	reaches(ctx, t, other, 3)
 	// A new enclave takes no first header but its trust root.
-	fresh := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	if err := f.n.Also("fresh", "worker-1", "--data="+filepath.Join(f.opt.Dir, "fresh"), "--private="+fresh, fmt.Sprintf("--public=127.0.0.1:%d", freePort(t))); err != nil {
-		t.Fatal(err)
-	}
-	young := pherry.NewRuntime("http://" + fresh)
-	until(ctx, t, "the new enclave's API", func() error { _, err := young.Status(ctx); return err })
+	young := f.newEnclave(ctx, t, "fresh")
 	for _, x := range []struct {
 		node   *rpc.Client
 		height int64
