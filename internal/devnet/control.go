@@ -135,7 +135,7 @@ func (n *Net) startRuntime(name string, i int, flags []string) error {
 	if i > 0 && n.opt.Hello != "" && !n.state.Ready {
 		args = append(args, "--prepare", n.opt.Hello)
 	}
-	return n.spawn(name, endpoint, nil, "pruntime", append(args, flags...)...)
+	return n.spawn(name, endpoint, nil, "pruntime", slices.Concat(args, n.opt.Flags, flags)...)
 }
 
 // spawn starts a process and reports it.

@@ -26,9 +26,10 @@ type Options struct {
 	Dir     string // folder of the devnet
 	Bin     string // folder of the binaries
 	Workers int
-	Seats   int     // of the first cluster; 0: as many as there are workers
-	Bonds   []int64 // of a new network: PHA that each validator bonds in genesis; nil: one validator. One that bonds 0 may join later
-	Port    int     // of a new network: from where on free ports are looked for; 0: from the components' usual ones
+	Seats   int      // of the first cluster; 0: as many as there are workers
+	Bonds   []int64  // of a new network: PHA that each validator bonds in genesis; nil: one validator. One that bonds 0 may join later
+	Port    int      // of a new network: from where on free ports are looked for; 0: from the components' usual ones
+	Flags   []string // of every pruntime, beside its own
 	// Registry and Contracts are parameters of a new network's modules that differ from a
 	// devnet's.
 	Registry, Contracts map[string]any

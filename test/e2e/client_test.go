@@ -46,7 +46,7 @@ type forger struct {
 
 func account(k *identity.KeyPair) []byte { pub := k.Public(); return pub[:] }
 
-// invocation is one of a key's own, that expires in a hundred blocks.
+// invocation is one of a key's own, that expires in a thousand blocks.
 func (f *forger) invocation(ctx context.Context, t *testing.T, by *identity.KeyPair, to proto.ContractID, text string) *proto.Invocation {
 	t.Helper()
 	input, err := client.Input("SetGreeting", text)
@@ -55,7 +55,7 @@ func (f *forger) invocation(ctx context.Context, t *testing.T, by *identity.KeyP
 	}
 	f.nonce++
 	return &proto.Invocation{From: account(by), To: to, Input: input, Nonce: [16]byte{0: 0xf0, 15: byte(f.nonce)}, GasLimit: client.DefaultGas,
-		Expiry: uint64(height(ctx, t, f.node)) + 100, Scheme: uint8(identity.SchemeSr25519), PublicKey: account(by)}
+		Expiry: uint64(height(ctx, t, f.node)) + 1000, Scheme: uint8(identity.SchemeSr25519), PublicKey: account(by)}
 }
 
 // seal signs an invocation for a cluster and seals it as the command of a payer.

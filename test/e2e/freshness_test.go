@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/pherry"
 )
 
@@ -19,10 +20,10 @@ import (
 // copy took over, and one that woke up in an older state answer nothing, and say why;
 // each serves again once the chain has heard of it.
 func TestOutOfTouch(t *testing.T) {
-	n, opt := start(t, 1)
+	const lease = 6 * time.Second
+	n, opt := startWith(t, devnet.Options{Workers: 1, Flags: []string{fmt.Sprintf("--lease=%s", lease)}})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	const lease = 4 * time.Second
 	hello, worker, dir := n.State().Contracts["hello"], n.Private("worker-1"), filepath.Join(opt.Dir, "worker-1")
 	public := endpoint(ctx, t, n, status(ctx, t, worker).Worker)
 	must := func(errs ...error) {
@@ -68,14 +69,12 @@ func TestOutOfTouch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flag := fmt.Sprintf("--lease=%s", lease)
-
 	call()
 	must(n.End("worker-1")) // seals a checkpoint
 	older := filepath.Join(t.TempDir(), "copy")
 	must(os.CopyFS(older, os.DirFS(dir)))
 	old := snapshotFiles(t, dir)
-	must(n.Run("worker-1", flag))
+	must(n.Run("worker-1"))
 	answers("restarted")
 
 	must(n.Kill("pherry"))
@@ -107,7 +106,7 @@ func TestOutOfTouch(t *testing.T) {
 	// A copy of its files, on the same machine, is the same enclave: one of them serves.
 	call()
 	private := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	must(n.Also("clone", "worker-1", flag, "--data="+older, "--private="+private, fmt.Sprintf("--public=127.0.0.1:%d", freePort(t))),
+	must(n.Also("clone", "worker-1", "--data="+older, "--private="+private, fmt.Sprintf("--public=127.0.0.1:%d", freePort(t))),
 		n.Also("pherry-2", "pherry", "--pruntime=http://"+private))
 	clone := pherry.NewRuntime("http://" + private)
 	until(ctx, t, "the copy to take over", func() error {
@@ -129,7 +128,7 @@ func TestOutOfTouch(t *testing.T) {
 	// The files from before that call: it knows one command, and the chain two.
 	must(n.Kill("pherry"), n.End("worker-1"))
 	put(t, dir, old)
-	must(n.Run("worker-1", flag))
+	must(n.Run("worker-1"))
 	until(ctx, t, "its API", func() error { _, err := worker.Status(ctx); return err })
 	refuses("in an older state", "")
 	must(n.Run("pherry"))

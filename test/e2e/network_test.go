@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/internal/devnet"
+	"github.com/phala-go/phala/lightclient/comet"
 	"github.com/phala-go/phala/lightclient/comet/comettest"
 	"github.com/phala-go/phala/pherry"
 	"github.com/phala-go/phala/proto"
@@ -89,6 +91,27 @@ func signers(vs []*devnet.Validator, bonds ...int64) *comettest.Set {
 		s = append(s, comettest.Signer{Key: vs[i].Consensus, Power: bond})
 	}
 	return comettest.SetOf(s)
+}
+
+// forge returns a block that a set signed: the given one with another state, edited.
+func forge(b *comet.LightBlock, by *comettest.Set, how comettest.Signing, edit func(h *comet.Header)) *comet.LightBlock {
+	h := comettest.CloneHeader(b.Header)
+	h.AppHash[0] ^= 1
+	if edit != nil {
+		edit(&h)
+	}
+	return comettest.Sign(h, by, how)
+}
+
+// only has the validators with these keys commit, and the others be absent.
+func only(set *comettest.Set, vs ...*devnet.Validator) comettest.Signing {
+	all := set.Signers()
+	return comettest.Signing{Flag: func(i int) uint8 {
+		if slices.ContainsFunc(vs, func(v *devnet.Validator) bool { return v.Consensus.Equal(all[i].Key) }) {
+			return comet.FlagCommit
+		}
+		return comet.FlagAbsent
+	}}
 }
 
 // reaches waits until a node has a block of the height.
@@ -207,8 +230,8 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// twin starts a node of another chain that has the same chain id.
-func twin(ctx context.Context, t *testing.T, opt devnet.Options, chain string) *rpc.Client {
+// otherNode starts a node of another chain, which may have the same id.
+func otherNode(ctx context.Context, t *testing.T, opt devnet.Options, chain string) *rpc.Client {
 	t.Helper()
 	dir := t.TempDir()
 	port := freePort(t)
@@ -229,7 +252,7 @@ func twin(ctx context.Context, t *testing.T, opt devnet.Options, chain string) *
 	if out, err := exec.CommandContext(ctx, exe, "init-network", filepath.Join(dir, "spec.json")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	log, err := os.Create(filepath.Join(opt.Dir, "logs", "twin.log"))
+	log, err := os.Create(filepath.Join(opt.Dir, "logs", "other-"+chain+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}

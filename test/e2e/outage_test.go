@@ -19,7 +19,7 @@ import (
 // back everything goes on, what was sent meanwhile included. Two relayers, at two nodes,
 // serve the same enclaves all the time.
 func TestValidatorsFail(t *testing.T) {
-	n, _ := startWith(t, devnet.Options{Workers: 1, Bonds: []int64{million, million, million, million}})
+	n, _ := startWith(t, devnet.Options{Workers: 1, Bonds: []int64{million, million, million, million}, Flags: []string{"--lease=8s"}})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	vs, err := n.Validators()
@@ -58,8 +58,7 @@ func TestValidatorsFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	call(second)
-	// It is back, and so is the worker, from now on with a short lease.
-	if err := errors.Join(n.Run("node"), n.End("worker-1"), n.Run("worker-1", "--lease=8s")); err != nil {
+	if err := n.Run("node"); err != nil {
 		t.Fatal(err)
 	}
 	signsAgain(ctx, t, vs[0], vs[1])

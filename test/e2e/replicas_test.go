@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
+	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/crypto/transcript"
@@ -34,15 +34,11 @@ func stolenIdentity(ctx context.Context, t *testing.T, n *devnet.Net, opt devnet
 	if err != nil {
 		t.Fatal(err)
 	}
-	rootBytes, err := os.ReadFile(filepath.Join(opt.Dir, "tee", "roots.bin"))
+	simulated, err := attest.SimulatedRoots(read(t, filepath.Join(opt.Dir, "tee", "roots.bin")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := attest.SimulatedRoots(rootBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := parsed.Digest()
+	roots := simulated.Digest()
 	files, err := keys.Open(filepath.Join(opt.Dir, fmt.Sprintf("worker-%d", worker)), seal,
 		transcript.Bytes("phala/pruntime/files", []byte(s.Chain), transcript.U64(uint64(s.EnclavesRoot.Height)), s.EnclavesRoot.Hash[:], []byte{byte(proto.RoleWorker)}, roots[:]), rand.Reader)
 	if err != nil {
@@ -79,27 +75,29 @@ func differs(ctx context.Context, t *testing.T, n *devnet.Net, opt devnet.Option
 	forged := honest
 	forged.StateRoot[0] ^= 1
 	self := proto.WorkerID(liar.Public())
-	b, err := node.Read(ctx, proto.StoreMQ, proto.KeyOutbox(self))
-	if err != nil {
-		t.Fatal(err)
-	}
-	position, err := proto.ParseCursor(b)
-	if err != nil {
-		t.Fatal(err)
-	}
 	payload := proto.MarshalEntry(forged)
-	sig, err := liar.Sign(rand.Reader, proto.EntrySignedBytes(n.State().Chain, self, position.Seq+1, payload))
-	if err != nil {
-		t.Fatal(err)
-	}
 	op, err := n.Operator()
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := op.Send(ctx, 2_000_000, tx.SubmitOutbox(account(op.Key), self, position.Seq+1, []tx.Entry{{Payload: payload, Signature: sig[:]}}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	var res *rpc.TxResult
+	until(ctx, t, "the false word is taken", func() error {
+		// What the worker said before it died may still be on its way.
+		b, err := node.Read(ctx, proto.StoreMQ, proto.KeyOutbox(self))
+		if err != nil {
+			return err
+		}
+		position, err := proto.ParseCursor(b)
+		if err != nil {
+			return err
+		}
+		sig, err := liar.Sign(rand.Reader, proto.EntrySignedBytes(n.State().Chain, self, position.Seq+1, payload))
+		if err != nil {
+			return err
+		}
+		res, err = op.Send(ctx, 2_000_000, tx.SubmitOutbox(account(op.Key), self, position.Seq+1, []tx.Entry{{Payload: payload, Signature: sig[:]}}))
+		return err
+	})
 	var named []string
 	for _, e := range res.Events {
 		if e.Type == "receipt_disputed" && e.Attributes["from_seq"] == fmt.Sprint(p.Seq) {
