@@ -18,9 +18,9 @@ import (
 // is lost, one worker after the other. Others get the seats, continue from the snapshots
 // that the nodes keep, and nothing is lost.
 func TestErasedDisks(t *testing.T) {
-	n, opt := startWith(t, devnet.Options{Workers: 3, Seats: 2, Registry: map[string]any{"lease_blocks": 80},
+	n, opt := startWith(t, devnet.Options{Workers: 3, Seats: 2, Flags: []string{"--lease=6s"}, Registry: map[string]any{"lease_blocks": 80},
 		Contracts: map[string]any{"epoch_blocks": "30", "silent_blocks": "60"}})
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	hello := n.State().Contracts["hello"]
 	cluster := func() *proto.Cluster {
@@ -30,16 +30,9 @@ func TestErasedDisks(t *testing.T) {
 		}
 		return c
 	}
-	// Workers say something often enough for this chain.
 	names := []string{"worker-1", "worker-2", "worker-3"}
 	ids := map[string]proto.WorkerID{}
 	for _, name := range names {
-		if err := n.Kill(name); err != nil {
-			t.Fatal(err)
-		}
-		if err := n.Run(name, "--lease=6s"); err != nil {
-			t.Fatal(err)
-		}
 		until(ctx, t, name+" to say who it is", func() error {
 			st, err := n.Private(name).Status(ctx)
 			if err == nil {
@@ -85,7 +78,7 @@ func TestErasedDisks(t *testing.T) {
 		lost := ids[victim]
 		if round == "the second disk" {
 			// Nobody is left but this machine, which starts with nothing.
-			if err := n.Run(victim, "--lease=6s"); err != nil {
+			if err := n.Run(victim); err != nil {
 				t.Fatal(err)
 			}
 		}
