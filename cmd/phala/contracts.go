@@ -16,7 +16,6 @@ import (
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/contract"
 	"github.com/phala-go/phala/crypto/envelope"
-	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/proto"
 )
 
@@ -338,7 +337,7 @@ func runDeploy(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	if refused == nil {
-		if err := devnet.Remember(a.dir, *name, d.Contract); err != nil {
+		if err := a.remember(*name, d.Contract); err != nil {
 			return err
 		}
 	}

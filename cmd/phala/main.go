@@ -57,6 +57,7 @@ type app struct {
 	out, err io.Writer
 	json     bool
 	dir      string // devnet folder
+	file     string // network that is no devnet, see networkFile
 	key      string // account: a name, or a secret URI
 	root     string // trust root: HEIGHT:HASH, empty for the network's
 }
@@ -121,7 +122,8 @@ func (a *app) flags(form, help string) *flag.FlagSet {
 		return nil
 	})
 	f.StringVar(&a.dir, "devnet", env("PHALA_DEVNET", ".devnet"), "folder of the devnet to use")
-	f.StringVar(&a.key, "key", env("PHALA_KEY", ""), "account to act as: a name from phala keys, or a secret URI; a devnet's own account without it")
+	f.StringVar(&a.file, "network", env("PHALA_NETWORK", ""), "file that describes another network to use: {chain, node, root_height, root}")
+	f.StringVar(&a.key, "key", env("PHALA_KEY", ""), "account to act as: a name from phala keys, or a secret URI; a devnet's own account without it, none elsewhere")
 	f.StringVar(&a.root, "trust-root", env("PHALA_TRUST_ROOT", ""), "HEIGHT:HASH of the header to verify the chain from, which phala verify prints; the network's own without it")
 	return f
 }
@@ -185,23 +187,6 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 	return nil
 }
 
-// network finds the network and, where it is a devnet, its state.
-func (a *app) network() (*devnet.State, error) {
-	s, err := devnet.Load(a.dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("no network in %s: start one with: make devnet (or name its folder with --devnet)", a.dir)
-	}
-	if err != nil || a.root == "" {
-		return s, err
-	}
-	root, err := client.ParseTrustRoot(a.root)
-	if err != nil {
-		return nil, fmt.Errorf("--trust-root: %w", err)
-	}
-	s.RootHeight, s.Root = root.Height, root.Hash
-	return s, nil
-}
-
 // open opens the network as an account.
 func (a *app) open() (*client.Client, *devnet.State, error) {
 	s, err := a.network()
@@ -211,6 +196,9 @@ func (a *app) open() (*client.Client, *devnet.State, error) {
 	uri := a.key
 	if uri == "" {
 		uri = s.Account
+	}
+	if uri == "" {
+		return client.Open(s.Network, nil), s, nil
 	}
 	key, err := a.findKey(uri)
 	if err != nil {

@@ -273,7 +273,8 @@ func TestCommands(t *testing.T) {
 			err = errors.Join(err, serr)
 			e.Setenv("SOURCE", source)
 			e.Setenv("HELLO", n.State().Contracts["hello"].String())
-			return err
+			network, merr := json.Marshal(n.State().Network)
+			return errors.Join(err, merr, os.WriteFile(filepath.Join(e.WorkDir, "network.json"), network, 0o600))
 		},
 	})
 }
