@@ -97,7 +97,10 @@ type verifier struct {
 // Chain checks the chain alone.
 func Chain(ctx context.Context, c *client.Client, o Options) *Report {
 	v := &verifier{c: c, o: o, r: &Report{}}
-	return v.done(v.chain(ctx))
+	return v.done(v.chain(ctx) && v.link("newest trust root", func() (string, error) {
+		root, err := v.c.NewestTrustRoot(ctx)
+		return fmt.Sprintf("%s: where new enclaves and clients start (--trust-root)", root), err
+	}))
 }
 
 // Worker checks a worker or gatekeeper.

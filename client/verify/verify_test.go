@@ -79,7 +79,7 @@ func TestHolds(t *testing.T) {
 		r     *verify.Report
 		links []string
 	}{
-		{"chain", verify.Chain(within(t, 20*time.Second), open(), verify.Options{}), []string{"chain"}},
+		{"chain", verify.Chain(within(t, 20*time.Second), open(), verify.Options{}), []string{"chain", "newest trust root"}},
 		{"gatekeeper", verify.Worker(within(t, 20*time.Second), open(), s.List[0].RT.Self(), verify.Options{}),
 			[]string{"chain", "registration", "roots", "allow-list", "certificate", "evidence", "software"}},
 		{"worker", verify.Worker(within(t, 20*time.Second), open(), s.List[1].RT.Self(), verify.Options{Build: &build}),
