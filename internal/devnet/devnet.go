@@ -254,6 +254,11 @@ func (n *Net) create(measurement string) error {
 		"roots":    hex.EncodeToString(roots),
 		"registry": map[string]any{"measurements": []any{map[string]any{"digest": digest, "from": 0, "until": 0}}, "gatekeeper_operators": []string{operator},
 			"recent_blocks": 600, "attestation_blocks": 5_000_000, "lease_blocks": 6000, "worst_level": 5, "registrations_per_block": 8},
+		// Eras of a minute, so that they can be watched.
+		"npos": map[string]any{"seats": 7, "session_blocks": 100, "sessions_per_era": 5, "unbonding_eras": 4, "slash_defer_eras": 1, "history_eras": 84,
+			"min_nominator_bond": "1000000000000", "min_validator_bond": "1000000000000000", "min_commission": 0, "max_candidates": 100, "max_electing_voters": 22_500,
+			"balancing_iterations": 10, "max_era_seconds": 172_800,
+			"issuance": map[string]any{"min": uint64(25e15), "max": uint64(100e15), "ideal": uint64(750e15), "falloff": uint64(50e15)}},
 	}
 	b, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {

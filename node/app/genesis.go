@@ -26,11 +26,12 @@ import (
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 	"github.com/cosmos/cosmos-sdk/x/genutil"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
-	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/node/crypto/sr25519"
 	"github.com/phala-go/phala/node/x/contracts"
+	"github.com/phala-go/phala/node/x/npos"
+	npostypes "github.com/phala-go/phala/node/x/npos/types"
 	"github.com/phala-go/phala/node/x/registry"
 )
 
@@ -44,6 +45,7 @@ type NetworkSpec struct {
 	Accounts      []AccountSpec   `json:"accounts"`
 	Roots         string          `json:"roots"`         // hex; simulated attestation roots, empty for the vendors'
 	Registry      registry.Params `json:"registry"`      // parameters
+	NPoS          *npos.Params    `json:"npos"`          // parameters; none for the defaults
 	MinGasPrice   string          `json:"min_gas_price"` // base units for one gas, such as "0.001ppha"
 }
 
@@ -117,6 +119,13 @@ func InitNetwork(s *NetworkSpec) error {
 	if err := set(registry.ModuleName, registry.Genesis{Params: s.Registry, Roots: roots}); err != nil {
 		return err
 	}
+	stakes := npos.DefaultParams()
+	if s.NPoS != nil {
+		stakes = *s.NPoS
+	}
+	if err := set(npos.ModuleName, npos.Genesis{Params: stakes}); err != nil {
+		return err
+	}
 	gen := genutiltypes.DefaultGenesisState()
 	gen.GenTxs = gentxs
 	genesis[genutiltypes.ModuleName] = a.Codec.MustMarshalJSON(gen)
@@ -135,6 +144,8 @@ func InitNetwork(s *NetworkSpec) error {
 	}
 	params := cmttypes.DefaultConsensusParams()
 	params.Block.MaxGas = 500_000_000
+	// Evidence counts for as long as there is stake to slash.
+	params.Evidence.MaxAgeNumBlocks = int64(stakes.EraBlocks() * stakes.UnbondingEras)
 	params.Validator.PubKeyTypes = []string{cmttypes.ABCIPubKeyTypeEd25519}
 	doc := &genutiltypes.AppGenesis{AppName: Name, ChainID: s.ChainID, GenesisTime: s.GenesisTime.UTC(), InitialHeight: 1, AppState: state,
 		Consensus: &genutiltypes.ConsensusGenesis{Params: params}}
@@ -148,6 +159,13 @@ func InitNetwork(s *NetworkSpec) error {
 	}
 	return nil
 }
+
+// What the validators of a new network begin with: a bond in PHA, and a commission in
+// billionths.
+const (
+	genesisBond       = 1_000_000
+	genesisCommission = 50_000_000
+)
 
 // makeValidator makes a validator's keys and its genesis transaction.
 func (a *App) makeValidator(s *NetworkSpec, v *ValidatorSpec, i int) (gentx json.RawMessage, peer string, addr sdk.AccAddress, err error) {
@@ -171,17 +189,12 @@ func (a *App) makeValidator(s *NetworkSpec, v *ValidatorSpec, i int) (gentx json
 		return nil, "", nil, err
 	}
 	addr = sdk.AccAddress(key.PubKey().Address())
-	msg, err := stakingtypes.NewMsgCreateValidator(sdk.ValAddress(addr).String(), pub, sdk.NewCoin(contracts.Denom, math.NewInt(1_000_000).MulRaw(PHA)),
-		stakingtypes.NewDescription(fmt.Sprintf("validator-%d", i), "", "", "", ""),
-		stakingtypes.NewCommissionRates(math.LegacyNewDecWithPrec(5, 2), math.LegacyNewDecWithPrec(20, 2), math.LegacyNewDecWithPrec(1, 2)), math.OneInt())
-	if err != nil {
-		return nil, "", nil, err
-	}
+	msg := &npostypes.MsgValidate{Staker: addr.String(), ConsensusKey: pub.Bytes(), Commission: genesisCommission, Bond: math.NewInt(genesisBond).MulRaw(PHA).String()}
 	b := a.TxConfig.NewTxBuilder()
 	if err := b.SetMsgs(msg); err != nil {
 		return nil, "", nil, err
 	}
-	b.SetGasLimit(400_000)
+	b.SetGasLimit(1_000_000)
 	peer = nodeID + "@" + trimScheme(v.P2P)
 	b.SetMemo(peer)
 	mode := signing.SignMode_SIGN_MODE_DIRECT
