@@ -39,3 +39,31 @@ func TestElectionInSteps(t *testing.T) {
 		}
 	})
 }
+
+// TestReductionInSteps: however a reduction is cut into steps, it leaves what Reduce
+// leaves.
+func TestReductionInSteps(t *testing.T) {
+	eachRandom(t, 1000, func(t *testing.T, rng *rand.Rand, in *npos.Instance) {
+		elect := func() []npos.Assignment {
+			r, err := npos.SeqPhragmen(in, 6, npos.Balancing{Iterations: 3})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Assignments
+		}
+		want, got := elect(), elect()
+		removed, err := npos.Reduce(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := npos.NewReduction(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for !r.Step(1 + rng.IntN(20)) {
+		}
+		if !reflect.DeepEqual(got, want) || r.Removed() != removed || !r.Step(1) {
+			t.Fatalf("%d removed, %+v; want %d, %+v", r.Removed(), got, removed, want)
+		}
+	})
+}

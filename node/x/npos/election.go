@@ -15,9 +15,9 @@ import (
 // What a block does for the next era at most, in units of work. On the machine of the
 // benchmark each takes ten to thirty milliseconds.
 const (
-	votersPerBlock = 500       // nominators read into the snapshot
-	unitsPerBlock  = 2_000_000 // approvals and candidates looked at
-	sharesPerBlock = 2_000     // entries of exposures written, or one validator's
+	votersPerBlock = 500     // nominators read into the snapshot
+	unitsPerBlock  = 500_000 // approvals and candidates looked at
+	sharesPerBlock = 2_000   // entries of exposures written, or one validator's
 )
 
 func (k *Keeper) progress(ctx context.Context) (*progress, error) {
@@ -311,7 +311,7 @@ func (k *Keeper) newRun(ctx context.Context, x *progress, p *Params) (*run, erro
 	if err != nil {
 		return nil, err
 	}
-	r := &run{hash: x.Hash, candidates: list}
+	r := &run{hash: x.Hash, candidates: list, places: int(p.Seats), balancing: npos.Balancing{Iterations: int(p.BalancingIterations)}}
 	var stakes []npos.U128
 	var rows [][]uint32
 	for i, c := range list { // a candidate votes for itself
@@ -335,10 +335,6 @@ func (k *Keeper) newRun(ctx context.Context, x *progress, p *Params) (*run, erro
 			return nil, err
 		}
 	}
-	in, err := npos.NewInstance(len(list), stakes, rows)
-	if err != nil {
-		return nil, err
-	}
-	r.election = npos.NewElection(in, int(p.Seats), npos.Balancing{Iterations: int(p.BalancingIterations)})
-	return r, nil
+	r.instance, err = npos.NewInstance(len(list), stakes, rows)
+	return r, err
 }

@@ -25,7 +25,12 @@ type run struct {
 	candidates []candidate
 	voters     []sdk.AccAddress
 	election   *npos.Election
-	steps      uint64 // made
+	instance   *npos.Instance
+	places     int
+	balancing  npos.Balancing
+	reduction  *npos.Reduction // so that exposures take less room
+	reduced    bool
+	steps      uint64 // made, the reading of the snapshot included
 	doneAt     uint64 // the step that was the last; 0 while there are more
 	seats      []winner
 }
@@ -50,10 +55,7 @@ func (c *runCache) winners(hash [32]byte, steps uint64, fresh func() (*run, erro
 	if err != nil {
 		return nil, err
 	}
-	if r.seats == nil {
-		r.seats, err = r.result()
-	}
-	return r.seats, err
+	return r.seats, nil
 }
 
 func (c *runCache) get(hash [32]byte, steps uint64, fresh func() (*run, error)) (*run, error) {
@@ -62,16 +64,46 @@ func (c *runCache) get(hash [32]byte, steps uint64, fresh func() (*run, error)) 
 		if err != nil {
 			return nil, err
 		}
+		r.steps = 1
 		c.run = r
 	}
 	r := c.run
 	for r.steps < steps && r.doneAt == 0 {
 		r.steps++
-		if r.election.Step(unitsPerBlock) {
+		done, err := r.step()
+		if err != nil {
+			return nil, err
+		}
+		if done {
 			r.doneAt = r.steps
 		}
 	}
 	return r, nil
+}
+
+// step does a block's part: of the preparation, the election, the reduction of its
+// result, or the reading of that.
+func (r *run) step() (done bool, err error) {
+	switch {
+	case r.election == nil:
+		r.election = npos.NewElection(r.instance, r.places, r.balancing)
+	case r.reduction == nil:
+		if !r.election.Step(unitsPerBlock) {
+			return false, nil
+		}
+		result, err := r.election.Result()
+		if err != nil {
+			return false, err
+		}
+		r.reduction, err = npos.NewReduction(result.Assignments)
+		return false, err
+	case !r.reduced:
+		r.reduced = r.reduction.Step(unitsPerBlock)
+	default:
+		r.seats, err = r.result()
+		return true, err
+	}
+	return false, nil
 }
 
 // result turns an election's result into seats. Whoever has less than one unit of

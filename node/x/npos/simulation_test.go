@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	sdkerrors "cosmossdk.io/errors"
-	pruning "github.com/cosmos/cosmos-sdk/store/v2/pruning/types"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
@@ -45,7 +44,6 @@ func simulate(t *testing.T, seed, eras uint64) {
 		wanted = wanted[1:] // there is nothing to cancel
 	}
 	e := started(t, p, 5)
-	e.MS.SetPruning(pruning.NewPruningOptions(pruning.PruningEverything))
 	s := &simulation{env: e, rng: rng, done: map[string]int{}}
 	for e.active() < eras {
 		s.block()
