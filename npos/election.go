@@ -1,5 +1,7 @@
 package npos
 
+import "math"
+
 // An Election is a sequential Phragmén election in progress, for callers that may
 // only do so much at a time: a chain pages it over blocks. Its result does not depend
 // on how it was cut into steps.
@@ -10,12 +12,12 @@ type Election struct {
 	state     int
 	rounds
 	counting
-	ledger   *ledger
-	voter    int // the next one to assign
-	plain    *Result
-	run      balancingRun
-	finished *Result
-	err      error
+	ledger  *ledger
+	voter   int // the next one to assign
+	plain   *Result
+	balance balancingRun
+	outcome *Result
+	err     error
 }
 
 // The states of an Election.
@@ -23,7 +25,7 @@ const (
 	electing = iota
 	assigning
 	balancing
-	done
+	finished
 )
 
 // counting is what the rounds keep up to date instead of computing it anew. A score
@@ -58,10 +60,11 @@ func NewElection(in *Instance, seats int, b Balancing) *Election {
 }
 
 // Step does about as many units of work as given, at least one part; a unit is an
-// approval or a candidate looked at. It returns true when the election is done. The
-// largest part is the election of one candidate: its voters with their approvals.
-func (e *Election) Step(units int) bool {
-	for units > 0 && e.state != done {
+// approval or a candidate looked at. The largest part is the election of one candidate:
+// its voters with their approvals. It returns whether the election is done, and the
+// units that are left then.
+func (e *Election) Step(units int) (left int, done bool) {
+	for units > 0 && e.state != finished {
 		switch e.state {
 		case electing:
 			if len(e.winners) < min(e.seats, e.in.Candidates()) {
@@ -72,14 +75,22 @@ func (e *Election) Step(units int) bool {
 		case assigning:
 			units -= e.assignVoter()
 		case balancing:
-			units -= e.balance()
+			units -= e.balanceVoter()
 		}
 	}
-	return e.state == done
+	return max(units, 0), e.state == finished
 }
 
 // Result is the outcome of an election that is done, nil before.
-func (e *Election) Result() (*Result, error) { return e.finished, e.err }
+func (e *Election) Result() (*Result, error) { return e.outcome, e.err }
+
+// run makes all steps.
+func (e *Election) run() (*Result, error) {
+	for done := false; !done; {
+		_, done = e.Step(math.MaxInt)
+	}
+	return e.Result()
+}
 
 // elect runs one round and returns its work.
 func (e *Election) elect() (work int) {
@@ -149,7 +160,7 @@ func (e *Election) assignVoter() int {
 			e.finish(e.plain)
 			return 1
 		}
-		e.run, e.state = balancingRun{Balancing: e.balancing}, balancing
+		e.balance, e.state = balancingRun{Balancing: e.balancing}, balancing
 		return 1
 	}
 	e.voter++
@@ -174,22 +185,22 @@ func (e *Election) assignVoter() int {
 	return 1 + int(e.in.start[v+1]-e.in.start[v])
 }
 
-// balance balances one voter and returns the work.
-func (e *Election) balance() int {
-	v := e.run.voter
-	if e.run.next(e.ledger) {
+// balanceVoter balances one voter and returns the work.
+func (e *Election) balanceVoter() int {
+	v := e.balance.voter
+	if e.balance.next(e.ledger) {
 		if v < e.in.Voters() {
 			return 1 + int(e.ledger.start[v+1]-e.ledger.start[v])
 		}
 		return 1
 	}
-	e.finish(better(e.ledger.result(e.winners), e.plain, e.run.iteration))
+	e.finish(better(e.ledger.result(e.winners), e.plain, e.balance.iteration))
 	return 1
 }
 
 // finish keeps the result and nothing else.
 func (e *Election) finish(r *Result) {
-	*e = Election{in: e.in, state: done, finished: r, err: e.err}
+	*e = Election{in: e.in, state: finished, outcome: r, err: e.err}
 }
 
 // better is the balanced result unless rounding made it the worse one.

@@ -1,7 +1,5 @@
 package npos
 
-import "math"
-
 // Balancing asks for star balancing after (or, in PhragMMS, during) an election.
 type Balancing struct {
 	// Iterations is the most rounds over all voters; zero means no balancing.
@@ -26,9 +24,7 @@ type Balancing struct {
 // evaluation and gives the same result, for many times the work.
 func SeqPhragmen(in *Instance, seats int, balancing Balancing) (*Result, error) {
 	e := NewElection(in, seats, balancing)
-	for !e.Step(math.MaxInt) {
-	}
-	return e.Result()
+	return e.run()
 }
 
 // SeqPhragmenPlain is SeqPhragmen evaluated as the method is defined: every score
@@ -36,9 +32,7 @@ func SeqPhragmen(in *Instance, seats int, balancing Balancing) (*Result, error) 
 func SeqPhragmenPlain(in *Instance, seats int, balancing Balancing) (*Result, error) {
 	e := &Election{in: in, balancing: balancing, rounds: plainRounds(in, seats), state: assigning}
 	e.assign()
-	for !e.Step(math.MaxInt) {
-	}
-	return e.Result()
+	return e.run()
 }
 
 // rounds is the outcome of the election rounds.

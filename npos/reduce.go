@@ -20,7 +20,8 @@ func Reduce(assignments []Assignment) (removed int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for !r.Step(math.MaxInt) {
+	for done := false; !done; {
+		_, done = r.Step(math.MaxInt)
 	}
 	return r.Removed(), nil
 }
@@ -44,8 +45,9 @@ func NewReduction(assignments []Assignment) (*Reduction, error) {
 }
 
 // Step does about as many units of work as given, at least one voter's; a unit is a
-// pair of edges or a node of a cycle looked at. It returns true when all is done.
-func (r *Reduction) Step(units int) bool {
+// pair of edges or a node of a cycle looked at. It returns whether all is done, and the
+// units that are left then.
+func (r *Reduction) Step(units int) (left int, done bool) {
 	for units > 0 && !r.done() {
 		var removed, work int
 		if r.cycles == nil {
@@ -59,7 +61,7 @@ func (r *Reduction) Step(units int) bool {
 			r.at, r.fours, r.cycles = 0, nil, newCycles(len(r.assignments))
 		}
 	}
-	return r.done()
+	return max(units, 0), r.done()
 }
 
 func (r *Reduction) done() bool { return r.at == len(r.assignments) }

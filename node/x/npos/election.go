@@ -3,6 +3,7 @@ package npos
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -209,6 +210,12 @@ func (k *Keeper) count(ctx sdk.Context, active uint64, x *progress) error {
 	}
 	x.Steps++
 	done, err := k.runs.reached(x.Hash, x.Steps, func() (*run, error) { return k.newRun(ctx, x, &p) })
+	if e := (*npos.Error)(nil); errors.As(err, &e) {
+		// What is bonded cannot make such an input; were it so all the same, the chain
+		// goes on with the validators it has.
+		emit(ctx, "election_error", "error", e.Error())
+		return k.failed(ctx, active, x)
+	}
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -70,6 +71,7 @@ type env struct {
 	sets    map[uint64]map[string]int64 // height: consensus address: power
 	offline map[string]bool             // consensus addresses that do not sign
 	accuse  []accusation                // reports for the next block
+	later   time.Duration               // what blocks' ends are ahead of a second a block
 }
 
 type accusation struct {
@@ -118,7 +120,7 @@ func newEnv(t testing.TB, p Params) *env {
 		e.distr.FeePool.Set(ctx, distrtypes.InitialFeePool()), e.distr.Params.Set(ctx, distrtypes.DefaultParams())); err != nil {
 		t.Fatal(err)
 	}
-	for name := range perms {
+	for _, name := range slices.Sorted(maps.Keys(perms)) { // account numbers are state
 		e.accounts.GetModuleAccount(ctx, name)
 	}
 	ctx.MultiStore().(storetypes.CacheMultiStore).Write()
@@ -131,12 +133,7 @@ func newEnv(t testing.TB, p Params) *env {
 func (e *env) begin(ctx sdk.Context) error {
 	var votes []abci.VoteInfo
 	set := e.set(e.Height() - 1)
-	names := make([]string, 0, len(set))
-	for cons := range set {
-		names = append(names, cons)
-	}
-	slices.Sort(names)
-	for _, cons := range names {
+	for _, cons := range slices.Sorted(maps.Keys(set)) {
 		flag := cmtproto.BlockIDFlagCommit
 		if e.offline[cons] {
 			flag = cmtproto.BlockIDFlagAbsent
@@ -153,6 +150,7 @@ func (e *env) begin(ctx sdk.Context) error {
 }
 
 func (e *env) end(ctx sdk.Context) error {
+	ctx = ctx.WithBlockTime(ctx.BlockTime().Add(e.later))
 	if err := e.k.EndBlock(ctx); err != nil {
 		return err
 	}
@@ -225,7 +223,18 @@ func (e *env) fund(who sdk.AccAddress, amount npos.U128) {
 	}
 }
 
-func account(n int) sdk.AccAddress { return testchain.Account(n) }
+// account is that of testchain, made once: deriving keys takes time. Tests of the
+// package do not run in parallel.
+func account(n int) sdk.AccAddress {
+	a, ok := known[n]
+	if !ok {
+		a = testchain.Account(n)
+		known[n] = a
+	}
+	return a
+}
+
+var known = map[int]sdk.AccAddress{}
 
 func name(n int) string { return account(n).String() }
 

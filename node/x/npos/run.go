@@ -70,40 +70,43 @@ func (c *runCache) get(hash [32]byte, steps uint64, fresh func() (*run, error)) 
 	r := c.run
 	for r.steps < steps && r.doneAt == 0 {
 		r.steps++
-		done, err := r.step()
-		if err != nil {
+		if err := r.step(); err != nil {
 			return nil, err
-		}
-		if done {
-			r.doneAt = r.steps
 		}
 	}
 	return r, nil
 }
 
-// step does a block's part: of the preparation, the election, the reduction of its
-// result, or the reading of that.
-func (r *run) step() (done bool, err error) {
-	switch {
-	case r.election == nil:
-		r.election = npos.NewElection(r.instance, r.places, r.balancing)
-	case r.reduction == nil:
-		if !r.election.Step(unitsPerBlock) {
-			return false, nil
+// step does a block's part of what is to do: prepare, elect, reduce the result, read it.
+func (r *run) step() error {
+	for units := unitsPerBlock; units > 0 && r.doneAt == 0; {
+		var done bool
+		switch {
+		case r.election == nil:
+			r.election = npos.NewElection(r.instance, r.places, r.balancing)
+			units -= r.instance.Edges()
+		case r.reduction == nil:
+			if units, done = r.election.Step(units); !done {
+				continue
+			}
+			result, err := r.election.Result()
+			if err != nil {
+				return err
+			}
+			if r.reduction, err = npos.NewReduction(result.Assignments); err != nil {
+				return err
+			}
+		case !r.reduced:
+			units, r.reduced = r.reduction.Step(units)
+		default:
+			seats, err := r.result()
+			if err != nil {
+				return err
+			}
+			r.seats, r.doneAt = seats, r.steps
 		}
-		result, err := r.election.Result()
-		if err != nil {
-			return false, err
-		}
-		r.reduction, err = npos.NewReduction(result.Assignments)
-		return false, err
-	case !r.reduced:
-		r.reduced = r.reduction.Step(unitsPerBlock)
-	default:
-		r.seats, err = r.result()
-		return true, err
 	}
-	return false, nil
+	return nil
 }
 
 // result turns an election's result into seats. Whoever has less than one unit of
