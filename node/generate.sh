@@ -8,7 +8,7 @@ m=$(go env GOMODCACHE)
 sdk=$m/github.com/cosmos/cosmos-sdk@v0.55.0
 gogo=$m/github.com/cosmos/gogoproto@v1.7.2
 out=$(mktemp -d)
-for dir in crypto mq registry contracts; do
+for dir in crypto mq registry contracts npos; do
   protoc -I ../proto -I "$sdk/proto" -I "$gogo" -I "$gogo/protobuf" -I "$m/github.com/cosmos/cosmos-proto@v1.0.0-beta.5/proto" \
     --gocosmos_out=plugins=grpc,Mgoogle/protobuf/any.proto=github.com/cosmos/gogoproto/types/any:"$out" ../proto/phala/$dir/v1/*.proto
 done

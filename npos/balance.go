@@ -62,18 +62,34 @@ func (l *ledger) normalize(voter int) error {
 // order, the stake is spread over the voter's winners so that the least backed
 // come up to one level. It returns the number of rounds over all voters.
 func (l *ledger) balance(b Balancing) int {
-	for i := 1; i <= b.Iterations; i++ {
-		var most U128
-		for v := range l.in.Voters() {
-			if d := l.balanceVoter(v, b.Tolerance); most.Less(d) {
-				most = d
-			}
-		}
-		if !b.Tolerance.Less(most) {
-			return i
-		}
+	r := balancingRun{Balancing: b}
+	for r.next(l) {
 	}
-	return max(b.Iterations, 0)
+	return r.iteration
+}
+
+// balancingRun is how far balancing has come.
+type balancingRun struct {
+	Balancing
+	iteration int // of the rounds that began
+	voter     int // the next one of this round
+	most      U128
+}
+
+// next balances one voter; it returns false once balancing has ended.
+func (r *balancingRun) next(l *ledger) bool {
+	if r.iteration == 0 || r.voter == l.in.Voters() {
+		if r.iteration > 0 && !r.Tolerance.Less(r.most) || r.iteration >= r.Iterations {
+			return false
+		}
+		r.iteration, r.voter, r.most = r.iteration+1, 0, U128{}
+		return true
+	}
+	if d := l.balanceVoter(r.voter, r.Tolerance); r.most.Less(d) {
+		r.most = d
+	}
+	r.voter++
+	return true
 }
 
 // balanceVoter respreads one voter's stake, unless the winners it backs are

@@ -9,8 +9,23 @@ func NormalizeWithin(values []U128, target, limit U128) error {
 }
 
 // ReduceFours and ReduceCycles are the two halves of Reduce.
-func ReduceFours(a []Assignment) int  { return reduceFours(a) }
-func ReduceCycles(a []Assignment) int { return reduceCycles(a) }
+func ReduceFours(a []Assignment) (removed int) {
+	f := newFours()
+	for at := range a {
+		n, _ := f.add(a, at)
+		removed += n
+	}
+	return removed
+}
+
+func ReduceCycles(a []Assignment) (removed int) {
+	c := newCycles(len(a))
+	for v := range a {
+		n, _ := c.add(a, int32(v))
+		removed += n
+	}
+	return removed
+}
 
 // CompareWithin is the comparison inside Score.Better, on amounts.
 func CompareWithin(this, that U128, epsilon uint32) int {

@@ -23,13 +23,16 @@ type Balancing struct {
 // changes only the terms of its own voters. SeqPhragmenPlain is the textbook
 // evaluation and gives the same result, for many times the work.
 func SeqPhragmen(in *Instance, seats int, balancing Balancing) (*Result, error) {
-	return finish(in, incrementalRounds(in, seats), balancing)
+	e := NewElection(in, seats, balancing)
+	return e.run()
 }
 
 // SeqPhragmenPlain is SeqPhragmen evaluated as the method is defined: every score
 // from every approval in every round. It is the independent check of SeqPhragmen.
 func SeqPhragmenPlain(in *Instance, seats int, balancing Balancing) (*Result, error) {
-	return finish(in, plainRounds(in, seats), balancing)
+	e := &Election{in: in, balancing: balancing, rounds: plainRounds(in, seats), state: assigning}
+	e.assign()
+	return e.run()
 }
 
 // rounds is the outcome of the election rounds.
@@ -84,111 +87,4 @@ func before(in *Instance, score []U128, c, best int) bool {
 		return !in.approval[c].IsZero()
 	}
 	return score[c].Less(score[best])
-}
-
-// incrementalRounds runs the same rounds on running sums. A score is
-// min(MaxU128, 1/approval + sum of terms) in any order of adding, because the
-// terms are not negative; so a sum with room to spare, from which old terms can be
-// taken out again, gives the very same value.
-func incrementalRounds(in *Instance, seats int) rounds {
-	out := rounds{voterLoad: make([]U128, in.Voters()), edgeLoad: make([]U128, in.Edges())}
-	term := out.edgeLoad // an approval needs its term only until its candidate wins
-	n := in.Candidates()
-	sum, over := make([]U128, n), make([]uint64, n) // over counts multiples of 2^128
-	by := make([]divisor, n)
-	score := make([]U128, n)
-	elected := make([]bool, n)
-	for c, a := range in.approval {
-		if !a.IsZero() {
-			by[c] = newDivisor(a)
-		}
-		sum[c] = MaxU128.Div(a)
-		score[c] = sum[c]
-	}
-	start, edge, voter := in.byCandidate()
-	for len(out.winners) < min(seats, n) {
-		best := -1
-		for c := range score {
-			if !elected[c] && (best < 0 || before(in, score, c, best)) {
-				best = c
-			}
-		}
-		elected[best] = true
-		load := score[best]
-		out.winners = append(out.winners, Winner{Candidate: uint32(best), Load: load})
-		for i := start[best]; i < start[best+1]; i++ {
-			v := voter[i]
-			out.edgeLoad[edge[i]] = load.SaturatingSub(out.voterLoad[v])
-			out.voterLoad[v] = load
-			stake := in.stake[v]
-			if stake.IsZero() {
-				continue
-			}
-			for e := in.start[v]; e < in.start[v+1]; e++ {
-				c := in.target[e]
-				if elected[c] {
-					continue
-				}
-				t := by[c].mulDiv(load, stake)
-				s, carry := sum[c].add(t)
-				s, borrow := s.sub(term[e])
-				over[c] += carry - borrow
-				sum[c], term[e], score[c] = s, t, s
-				if over[c] != 0 {
-					score[c] = MaxU128
-				}
-			}
-		}
-	}
-	return out
-}
-
-// finish turns loads into weights, balances, and makes the result.
-func finish(in *Instance, r rounds, balancing Balancing) (*Result, error) {
-	l := &ledger{in: in, elected: make([]bool, in.Candidates()), backing: make([]U128, in.Candidates())}
-	for _, w := range r.winners {
-		l.elected[w.Candidate] = true
-	}
-	l.start = make([]uint32, 1, in.Voters()+1)
-	kept := 0
-	for e, c := range in.target {
-		if l.elected[c] && !r.edgeLoad[e].IsZero() {
-			kept++
-		}
-	}
-	l.target, l.weight = make([]uint32, 0, kept), make([]U128, 0, kept)
-	for v := range in.Voters() {
-		for e := in.start[v]; e < in.start[v+1]; e++ {
-			c := in.target[e]
-			if !l.elected[c] {
-				continue
-			}
-			weight, _ := MulDiv(in.stake[v], r.edgeLoad[e], r.voterLoad[v])
-			// An edge that rounds to nothing is dropped, or normalising would
-			// give it the voter's odd units.
-			if !weight.IsZero() {
-				l.target, l.weight = append(l.target, c), append(l.weight, weight)
-				l.backing[c] = l.backing[c].SaturatingAdd(weight)
-			}
-		}
-		l.start = append(l.start, uint32(len(l.target)))
-		if err := l.normalize(v); err != nil {
-			return nil, err
-		}
-	}
-	unbalanced := l.result(r.winners)
-	if balancing.Iterations <= 0 {
-		return unbalanced, nil
-	}
-	iterations := l.balance(balancing)
-	return better(l.result(r.winners), unbalanced, iterations), nil
-}
-
-// better is the balanced result unless rounding made it the worse one.
-func better(balanced, unbalanced *Result, iterations int) *Result {
-	if balanced.Score().Compare(unbalanced.Score()) < 0 {
-		balanced = unbalanced
-	}
-	balanced.Iterations = iterations
-	return balanced
 }

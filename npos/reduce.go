@@ -1,6 +1,9 @@
 package npos
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Reduce removes as many edges as it can from assignments without changing any
 // voter's total or any candidate's backing, so that a result takes less room: what
@@ -13,12 +16,58 @@ import "fmt"
 // A voter listed twice is refused before anything changes. A candidate that a
 // voter lists twice stays as it is; only its first edge takes part.
 func Reduce(assignments []Assignment) (removed int, err error) {
-	if err := distinctVoters(assignments); err != nil {
+	r, err := NewReduction(assignments)
+	if err != nil {
 		return 0, err
 	}
-	removed = reduceFours(assignments)
-	return removed + reduceCycles(assignments), nil
+	for done := false; !done; {
+		_, done = r.Step(math.MaxInt)
+	}
+	return r.Removed(), nil
 }
+
+// A Reduction is a Reduce in progress, for callers that may only do so much at a
+// time. What it leaves does not depend on how it was cut into steps.
+type Reduction struct {
+	assignments []Assignment
+	fours       *fours
+	cycles      *cycles
+	at          int // the next assignment
+	removed     int
+}
+
+// NewReduction begins to reduce assignments, in place.
+func NewReduction(assignments []Assignment) (*Reduction, error) {
+	if err := distinctVoters(assignments); err != nil {
+		return nil, err
+	}
+	return &Reduction{assignments: assignments, fours: newFours()}, nil
+}
+
+// Step does about as many units of work as given, at least one voter's; a unit is a
+// pair of edges or a node of a cycle looked at. It returns whether all is done, and the
+// units that are left then.
+func (r *Reduction) Step(units int) (left int, done bool) {
+	for units > 0 && !r.done() {
+		var removed, work int
+		if r.cycles == nil {
+			removed, work = r.fours.add(r.assignments, r.at)
+		} else {
+			removed, work = r.cycles.add(r.assignments, int32(r.at))
+		}
+		r.removed += removed
+		units -= 1 + work
+		if r.at++; r.at == len(r.assignments) && r.cycles == nil {
+			r.at, r.fours, r.cycles = 0, nil, newCycles(len(r.assignments))
+		}
+	}
+	return max(units, 0), r.done()
+}
+
+func (r *Reduction) done() bool { return r.at == len(r.assignments) }
+
+// Removed is the number of edges removed so far.
+func (r *Reduction) Removed() int { return r.removed }
 
 func distinctVoters(assignments []Assignment) error {
 	seen := make(map[uint32]struct{}, len(assignments))
@@ -58,44 +107,47 @@ func (a *Assignment) shift(candidate uint32, amount U128, up bool) bool {
 	return true
 }
 
-// reduceFours cancels cycles of two voters with two candidates in common. For
-// each ordered pair of candidates it remembers one earlier voter that backs both.
-func reduceFours(assignments []Assignment) int {
-	type pair struct{ first, second uint32 }
-	holder := make(map[pair]int)
-	removed := 0
-	for at := range assignments {
-		var listed []uint32
-		for _, e := range assignments[at].Edges {
-			listed = append(listed, e.Candidate)
-		}
-		for i, c1 := range listed {
-			for _, c2 := range listed[i+1:] {
-				key := pair{c1, c2}
-				other, known := holder[key]
-				if !known {
-					holder[key] = at
-					continue
-				}
-				if assignments[at].both(c1, c2) != 2 {
-					continue // lost one of the two meanwhile, or lists one twice
-				}
-				if assignments[other].both(c1, c2) != 2 {
-					holder[key] = at
-					continue
-				}
-				mine, theirs := cancelFour(&assignments[at], &assignments[other], c1, c2)
-				removed += mine + theirs
-				switch {
-				case mine == 0:
-					holder[key] = at
-				case theirs > 0:
-					delete(holder, key)
-				}
+// fours cancels cycles of two voters with two candidates in common. For each ordered
+// pair of candidates it remembers one earlier voter that backs both.
+type fours struct{ holder map[candidatePair]int }
+
+type candidatePair struct{ first, second uint32 }
+
+func newFours() *fours { return &fours{make(map[candidatePair]int)} }
+
+// add cancels the cycles that the next voter closes with earlier ones.
+func (f *fours) add(assignments []Assignment, at int) (removed, work int) {
+	var listed []uint32
+	for _, e := range assignments[at].Edges {
+		listed = append(listed, e.Candidate)
+	}
+	for i, c1 := range listed {
+		for _, c2 := range listed[i+1:] {
+			work++
+			key := candidatePair{c1, c2}
+			other, known := f.holder[key]
+			if !known {
+				f.holder[key] = at
+				continue
+			}
+			if assignments[at].both(c1, c2) != 2 {
+				continue // lost one of the two meanwhile, or lists one twice
+			}
+			if assignments[other].both(c1, c2) != 2 {
+				f.holder[key] = at
+				continue
+			}
+			mine, theirs := cancelFour(&assignments[at], &assignments[other], c1, c2)
+			removed += mine + theirs
+			switch {
+			case mine == 0:
+				f.holder[key] = at
+			case theirs > 0:
+				delete(f.holder, key)
 			}
 		}
 	}
-	return removed
+	return removed, work
 }
 
 // both counts the edges to either candidate.
@@ -175,45 +227,52 @@ func (f *forest) cut(a, b int32) {
 	}
 }
 
-// reduceCycles adds the edges one by one to a forest and cancels every cycle that
-// one closes.
-func reduceCycles(assignments []Assignment) int {
-	voters := int32(len(assignments))
-	node := make(map[uint32]int32) // candidate to its node
-	f := forest{parent: make([]int32, voters)}
-	candidate := []uint32{} // node less voters to candidate
-	for i := range f.parent {
-		f.parent[i] = -1
+// cycles adds the edges one by one to a forest and cancels every cycle that one
+// closes.
+type cycles struct {
+	forest
+	voters    int32
+	node      map[uint32]int32 // candidate to its node
+	candidate []uint32         // node less voters to candidate
+}
+
+func newCycles(voters int) *cycles {
+	c := &cycles{forest: forest{make([]int32, voters)}, voters: int32(voters), node: make(map[uint32]int32)}
+	for i := range c.parent {
+		c.parent[i] = -1
 	}
-	removed := 0
-	for v := range voters {
-		a := &assignments[v]
-		for i := 0; i < len(a.Edges); {
-			c := a.Edges[i].Candidate
-			t, known := node[c]
-			if !known {
-				t = voters + int32(len(candidate))
-				node[c] = t
-				candidate = append(candidate, c)
-				f.parent = append(f.parent, -1)
-			}
-			cycle := f.cycle(t, v)
-			switch {
-			case cycle == nil:
-				f.link(v, t)
+	return c
+}
+
+// add adds the next voter's edges.
+func (c *cycles) add(assignments []Assignment, v int32) (removed, work int) {
+	a := &assignments[v]
+	for i := 0; i < len(a.Edges); {
+		name := a.Edges[i].Candidate
+		t, known := c.node[name]
+		if !known {
+			t = c.voters + int32(len(c.candidate))
+			c.node[name] = t
+			c.candidate = append(c.candidate, name)
+			c.parent = append(c.parent, -1)
+		}
+		cycle := c.cycle(t, v)
+		work += 1 + len(cycle)
+		switch {
+		case cycle == nil:
+			c.link(v, t)
+			i++
+		case len(cycle) == 2: // a repeated candidate
+			i++
+		default:
+			gone, moved := cancelCycle(assignments, c.candidate, &c.forest, cycle)
+			removed += gone
+			if !moved {
 				i++
-			case len(cycle) == 2: // a repeated candidate
-				i++
-			default:
-				gone, moved := cancelCycle(assignments, candidate, &f, cycle)
-				removed += gone
-				if !moved {
-					i++
-				}
 			}
 		}
 	}
-	return removed
+	return removed, work
 }
 
 // cycle is the path from a to b in the forest, or nil when they are in two trees.

@@ -32,11 +32,11 @@ type Options struct {
 	Flags   []string // of every pruntime, beside its own
 	// Registry and Contracts are parameters of a new network's modules that differ from a
 	// devnet's.
-	Registry, Contracts map[string]any
-	TLS                 bool // of a new network: workers serve by RA-TLS
-	Fresh               bool
-	Out                 io.Writer
-	Hello               string // Wasm module of the hello example; "" deploys nothing
+	Registry, Contracts, NPoS map[string]any
+	TLS                       bool // of a new network: workers serve by RA-TLS
+	Fresh                     bool
+	Out                       io.Writer
+	Hello                     string // Wasm module of the hello example; "" deploys nothing
 }
 
 func (o *Options) seats() int {

@@ -1,8 +1,9 @@
 // Package app puts phala-node together: CometBFT's state machine out of Cosmos SDK
-// modules and this project's own (x/mq, x/registry, x/contracts).
+// modules and this project's own (x/mq, x/registry, x/contracts, x/npos).
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -52,9 +53,6 @@ import (
 	"github.com/cosmos/cosmos-sdk/x/gov"
 	govkeeper "github.com/cosmos/cosmos-sdk/x/gov/keeper"
 	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
-	"github.com/cosmos/cosmos-sdk/x/mint"
-	mintkeeper "github.com/cosmos/cosmos-sdk/x/mint/keeper"
-	minttypes "github.com/cosmos/cosmos-sdk/x/mint/types"
 	"github.com/cosmos/cosmos-sdk/x/slashing"
 	slashingkeeper "github.com/cosmos/cosmos-sdk/x/slashing/keeper"
 	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
@@ -69,6 +67,7 @@ import (
 	"github.com/phala-go/phala/node/crypto/sr25519"
 	"github.com/phala-go/phala/node/x/contracts"
 	"github.com/phala-go/phala/node/x/mq"
+	"github.com/phala-go/phala/node/x/npos"
 	"github.com/phala-go/phala/node/x/registry"
 	phala "github.com/phala-go/phala/proto"
 )
@@ -79,7 +78,8 @@ const Name = "phala-node"
 var moduleAccounts = map[string][]string{
 	authtypes.FeeCollectorName:          nil,
 	distrtypes.ModuleName:               nil,
-	minttypes.ModuleName:                {authtypes.Minter},
+	npos.ModuleName:                     {authtypes.Minter},
+	npos.RewardsName:                    {authtypes.Minter},
 	stakingtypes.BondedPoolName:         {authtypes.Burner, authtypes.Staking},
 	stakingtypes.NotBondedPoolName:      {authtypes.Burner, authtypes.Staking},
 	stakingtypes.KeyRotationFeePoolName: {authtypes.Burner},
@@ -101,7 +101,7 @@ type App struct {
 	Bank         bankkeeper.BaseKeeper
 	Staking      *stakingkeeper.Keeper
 	Slashing     slashingkeeper.Keeper
-	Mint         mintkeeper.Keeper
+	NPoS         *npos.Keeper
 	Distribution distrkeeper.Keeper
 	Gov          *govkeeper.Keeper
 	Evidence     *evidencekeeper.Keeper
@@ -166,7 +166,7 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 	bapp.SetInterfaceRegistry(enc.Interfaces)
 	bapp.SetTxEncoder(enc.TxConfig.TxEncoder())
 
-	keys := storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, minttypes.StoreKey, distrtypes.StoreKey,
+	keys := storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, npos.ModuleName, distrtypes.StoreKey,
 		slashingtypes.StoreKey, govtypes.StoreKey, consensustypes.StoreKey, upgradetypes.StoreKey, feegrant.StoreKey, evidencetypes.StoreKey,
 		phala.StoreMQ, phala.StoreRegistry, phala.StoreContracts)
 	transient := storetypes.NewTransientStoreKeys(mq.TransientKey, registry.TransientKey)
@@ -182,16 +182,20 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 	a.Account = authkeeper.NewAccountKeeper(enc.Codec, runtime.NewKVStoreService(store(authtypes.StoreKey)), authtypes.ProtoBaseAccount, moduleAccounts,
 		accAddrs, sdk.GetConfig().GetBech32AccountAddrPrefix(), authority)
 	a.Bank = bankkeeper.NewBaseKeeper(enc.Codec, runtime.NewKVStoreService(store(banktypes.StoreKey)), a.Account, blocked(), authority, logger)
-	a.Staking = stakingkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(stakingtypes.StoreKey)), a.Account, a.Bank, authority, valAddrs, consAddrs)
-	a.Mint = mintkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(minttypes.StoreKey)), a.Staking, a.Account, a.Bank, authtypes.FeeCollectorName, authority)
+	// Only x/npos may change x/staking, so its authority is an account that cannot sign.
+	a.Staking = stakingkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(stakingtypes.StoreKey)), a.Account, a.Bank,
+		authtypes.NewModuleAddress(npos.ModuleName).String(), valAddrs, consAddrs)
 	a.Distribution = distrkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(distrtypes.StoreKey)), a.Account, a.Bank, a.Staking, authtypes.FeeCollectorName, authority)
-	a.Slashing = slashingkeeper.NewKeeper(enc.Codec, enc.Amino, runtime.NewKVStoreService(store(slashingtypes.StoreKey)), a.Staking, authority)
+	a.NPoS = npos.NewKeeper(runtime.NewKVStoreService(store(npos.ModuleName)), a.Account, a.Bank, a.Distribution, a.Staking, authtypes.FeeCollectorName, contracts.Denom, authority)
+	seen := npos.SlashingView{Keeper: a.Staking, NPoS: a.NPoS}
+	a.Slashing = slashingkeeper.NewKeeper(enc.Codec, enc.Amino, runtime.NewKVStoreService(store(slashingtypes.StoreKey)), seen, authority)
 	a.FeeGrant = feegrantkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(feegrant.StoreKey)), a.Account)
 	a.Upgrade = upgradekeeper.NewKeeper(nil, runtime.NewKVStoreService(store(upgradetypes.StoreKey)), enc.Codec, home, bapp, authority)
-	a.Staking.SetHooks(stakingtypes.NewMultiStakingHooks(a.Distribution.Hooks(), a.Slashing.Hooks()))
+	a.Staking.SetHooks(stakingtypes.NewMultiStakingHooks(a.Slashing.Hooks()))
 	a.Gov = govkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(govtypes.StoreKey)), a.Account, a.Bank, a.Distribution, bapp.MsgServiceRouter(),
-		govtypes.DefaultConfig(), authority, govkeeper.NewDefaultCalculateVoteResultsAndVotingPower(a.Staking))
-	a.Evidence = evidencekeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(evidencetypes.StoreKey)), a.Staking, a.Slashing, accAddrs, runtime.ProvideCometInfoService())
+		govtypes.DefaultConfig(), authority, a.NPoS.Tally)
+	a.Evidence = evidencekeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(evidencetypes.StoreKey)),
+		npos.EvidenceStaking{Keeper: a.Staking, NPoS: a.NPoS}, npos.EvidenceSlashing{NPoS: a.NPoS}, accAddrs, runtime.ProvideCometInfoService())
 	a.Evidence.SetRouter(evidencetypes.NewRouter())
 	a.MQ = mq.NewKeeper(runtime.NewKVStoreService(store(phala.StoreMQ)), runtime.NewTransientStoreService(transient[mq.TransientKey]), mq.NewBodies(bodies))
 	a.Registry = registry.NewKeeper(runtime.NewKVStoreService(store(phala.StoreRegistry)), runtime.NewTransientStoreService(transient[registry.TransientKey]), a.MQ, authority)
@@ -199,19 +203,18 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 	a.MQ.SetRouter(a.Registry, a.handleEntry)
 
 	a.modules = module.NewManager(
-		genutil.NewAppModule(a.Account, a.Staking, bapp, enc.TxConfig),
+		genutil.NewAppModule(a.Account, npos.GenesisStaking{Keeper: a.Staking, NPoS: a.NPoS}, bapp, enc.TxConfig),
 		auth.NewAppModule(enc.Codec, a.Account, nil),
 		bank.NewAppModule(enc.Codec, a.Bank, a.Account),
 		gov.NewAppModule(enc.Codec, a.Gov, a.Account, a.Bank),
-		mint.NewAppModule(enc.Codec, a.Mint, a.Account, nil),
-		slashing.NewAppModule(enc.Codec, a.Slashing, a.Account, a.Bank, a.Staking, enc.Interfaces),
-		distr.NewAppModule(enc.Codec, a.Distribution, a.Account, a.Bank, a.Staking),
+		slashing.NewAppModule(enc.Codec, a.Slashing, a.Account, a.Bank, seen, enc.Interfaces),
+		treasury{distr.NewAppModule(enc.Codec, a.Distribution, a.Account, a.Bank, a.Staking)},
 		staking.NewAppModule(enc.Codec, a.Staking, a.Account, a.Bank),
 		upgrade.NewAppModule(a.Upgrade, accAddrs),
 		evidence.NewAppModule(*a.Evidence),
 		feegrantmodule.NewAppModule(enc.Codec, a.Account, a.Bank, a.FeeGrant, enc.Interfaces),
 		consensus.NewAppModule(enc.Codec, a.Consensus),
-		mq.Module{K: a.MQ}, registry.Module{K: a.Registry}, contracts.Module{K: a.Contracts},
+		npos.Module{K: a.NPoS}, mq.Module{K: a.MQ}, registry.Module{K: a.Registry}, contracts.Module{K: a.Contracts},
 	)
 	for _, m := range a.modules.Modules {
 		if b, ok := m.(module.AppModuleBasic); ok {
@@ -220,15 +223,16 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 		}
 	}
 	genesis := []string{authtypes.ModuleName, banktypes.ModuleName, distrtypes.ModuleName, stakingtypes.ModuleName, slashingtypes.ModuleName,
-		govtypes.ModuleName, minttypes.ModuleName, mq.ModuleName, registry.ModuleName, contracts.ModuleName, genutiltypes.ModuleName,
+		govtypes.ModuleName, npos.ModuleName, mq.ModuleName, registry.ModuleName, contracts.ModuleName, genutiltypes.ModuleName,
 		evidencetypes.ModuleName, feegrant.ModuleName, upgradetypes.ModuleName, consensustypes.ModuleName}
 	a.modules.SetOrderInitGenesis(genesis...)
 	a.modules.SetOrderExportGenesis(genesis...)
 	a.modules.SetOrderPreBlockers(upgradetypes.ModuleName, authtypes.ModuleName)
-	a.modules.SetOrderBeginBlockers(mq.ModuleName, registry.ModuleName, minttypes.ModuleName, distrtypes.ModuleName, slashingtypes.ModuleName,
+	a.modules.SetOrderBeginBlockers(mq.ModuleName, registry.ModuleName, npos.ModuleName, distrtypes.ModuleName, slashingtypes.ModuleName,
 		evidencetypes.ModuleName, stakingtypes.ModuleName, genutiltypes.ModuleName)
-	// mq is last: whatever appends does so before.
-	a.modules.SetOrderEndBlockers(banktypes.ModuleName, govtypes.ModuleName, stakingtypes.ModuleName, feegrant.ModuleName, contracts.ModuleName, mq.ModuleName)
+	// npos is before staking, which tells CometBFT; mq is last: whatever appends does
+	// so before.
+	a.modules.SetOrderEndBlockers(banktypes.ModuleName, govtypes.ModuleName, npos.ModuleName, stakingtypes.ModuleName, feegrant.ModuleName, contracts.ModuleName, mq.ModuleName)
 
 	configurator := module.NewConfigurator(enc.Codec, bapp.MsgServiceRouter(), bapp.GRPCQueryRouter())
 	if err := a.modules.RegisterServices(configurator); err != nil {
@@ -283,6 +287,13 @@ func openBodies(home string, opts servertypes.AppOptions) (dbm.DB, error) {
 	return dbm.NewGoLevelDB("bodies", filepath.Join(home, "data"), nil)
 }
 
+// treasury is x/distribution without its division of fees, which is x/npos's: its
+// community pool is the treasury.
+type treasury struct{ distr.AppModule }
+
+// BeginBlock does nothing.
+func (treasury) BeginBlock(context.Context) error { return nil }
+
 // handleEntry gives an outbox entry to its module.
 func (a *App) handleEntry(ctx sdk.Context, from mq.From, e phala.Entry) error {
 	switch e.(type) {
@@ -316,12 +327,15 @@ func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.Resp
 // BasicManager returns the modules without their keepers.
 func (a *App) BasicManager() module.BasicManager {
 	return module.NewBasicManagerFromManager(a.modules, map[string]module.AppModuleBasic{
-		genutiltypes.ModuleName: genutil.NewAppModuleBasic(genutiltypes.DefaultMessageValidator)})
+		genutiltypes.ModuleName: genutil.NewAppModuleBasic(npos.ValidateGenesisTx)})
 }
 
-// DefaultGenesis returns every module's default genesis, with PHA as the denomination.
+// DefaultGenesis returns every module's default genesis, with PHA as the denomination,
+// and x/staking as x/npos needs it.
 func (a *App) DefaultGenesis() map[string]json.RawMessage {
-	return a.BasicManager().DefaultGenesis(a.Codec)
+	g := a.BasicManager().DefaultGenesis(a.Codec)
+	g[stakingtypes.ModuleName] = a.Codec.MustMarshalJSON(stakingtypes.NewGenesisState(npos.StakingParams(), nil, nil))
+	return g
 }
 
 // Export returns the state as a genesis.

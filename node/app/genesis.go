@@ -26,11 +26,12 @@ import (
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 	"github.com/cosmos/cosmos-sdk/x/genutil"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
-	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/node/crypto/sr25519"
 	"github.com/phala-go/phala/node/x/contracts"
+	"github.com/phala-go/phala/node/x/npos"
+	npostypes "github.com/phala-go/phala/node/x/npos/types"
 	"github.com/phala-go/phala/node/x/registry"
 )
 
@@ -47,6 +48,7 @@ type NetworkSpec struct {
 	// Measurements that may register from the beginning.
 	Measurements []registry.AllowedMeasurement `json:"measurements"`
 	Contracts    json.RawMessage               `json:"contracts"`     // those that differ from the default
+	NPoS         *npos.Params                  `json:"npos"`          // parameters; none for the defaults
 	MinGasPrice  string                        `json:"min_gas_price"` // base units for one gas, such as "0.001ppha"
 }
 
@@ -142,6 +144,13 @@ func InitNetwork(s *NetworkSpec) error {
 			return err
 		}
 	}
+	stakes := npos.DefaultParams()
+	if s.NPoS != nil {
+		stakes = *s.NPoS
+	}
+	if err := set(npos.ModuleName, npos.Genesis{Params: stakes}); err != nil {
+		return err
+	}
 	gen := genutiltypes.DefaultGenesisState()
 	gen.GenTxs = gentxs
 	genesis[genutiltypes.ModuleName] = a.Codec.MustMarshalJSON(gen)
@@ -160,6 +169,8 @@ func InitNetwork(s *NetworkSpec) error {
 	}
 	params := cmttypes.DefaultConsensusParams()
 	params.Block.MaxGas = 500_000_000
+	// Evidence counts for as long as there is stake to slash.
+	params.Evidence.MaxAgeNumBlocks = int64(stakes.EraBlocks() * stakes.UnbondingEras)
 	params.Validator.PubKeyTypes = []string{cmttypes.ABCIPubKeyTypeEd25519}
 	doc := &genutiltypes.AppGenesis{AppName: Name, ChainID: s.ChainID, GenesisTime: s.GenesisTime.UTC(), InitialHeight: 1, AppState: state,
 		Consensus: &genutiltypes.ConsensusGenesis{Params: params}}
@@ -173,6 +184,9 @@ func InitNetwork(s *NetworkSpec) error {
 	}
 	return nil
 }
+
+// genesisCommission is what the validators of a new network begin with, in billionths.
+const genesisCommission = 50_000_000
 
 // makeValidator makes a validator's keys and its genesis transaction, if it bonds there.
 func (a *App) makeValidator(s *NetworkSpec, v *ValidatorSpec, i int) (gentx json.RawMessage, peer string, addr sdk.AccAddress, err error) {
@@ -203,17 +217,12 @@ func (a *App) makeValidator(s *NetworkSpec, v *ValidatorSpec, i int) (gentx json
 	if v.bond() == 0 {
 		return nil, peer, addr, nil
 	}
-	msg, err := stakingtypes.NewMsgCreateValidator(sdk.ValAddress(addr).String(), pub, sdk.NewCoin(contracts.Denom, math.NewInt(v.bond()).MulRaw(PHA)),
-		stakingtypes.NewDescription(fmt.Sprintf("validator-%d", i), "", "", "", ""),
-		stakingtypes.NewCommissionRates(math.LegacyNewDecWithPrec(5, 2), math.LegacyNewDecWithPrec(20, 2), math.LegacyNewDecWithPrec(1, 2)), math.OneInt())
-	if err != nil {
-		return nil, "", nil, err
-	}
+	msg := &npostypes.MsgValidate{Staker: addr.String(), ConsensusKey: pub.Bytes(), Commission: genesisCommission, Bond: math.NewInt(v.bond()).MulRaw(PHA).String()}
 	b := a.TxConfig.NewTxBuilder()
 	if err := b.SetMsgs(msg); err != nil {
 		return nil, "", nil, err
 	}
-	b.SetGasLimit(400_000)
+	b.SetGasLimit(1_000_000)
 	b.SetMemo(peer)
 	mode := signing.SignMode_SIGN_MODE_DIRECT
 	empty := signing.SignatureV2{PubKey: key.PubKey(), Data: &signing.SingleSignatureData{SignMode: mode}}

@@ -1,0 +1,170 @@
+package npos
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	sdkerrors "cosmossdk.io/errors"
+
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
+
+	"github.com/phala-go/phala/node/x/npos/types"
+	"github.com/phala-go/phala/npos"
+)
+
+// TestSimulation: accounts do at random what they may and what they may not, some
+// validators double-sign or go silent, governance cancels slashes and changes the
+// number of seats; after every block everything adds up. PHALA_LONG=1 runs thousands
+// of eras.
+func TestSimulation(t *testing.T) {
+	seeds, eras := 3, uint64(30)
+	if os.Getenv("PHALA_LONG") != "" {
+		seeds, eras = 6, 500
+	}
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { simulate(t, seed, eras) })
+	}
+}
+
+const (
+	simValidators = 12
+	simAccounts   = 40
+)
+
+func simulate(t *testing.T, seed, eras uint64) {
+	rng := rand.New(rand.NewPCG(seed, 5))
+	p := quick()
+	p.MaxElectingVoters, p.SlashDeferEras = 20, (seed+1)%3
+	wanted := []string{"cancel", "bond", "unbond", "rebond", "withdraw", "validate", "nominate", "chill", "payout", "slashed", "disabled", "seats changed", "swept"}
+	if p.SlashDeferEras == 0 {
+		wanted = wanted[1:] // there is nothing to cancel
+	}
+	e := started(t, p, 5)
+	s := &simulation{env: e, rng: rng, done: map[string]int{}}
+	for e.active() < eras {
+		s.block()
+	}
+	t.Logf("%d blocks, %d eras: %v", e.Height(), e.active(), s.done)
+	for _, kind := range wanted {
+		if s.done[kind] == 0 {
+			t.Errorf("nobody ever did: %s", kind)
+		}
+	}
+}
+
+type simulation struct {
+	*env
+	rng  *rand.Rand
+	done map[string]int
+	last []int
+}
+
+func (s *simulation) block() {
+	s.t.Helper()
+	if s.rng.IntN(15) == 0 && s.Height() > 1 { // somebody may double-sign; sometimes it is reported twice
+		v, h := 1+s.rng.IntN(simValidators), s.Height()-min(s.Height()-1, s.rng.Uint64N(45))
+		for range 1 + s.rng.IntN(2) {
+			s.accuse = append(s.accuse, accusation{consOf(v), h})
+		}
+	}
+	if s.rng.IntN(20) == 0 {
+		s.offline = map[string]bool{}
+		for range s.rng.IntN(3) {
+			s.offline[string(consOf(1+s.rng.IntN(simValidators)))] = true
+		}
+	}
+	s.Start()
+	for range s.rng.IntN(6) {
+		s.act()
+	}
+	if s.rng.IntN(3) == 0 { // fees
+		c := coinsOf(denom, npos.U64(1+s.rng.Uint64N(1e9)))
+		s.Must(func(ctx sdk.Context) error {
+			return errors.Join(s.bank.MintCoins(ctx, "faucet", c), s.bank.SendCoinsFromModuleToModule(ctx, "faucet", authtypes.FeeCollectorName, c))
+		})
+	}
+	events := s.Finish()
+	for _, ev := range events {
+		switch ev.Type {
+		case "npos_slashed":
+			s.done["slashed"]++
+		case "npos_swept":
+			s.done["swept"]++
+		case "npos_era":
+			if now := s.elected(); fmt.Sprint(now) != fmt.Sprint(s.last) {
+				s.last = now
+				s.done["seats changed"]++
+			}
+			for _, seat := range s.elected() {
+				if x := s.exposure(s.active()-1, seat); x != nil && x.Disabled {
+					s.done["disabled"]++
+				}
+			}
+		}
+	}
+	s.check()
+}
+
+// act is one transaction. Whatever is refused is refused with an error of the module.
+func (s *simulation) act() {
+	s.t.Helper()
+	who, amount := 1+s.rng.IntN(simAccounts), 1+s.rng.Uint64N(400)
+	kind, f := "", tx(nil)
+	switch s.rng.IntN(16) {
+	case 0:
+		kind, f = "bond", s.bond(who, amount)
+	case 1, 2:
+		kind, f = "unbond", s.unbond(who, amount)
+	case 3:
+		kind, f = "rebond", s.rebond(who, amount)
+	case 4, 5:
+		kind, f = "withdraw", s.withdraw(who)
+	case 6:
+		kind, f = "validate", s.validate(1+s.rng.IntN(simValidators), 100+amount, s.rng.Uint32N(npos.Billion+1))
+	case 7, 8, 9:
+		var targets []int
+		for range 1 + s.rng.IntN(5) {
+			targets = append(targets, 1+s.rng.IntN(simValidators))
+		}
+		kind, f = "nominate", s.nominate(simValidators+1+s.rng.IntN(simAccounts-simValidators), amount, targets...)
+	case 10:
+		if s.rng.IntN(4) == 0 {
+			kind, f = "chill", s.chill(who)
+		}
+	case 11, 12, 13:
+		kind, f = "payout", s.payout(1+s.rng.IntN(simValidators), s.active()-min(s.active(), s.rng.Uint64N(8)))
+	case 14:
+		if s.rng.IntN(3) == 0 {
+			var id uint64
+			err := s.k.eachSlash(s.Context(), func(n uint64, sl *slash) (bool, error) { id = n; return sl.State != slashWaiting, nil })
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			kind, f = "cancel", msg(s.k.CancelSlash, &types.MsgCancelSlash{Authority: authority, Ids: []uint64{id}})
+		}
+	case 15:
+		if s.rng.IntN(40) == 0 {
+			kind, f = "params", func(ctx sdk.Context) error {
+				p, err := s.k.Params(ctx)
+				p.Seats, p.MaxElectingVoters = 2+s.rng.Uint32N(7), 10+s.rng.Uint32N(20)
+				return errors.Join(err, s.k.SetParams(ctx, p))
+			}
+		}
+	}
+	if f == nil {
+		return
+	}
+	_, err := s.Tx(f)
+	if err == nil {
+		s.done[kind]++
+		return
+	}
+	var typed *sdkerrors.Error
+	if !errors.As(err, &typed) || typed.Codespace() != ModuleName {
+		s.t.Fatalf("%s of %d: %v", kind, who, err)
+	}
+}
