@@ -192,3 +192,31 @@ func TestForgedState(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 }
+
+// TestLongAway: a worker that comes back after more messages than may wait, of epochs
+// whose keys are gone, does not keep them all and does not stop: it continues from the
+// stored state that comes after them.
+func TestLongAway(t *testing.T) {
+	w, _, ws := network(t, 3)
+	id := w.deploy()
+	lost := ws[2]
+	lost.stop()
+	lost.off = true
+	w.turn()
+	// Messages that mean nothing to a cluster.
+	for range 9 {
+		for range 4000 {
+			w.chain.Send(proto.TopicCluster(w.cluster), proto.ChallengeEchoed{})
+		}
+		w.step()
+	}
+	w.call(id, "pkvalue")
+	w.turn()
+	lost.off = false
+	lost.start()
+	w.until("it serves again", lost.serving)
+	lost.has(id, "gk", "value")
+	if a, b := ws[0].rt.Status(), lost.rt.Status(); *a.StateRoot != *b.StateRoot {
+		t.Errorf("roots %s and %s", a.StateRoot, b.StateRoot)
+	}
+}

@@ -123,7 +123,7 @@ func (r *Runtime) serving() error {
 		return fmt.Errorf("%w: no seat in a cluster", ErrNotServing)
 	case r.seat.replica == nil:
 		return fmt.Errorf("%w: waiting for the cluster's keys", ErrNotServing)
-	case r.behind(r.seat):
+	case r.needsState(r.seat):
 		return fmt.Errorf("%w: waiting for the cluster's state", ErrNotServing)
 	case r.seat.blocked != nil:
 		return fmt.Errorf("%w: %d messages wait: %w", ErrNotServing, len(r.seat.pending), r.seat.blocked)

@@ -17,6 +17,7 @@ import (
 	"github.com/phala-go/phala/lightclient/comet"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/proto/wire"
+	"github.com/phala-go/phala/pruntime/cluster"
 	"github.com/phala-go/phala/pruntime/engine"
 	"github.com/phala-go/phala/pruntime/fetch"
 	"github.com/phala-go/phala/pruntime/gatekeeper"
@@ -332,11 +333,12 @@ func (r *Runtime) Advance(b []byte) error {
 		return err
 	}
 	if s := r.seat; s != nil && len(s.pending) > maxPending {
-		if s.blocked != nil {
+		switch {
+		case r.needsState(s) || errors.Is(s.blocked, cluster.ErrNeedKey):
+			// They will be in the state from which this worker continues.
+			s.pending = nil
+		case s.blocked != nil:
 			return s.blocked
-		}
-		if r.behind(s) {
-			return fmt.Errorf("%w: the cluster's state is needed first", ErrNotReady)
 		}
 	}
 	// The worker's own topic exists from its registration on. A relayer says when; if

@@ -19,15 +19,16 @@ import (
 
 // A seat is a worker's place in a cluster.
 type seat struct {
-	cluster  proto.ClusterID
-	replica  *cluster.Cluster // nil until the keys came
-	pending  []inbox.Item     // delivered, not yet processed
-	sealed   []byte           // state from a checkpoint, until the keys came
-	blocked  error            // why pending waits: a code that is not prepared here, or a key
-	fresh    bool             // given in the batch that is being handled
-	stored   proto.StateRef   // newest state that the chain keeps, zero: none
-	joining  *joining         // pieces of it that came, while it is wanted
-	unusable proto.StateRef   // one that turned out to be none
+	cluster   proto.ClusterID
+	replica   *cluster.Cluster // nil until the keys came
+	pending   []inbox.Item     // delivered, not yet processed
+	processed uint64           // messages in the state of the replica; changes with pending
+	sealed    []byte           // state from a checkpoint, until the keys came
+	blocked   error            // why pending waits: a code that is not prepared here, or a key
+	fresh     bool             // given in the batch that is being handled
+	stored    proto.StateRef   // newest state that the chain keeps, zero: none
+	joining   *joining         // pieces of it that came, while it is wanted
+	unusable  proto.StateRef   // one that turned out to be none
 }
 
 // maxPending is how many messages may wait for a code before no more are taken.
@@ -101,7 +102,7 @@ func (r *Runtime) keysReleased(e *proto.KeysReleased) error {
 				r.codes.want(h)
 			}
 		}
-		r.seat.replica = replica
+		r.seat.replica, r.seat.processed = replica, replica.Snapshot().Cursor().Seq
 	}
 	if !r.seat.replica.AddEpoch(rel.Epoch, epochKey, blind) {
 		r.cfg.Log.Warn("key release changes an epoch's key", "gatekeeper", e.Gatekeeper, "epoch", rel.Epoch)
@@ -136,7 +137,7 @@ func (r *Runtime) runCluster() error {
 	if s == nil || s.replica == nil {
 		return nil
 	}
-	for len(s.pending) > 0 && !r.behind(s) {
+	for len(s.pending) > 0 && !r.needsState(s) {
 		r.lease.reached(s.pending[0].Height)
 		n := 1
 		for n < len(s.pending) && s.pending[n].Height == s.pending[0].Height {
@@ -154,7 +155,7 @@ func (r *Runtime) runCluster() error {
 			return r.halt(err)
 		}
 		done := s.pending[:n]
-		s.pending = s.pending[n:]
+		s.pending, s.processed = s.pending[n:], s.replica.Snapshot().Cursor().Seq
 		r.outbox.push(res.Receipt)
 		for _, outputs := range groups(res.Outputs) {
 			r.outbox.push(proto.PostOutputs{Cluster: s.cluster, Outputs: outputs})
@@ -163,7 +164,7 @@ func (r *Runtime) runCluster() error {
 			return err
 		}
 	}
-	if !r.behind(s) {
+	if !r.needsState(s) {
 		r.lease.reached(math.MaxUint64)
 	}
 	return nil

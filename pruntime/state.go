@@ -25,26 +25,25 @@ type joining struct {
 	missing  int
 }
 
-// behind reports whether the replica cannot go on from what it has: its seat is newer
-// than the messages that it was given, or the keys of the epoch that it is in are not
-// released any more. Then the cluster's stored state is wanted.
-func (r *Runtime) behind(s *seat) bool {
-	if s.replica == nil || s.stored.IsZero() {
-		return false
-	}
-	at := s.replica.Snapshot().Cursor().Seq
-	if at >= s.stored.Cursor.Seq || s.stored == s.unusable {
+// needsState reports whether messages are missing between the replica's state and those
+// that wait: the seat is newer than they, or they were too many to wait. Nothing is
+// processed over such a gap.
+func (r *Runtime) needsState(s *seat) bool {
+	if s.replica == nil {
 		return false
 	}
 	delivered, _ := r.state.Cursor(proto.TopicCluster(s.cluster))
-	return at+uint64(len(s.pending)) != delivered.Seq || errors.Is(s.blocked, cluster.ErrNeedKey)
+	return s.processed+uint64(len(s.pending)) != delivered.Seq
 }
 
-// want returns what the relayer is to bring of the cluster's state, nil for nothing. The
+// want returns what the relayer is to bring of the cluster's state, nil for nothing: it
+// is wanted where messages are missing, or the keys of the replica's epoch are not
+// released any more, and the chain keeps a state that is newer than the replica's. The
 // caller holds the lock.
 func (r *Runtime) want() *joining {
 	s := r.seat
-	if s == nil || !r.behind(s) {
+	if s == nil || s.replica == nil || !(r.needsState(s) || errors.Is(s.blocked, cluster.ErrNeedKey)) ||
+		s.stored == s.unusable || s.processed >= s.stored.Cursor.Seq {
 		return nil
 	}
 	if s.joining == nil || s.joining.ref != s.stored {
@@ -127,7 +126,8 @@ func (r *Runtime) PutPiece(i int, b []byte) error {
 		r.cfg.Log.Error("the cluster's stored state cannot be used", "cluster", s.cluster, "epoch", j.ref.Epoch, "error", err)
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
-	for len(s.pending) > 0 && s.pending[0].Message.Seq <= j.ref.Cursor.Seq {
+	s.processed = j.ref.Cursor.Seq
+	for len(s.pending) > 0 && s.pending[0].Message.Seq <= s.processed {
 		s.pending = s.pending[1:]
 	}
 	s.blocked = nil

@@ -24,6 +24,7 @@ import (
 	"github.com/phala-go/phala/pruntime"
 	"github.com/phala-go/phala/pruntime/chaintest"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
+	"github.com/phala-go/phala/pruntime/inbox"
 )
 
 // A tee is a simulated one, in this process.
@@ -217,7 +218,12 @@ func (n *node) relay() error {
 		}
 		st = n.rt.Status()
 	}
-	if err := n.rt.Advance(n.w.chain.Advance(st).Marshal()); err != nil && st.TrustedHeight < n.w.chain.Height() {
+	a := n.w.chain.Advance(st)
+	for height := n.w.chain.Height(); len(a.Messages) > inbox.MaxMessages; {
+		height = (st.TrustedHeight + height) / 2
+		a = n.w.chain.AdvanceTo(st, height)
+	}
+	if err := n.rt.Advance(a.Marshal()); err != nil && st.TrustedHeight < n.w.chain.Height() {
 		if len(n.rt.Status().WantCodes) == 0 {
 			return err
 		}

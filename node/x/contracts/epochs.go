@@ -310,7 +310,7 @@ func (k *Keeper) followSnapshots(ctx sdk.Context) error {
 		case rec.Missing() == 0:
 			old := c.State
 			c.State = rec.Snapshot().Ref()
-			if err := errors.Join(s.Delete(takenKey(id)), set(ctx, k, proto.KeyCluster(id), c), k.forget(ctx, id, old.Epoch, c.Epoch)); err != nil {
+			if err := errors.Join(s.Delete(takenKey(id)), set(ctx, k, proto.KeyCluster(id), c), k.forget(ctx, id, old.Epoch)); err != nil {
 				return err
 			}
 			stored := proto.SnapshotStored{Cluster: id, State: c.State}
@@ -357,10 +357,11 @@ func nextHolder(c *proto.Cluster, rec *proto.SnapshotRecord) (proto.WorkerID, bo
 	return able[i], true
 }
 
-// forget removes the records and pieces of snapshots that are older than the newest.
-func (k *Keeper) forget(ctx sdk.Context, c proto.ClusterID, from, to uint64) error {
+// forget removes the records and pieces of a cluster's snapshots of epochs before one. The
+// newest snapshot but one is kept: workers may be on the way from it.
+func (k *Keeper) forget(ctx sdk.Context, c proto.ClusterID, before uint64) error {
 	s := k.store.OpenKVStore(ctx)
-	start, end := proto.KeySnapshot(c, from), proto.KeySnapshot(c, to)
+	start, end := proto.KeySnapshot(c, 0), proto.KeySnapshot(c, before)
 	it, err := s.Iterator(start, end)
 	if err != nil {
 		return err

@@ -332,11 +332,29 @@ func TestSnapshots(t *testing.T) {
 	if c := e.get(1); c.State != s2.Ref() {
 		t.Fatalf("%+v", c.State)
 	}
+	if b, err := e.mq.Bodies().Get(pieceKey(1, epoch, 0)); err != nil || b == nil {
+		t.Errorf("the older snapshot went while workers may be on the way from it: %v", err)
+	}
+	// With a third one, the first goes.
+	e.params(func(p *Params) { p.EpochBlocks = 1 })
+	third := e.turn(4)
+	e.params(func(p *Params) { p.EpochBlocks = 0 })
+	s3, pieces3 := snapshotOf(e, third, "third", 10)
+	for n := 1; n <= 3; n++ {
+		e.Block(taken(n, s3))
+	}
+	e.Block(e.outbox(1, proto.SnapshotPiece{Cluster: 1, Epoch: third, Piece: pieces3[0]}))
+	if c := e.get(1); c.State != s3.Ref() {
+		t.Fatalf("%+v", c.State)
+	}
+	if b, err := e.mq.Bodies().Get(pieceKey(1, later, 0)); err != nil || b == nil {
+		t.Errorf("the newest but one: %v", err)
+	}
 	if b, err := e.mq.Bodies().Get(pieceKey(1, epoch, 0)); err != nil || b != nil {
-		t.Errorf("the older snapshot is still there: %d bytes, %v", len(b), err)
+		t.Errorf("the oldest snapshot is still there: %d bytes, %v", len(b), err)
 	}
 	if rec, err := get(e.Context(), e.k, proto.KeySnapshot(1, epoch), proto.ParseSnapshotRecord); err != nil || rec != nil {
-		t.Errorf("the older snapshot's record is still there: %v, %v", rec, err)
+		t.Errorf("the oldest snapshot's record is still there: %v, %v", rec, err)
 	}
 }
 
