@@ -54,7 +54,8 @@ func TestEvents(t *testing.T) {
 
 // TestDepositLimit: a caller who allows too little is told what is missing.
 func TestDepositLimit(t *testing.T) {
-	_, c, id := deployed(t, 1)
+	s, _, id := deployed(t, 1)
+	c := client.Open(s.Network(), s.Key("bob")) // has nothing free yet
 	r, err := call(t, c, id, "pzvalue", client.CallOptions{DepositLimit: 1000})
 	if err == nil || r.Status != "deposit_limit" {
 		t.Errorf("%+v, %v", r, err)

@@ -65,7 +65,7 @@ func (r *Runtime) Query(ctx context.Context, env []byte) ([]byte, error) {
 	var err error
 	for i := len(keys) - 1; i >= 0; i-- {
 		key := keys[i]
-		p, reply, oerr := envelope.Open(qctx, key, env)
+		p, reply, oerr := envelope.OpenToReply(qctx, key, env)
 		if oerr != nil {
 			err = oerr
 			continue
@@ -75,7 +75,7 @@ func (r *Runtime) Query(ctx context.Context, env []byte) ([]byte, error) {
 		r.answer(ctx, plain, key.Public(), &a, func(q *proto.Query) (proto.Status, []byte, uint64, string, error) {
 			return replica.Query(ctx, snap, q, height, at)
 		})
-		return envelope.SealReply(rand.Reader, qctx, key, reply, a.Marshal())
+		return reply.Seal(rand.Reader, qctx, a.Marshal())
 	}
 	return nil, fmt.Errorf("%w: sealed to a session that has ended? look up the worker's key again: %w", ErrNotServing, err)
 }

@@ -166,17 +166,48 @@ func (k *SecretKey) AsInitiator(responder PublicKey, l Label) (Key, error) {
 
 // AsResponder derives the same key for the party that was addressed.
 func (k *SecretKey) AsResponder(initiator PublicKey, l Label) (Key, error) {
-	return k.derive(initiator, initiator, k.pub, l)
+	a, err := k.Respond(initiator)
+	if err != nil {
+		return Key{}, err
+	}
+	return a.Key(l)
 }
+
+// An Agreement is what the responder shares with an initiator, for deriving the keys of
+// several labels without agreeing again, which is the costly part. It does not print.
+type Agreement struct {
+	shared               [32]byte
+	initiator, responder PublicKey
+}
+
+// Format makes every verb print nothing of the secret.
+func (*Agreement) Format(f fmt.State, _ rune) { io.WriteString(f, "agreement(secret)") }
+
+// Respond agrees as the party that was addressed.
+func (k *SecretKey) Respond(initiator PublicKey) (*Agreement, error) {
+	shared, err := k.Agree(initiator)
+	return &Agreement{shared, initiator, k.pub}, err
+}
+
+// Initiator is the public key of who started the exchange.
+func (a *Agreement) Initiator() PublicKey { return a.initiator }
+
+// Responder is the public key of who was addressed.
+func (a *Agreement) Responder() PublicKey { return a.responder }
 
 func (k *SecretKey) derive(peer, initiator, responder PublicKey, l Label) (Key, error) {
 	shared, err := k.Agree(peer)
 	if err != nil {
 		return Key{}, err
 	}
-	salt := append(append(make([]byte, 0, 64), initiator[:]...), responder[:]...)
+	return (&Agreement{shared, initiator, responder}).Key(l)
+}
+
+// Key derives the key of a label.
+func (a *Agreement) Key(l Label) (Key, error) {
+	salt := append(append(make([]byte, 0, 64), a.initiator[:]...), a.responder[:]...)
 	info := transcript.Bytes("phala/commkey/v1", []byte(l.Purpose), []byte(l.Chain), transcript.U64(l.Epoch), []byte{byte(l.Direction)})
-	b, err := hkdf.Key(sha256.New, shared[:], salt, string(info), 32)
+	b, err := hkdf.Key(sha256.New, a.shared[:], salt, string(info), 32)
 	if err != nil {
 		return Key{}, fmt.Errorf("commkey: derive: %w", err)
 	}

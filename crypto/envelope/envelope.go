@@ -108,12 +108,42 @@ func Open(c Context, recipient *commkey.SecretKey, env []byte) ([]byte, commkey.
 	if err != nil {
 		return nil, sender, err
 	}
-	key, err := recipient.AsResponder(sender, c.label(commkey.Request))
+	msg, _, err := OpenToReply(c, recipient, env)
+	return msg, sender, err
+}
+
+// OpenToReply is Open for a recipient who will answer: sealing the answer with what is
+// returned agrees on no key again.
+func OpenToReply(c Context, recipient *commkey.SecretKey, env []byte) ([]byte, *Replier, error) {
+	sender, err := Sender(env)
 	if err != nil {
-		return nil, sender, err
+		return nil, nil, err
+	}
+	a, err := recipient.Respond(sender)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := a.Key(c.label(commkey.Request))
+	if err != nil {
+		return nil, nil, err
 	}
 	msg, err := open(key, env[33:], c.aad(sender, recipient.Public(), commkey.Request))
-	return msg, sender, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return msg, &Replier{a}, nil
+}
+
+// A Replier answers one request.
+type Replier struct{ a *commkey.Agreement }
+
+// Seal seals an answer, as SealReply does.
+func (r *Replier) Seal(rng io.Reader, c Context, plaintext []byte) ([]byte, error) {
+	key, err := r.a.Key(c.label(commkey.Reply))
+	if err != nil {
+		return nil, err
+	}
+	return seal(rng, key, nil, c.aad(r.a.Initiator(), r.a.Responder(), commkey.Reply), plaintext)
 }
 
 // Sender returns the fresh public key in an envelope without opening it.
@@ -131,11 +161,11 @@ func Sender(env []byte) (commkey.PublicKey, error) {
 
 // SealReply seals an answer to the fresh key of a request: nonce ‖ ciphertext.
 func SealReply(rng io.Reader, c Context, responder *commkey.SecretKey, requester commkey.PublicKey, plaintext []byte) ([]byte, error) {
-	key, err := responder.AsResponder(requester, c.label(commkey.Reply))
+	a, err := responder.Respond(requester)
 	if err != nil {
 		return nil, err
 	}
-	return seal(rng, key, nil, c.aad(requester, responder.Public(), commkey.Reply), plaintext)
+	return (&Replier{a}).Seal(rng, c, plaintext)
 }
 
 // OpenReply opens an answer with the fresh key that the request was sealed with.

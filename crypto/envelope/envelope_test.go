@@ -218,3 +218,47 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
+
+// TestOpenToReply: it opens what Open opens, refuses what Open refuses, and its answers
+// are those of SealReply.
+func TestOpenToReply(t *testing.T) {
+	rng := rand.NewChaCha8([32]byte{3})
+	caller, err := commkey.Generate(rng)
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker, err := commkey.Generate(rng)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Context{Purpose: "command", Chain: "test-1", Epoch: 5, Outer: []byte("outer")}
+	env, err := Seal(rng, c, caller, worker.Public(), []byte("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, reply, err := OpenToReply(c, worker, env)
+	if err != nil || string(msg) != "hello" {
+		t.Fatalf("%q, %v", msg, err)
+	}
+	out := c
+	out.Purpose += "-output"
+	a, err := reply.Seal(rand.NewChaCha8([32]byte{4}), out, []byte("answer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := SealReply(rand.NewChaCha8([32]byte{4}), out, worker, caller.Public(), []byte("answer"))
+	if err != nil || !bytes.Equal(a, b) {
+		t.Errorf("the answers differ: %v", err)
+	}
+	if got, err := OpenReply(out, caller, worker.Public(), a); err != nil || string(got) != "answer" {
+		t.Errorf("%q, %v", got, err)
+	}
+	other := c
+	other.Epoch++
+	if _, reply, err := OpenToReply(other, worker, env); !errors.Is(err, ErrOpen) || reply != nil {
+		t.Errorf("in another context: %v, %v", reply, err)
+	}
+	if _, reply, err := OpenToReply(c, worker, env[:10]); !errors.Is(err, ErrMalformed) || reply != nil {
+		t.Errorf("cut: %v, %v", reply, err)
+	}
+}

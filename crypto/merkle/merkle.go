@@ -73,6 +73,34 @@ func proof(hashes [][32]byte, i int) [][32]byte {
 	}
 }
 
+// Proofs returns the root and the proof of every leaf, in time that is linear but for the
+// proofs' own length: Proof for each leaf would be quadratic.
+func Proofs(leaves [][]byte) (root [32]byte, proofs [][][32]byte) {
+	hashes := make([][32]byte, len(leaves))
+	for i, l := range leaves {
+		hashes[i] = LeafHash(l)
+	}
+	proofs = make([][][32]byte, len(leaves))
+	return prove(hashes, proofs), proofs
+}
+
+// prove returns the root over hashes and adds to each proof the siblings up to it.
+func prove(hashes [][32]byte, proofs [][][32]byte) [32]byte {
+	if len(hashes) <= 1 {
+		return RootOfHashes(hashes)
+	}
+	k := split(len(hashes))
+	left, right := prove(hashes[:k], proofs[:k]), prove(hashes[k:], proofs[k:])
+	for i := range proofs {
+		if i < k {
+			proofs[i] = append(proofs[i], right)
+		} else {
+			proofs[i] = append(proofs[i], left)
+		}
+	}
+	return InnerHash(left, right)
+}
+
 // Verify reports whether leaf is number i of n under root. A proof of the wrong
 // length is refused.
 func Verify(root [32]byte, leaf []byte, i, n int, siblings [][32]byte) bool {

@@ -2,6 +2,7 @@ package merkle
 
 import (
 	"encoding/hex"
+	"slices"
 	"testing"
 )
 
@@ -33,8 +34,15 @@ func TestProofs(t *testing.T) {
 	for n := 1; n <= 40; n++ {
 		leaves = append(leaves, []byte{byte(n)})
 		root := Root(leaves)
+		same, all := Proofs(leaves)
+		if same != root || len(all) != n {
+			t.Fatalf("%d leaves: %d proofs under another root", n, len(all))
+		}
 		for i := range n {
 			p := Proof(leaves, i)
+			if !slices.Equal(all[i], p) {
+				t.Fatalf("leaf %d of %d has two proofs", i, n)
+			}
 			if !Verify(root, leaves[i], i, n, p) {
 				t.Fatalf("leaf %d of %d does not verify", i, n)
 			}

@@ -38,13 +38,16 @@ var suites = []suite{
 	{".", "./attest/snp", ".", false},
 	{"node", "./x/registry", "^BenchmarkRegistrations$", false},
 	{".", "./pruntime/inbox", "Fold|Sync", false},
-	{".", "./pruntime/engine/image", "Clean|HostCall", false},
+	{".", "./pruntime/engine/image", "Clean|HostCall|GasOverhead|Compile|BenchmarkInstance", false},
+	{".", "./wasmprep", "Prepare/go$", false},
+	{".", "./pruntime/cluster", "Commands$|Scale", false},
 	{"test/oracle", ".", "Header", false},
 }
 
 // targets and limits that are numbers of their own.
 var targets = map[string]float64{"phragmen_297_ms": 250, "phragmen_600_ms": 500, "phragmen_297_balanced_ms": 2000, "phragmen_600_balanced_ms": 2000, "phragmen_peak_mb": 200, "grandpa_600_ms": 10, "grandpa_199_ms": 5, "trie_proof_us": 50,
-	"sync_1m_blocks_s": 4, "tdx_verify_us": 1500, "sgx_verify_us": 1400, "registrations_block_ms": 150, "ready_s": 3, "ready_resumed_s": 1.5, "rss_mb": 400, "call_clean_us": 60}
+	"sync_1m_blocks_s": 4, "tdx_verify_us": 1500, "sgx_verify_us": 1400, "registrations_block_ms": 150, "ready_s": 3, "ready_resumed_s": 1.5, "rss_mb": 400, "call_clean_us": 60,
+	"hostcall_ns": 100, "gas_overhead_pct": 15, "gas_overhead_worst_pct": 25, "prep_ms": 50, "instance_mb": 1.5, "commands_one_core_per_s": 5000, "queries_scale": 1.7}
 
 func main() {
 	quick := flag.Bool("quick", false, "leave out the Go benchmarks: measure the devnet only")
@@ -79,7 +82,7 @@ func main() {
 	}
 }
 
-var metric = regexp.MustCompile(`([0-9.e+-]+) ([a-zA-Z_][a-zA-Z_0-9]*_(?:ms|us|ns|s|mb|pct))\b`)
+var metric = regexp.MustCompile(`([0-9.e+-]+) ([a-zA-Z_][a-zA-Z_0-9]*_(?:ms|us|ns|s|mb|pct|scale))\b`)
 
 func (s suite) run() ([]Figure, error) {
 	fmt.Fprintf(os.Stderr, "measuring %s\n", s.pkg)
@@ -111,6 +114,12 @@ func figure(name string, v float64) Figure {
 		case "us", "ms", "ns", "qps":
 			unit = p
 		}
+	}
+	switch {
+	case strings.HasSuffix(name, "_per_s"):
+		unit = "1/s"
+	case unit == "scale":
+		unit = "times"
 	}
 	f := Figure{Name: name, Value: v, Unit: unit}
 	if t, ok := targets[name]; ok {

@@ -102,6 +102,8 @@ func limits(figures []Figure) {
 	for _, n := range []int{1, 4, 16} {
 		set(fmt.Sprintf("query_qps_%d", n), float64(min(n, 2))*1e6/(2*floor.agree+floor.verify), "agreements and check on the machine's cores")
 	}
+	set("commands_one_core_per_s", 1e6/(floor.agree+floor.verify), "one agreement and one signature check")
+	set("queries_scale", 2, "two cores")
 	set("commands_per_s", 1e6/(floor.agree+2*floor.verify), "one core checks the transaction and the command")
 	set("command_to_receipt_ms", 200, "two blocks: one orders the command, one takes the receipt")
 	set("ready_s", 0.8, "eight blocks: register, seat, release, publish, deploy, prepare, construct, receipt")

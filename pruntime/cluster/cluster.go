@@ -175,10 +175,9 @@ type answer struct {
 	out     proto.Output
 	deposit proto.DepositBucket
 	events  []proto.Emitted
-	reply   commkey.PublicKey
+	reply   *envelope.Replier // nil: it did not open, and nobody gets an answer
 	epoch   uint64
 	ctx     envelope.Context
-	seal    bool
 }
 
 // Apply processes all of the cluster's messages of one height, commits the state and
@@ -265,11 +264,11 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 		return refuse(proto.StatusWrongEpoch, fmt.Sprintf("sealed to epoch %d, the cluster is in %d", cmd.Epoch, epoch))
 	}
 	key := c.keys.Epochs[cmd.Epoch]
-	plain, reply, err := envelope.Open(a.ctx, key, cmd.Envelope)
+	plain, reply, err := envelope.OpenToReply(a.ctx, key, cmd.Envelope)
 	if err != nil {
 		return refuse(proto.StatusNotOpened, err.Error())
 	}
-	a.reply, a.epoch, a.seal = reply, cmd.Epoch, true
+	a.reply, a.epoch = reply, cmd.Epoch
 	inv, err := proto.ParseInvocation(plain)
 	if err != nil {
 		return refuse(proto.StatusMalformed, err.Error())
@@ -418,22 +417,23 @@ func (c *Cluster) receipt(items []inbox.Item, answers []answer, next *Snapshot) 
 		commitments[i] = a.out.Commitment()
 		h := proto.ReceiptLeaf(commitments[i], a.events)
 		leaves[i] = h[:]
-		res.Receipt.Items = append(res.Receipt.Items, proto.ReceiptItem{GasBucket: a.out.GasBucket, Answered: a.seal, Deposit: a.deposit})
+		res.Receipt.Items = append(res.Receipt.Items, proto.ReceiptItem{GasBucket: a.out.GasBucket, Answered: a.reply != nil, Deposit: a.deposit})
 	}
-	res.Receipt.Outputs = merkle.Root(leaves)
+	root, proofs := merkle.Proofs(leaves)
+	res.Receipt.Outputs = root
 	for i := range answers {
 		a := &answers[i]
-		if !a.seal {
+		if a.reply == nil {
 			continue
 		}
 		ctx := a.ctx
 		ctx.Purpose += "-output"
-		sealed, err := envelope.SealReply(c.rng, ctx, c.keys.Epochs[a.epoch], a.reply, a.out.Marshal())
+		sealed, err := a.reply.Seal(c.rng, ctx, a.out.Marshal())
 		if err != nil {
 			return nil, err
 		}
 		o := proto.SealedOutput{Seq: a.out.Seq, Index: uint32(i), Count: uint32(len(answers)), Sealed: sealed, Commitment: commitments[i], Events: a.events}
-		for _, p := range merkle.Proof(leaves, i) {
+		for _, p := range proofs[i] {
 			o.Proof = append(o.Proof, p)
 		}
 		res.Outputs = append(res.Outputs, o)

@@ -22,6 +22,7 @@ type overlay struct {
 	m     *mtreap.Map
 	payer []byte
 	left  uint64
+	start uint64 // what was left at first
 }
 
 func keyCredit(account []byte) []byte { return append([]byte("b/"), account...) }
@@ -106,6 +107,7 @@ func (o *overlay) release(payer []byte, amount uint64) {
 func open(m *mtreap.Map, payer []byte, limit uint64) *overlay {
 	o := &overlay{m: m, payer: payer}
 	o.left = sum(o.credit(payer), limit)
+	o.start = o.left
 	return o
 }
 
@@ -116,24 +118,24 @@ const float = proto.DepositUnit / 2
 
 // settle ends a command that succeeded: what the chain keeps of the limit, or pays out
 // beside it, in a bucket. The rest of the payer's is its credit; with a limit of 0 it is
-// paid out. bound is what the command bound in truth beyond what was free before.
+// paid out. bound is what the command bound in truth.
 func (o *overlay) settle(limit uint64) (d proto.DepositBucket, bound uint64) {
-	credit := uint64(0)
+	var credit, missing uint64
 	if o.left < limit {
-		bound = limit - o.left
+		missing = limit - o.left
 	} else {
 		credit = o.left - limit
 	}
 	switch {
-	case bound > 0 || credit < float && limit >= proto.DepositUnit:
-		d = proto.KeepDeposit(min(limit, sum(bound, float-credit)))
+	case missing > 0 || credit < float && limit >= proto.DepositUnit:
+		d = proto.KeepDeposit(min(limit, sum(missing, float-credit)))
 	case limit == 0:
 		d = proto.RefundDeposit(credit)
 	case credit > float:
 		d = proto.RefundDeposit(credit - float)
 	}
-	o.setCredit(o.payer, sum(credit, d.Kept(limit))-bound-d.Refunded())
-	return d, bound
+	o.setCredit(o.payer, sum(credit, d.Kept(limit))-missing-d.Refunded())
+	return d, o.start - min(o.start, o.left)
 }
 
 // sum adds without wrapping. No sum of deposits comes near.

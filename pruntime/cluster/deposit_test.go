@@ -161,8 +161,8 @@ func TestDepositsAddUp(t *testing.T) {
 			t.Fatalf("seed %d, command %d: %d is paid out of %d", seed, i, d.Refunded(), pool)
 		}
 		pool += d.Kept(limit) - d.Refunded()
-		if out.Deposit > limit || out.Deposit > d.Kept(limit) {
-			t.Fatalf("seed %d, command %d: %d is bound of %d, %d kept", seed, i, out.Deposit, limit, d.Kept(limit))
+		if bound := audit(); out.Deposit > bound || d.Kept(limit) > limit {
+			t.Fatalf("seed %d, command %d: %d is bound, %d of %d kept", seed, i, out.Deposit, d.Kept(limit), limit)
 		}
 		if got := audit(); got != pool {
 			t.Fatalf("seed %d, command %d (%.3q, %s): %d is bound or free, the chain holds %d", seed, i, input, out.Status, got, pool)
