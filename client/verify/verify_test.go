@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -259,6 +260,10 @@ func TestBroken(t *testing.T) {
 			x.repair()
 		}
 	}
+	// So many blocks without a relayer may have been a lease.
+	s.Until("the seats serve", func() bool {
+		return !slices.ContainsFunc(s.List, func(e *stack.Enclave) bool { return !e.RT.Status().Serving })
+	})
 	if r := contract(client.Open(s.Network(), nil), verify.Options{}); !r.OK {
 		t.Errorf("repaired: %+v", r)
 	}
