@@ -143,6 +143,21 @@ func TestBroken(t *testing.T) {
 			rw.Write(edit(append([]byte{}, c.Certificate[0]...)))
 		})
 	}
+	// The chain's blocks use up leases; relaying renews them.
+	serving := func() {
+		t.Helper()
+		for range 3 {
+			s.Step()
+		}
+		s.Until("all serve", func() bool {
+			for _, e := range s.List {
+				if !e.RT.Status().Serving {
+					return false
+				}
+			}
+			return true
+		})
+	}
 	var info proto.WorkerInfo
 	info, _ = s.Chain.Worker(self)
 	stranger, err := commkey.FromSeed([32]byte{9})
@@ -259,6 +274,7 @@ func TestBroken(t *testing.T) {
 		if x.repair != nil {
 			x.repair()
 		}
+		serving()
 	}
 	// So many blocks without a relayer may have been a lease.
 	s.Until("the seats serve", func() bool {
