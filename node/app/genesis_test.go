@@ -9,8 +9,8 @@ import (
 
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
-	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
+	npostypes "github.com/phala-go/phala/node/x/npos/types"
 	"github.com/phala-go/phala/node/x/registry"
 )
 
@@ -61,9 +61,9 @@ func TestBonds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bonded = append(bonded, tx.GetMsgs()[0].(*stakingtypes.MsgCreateValidator).Value.String())
+		bonded = append(bonded, tx.GetMsgs()[0].(*npostypes.MsgValidate).Bond)
 	}
-	if got, want := strings.Join(bonded, " "), "1000000000000000000ppha 7000000000000000000ppha"; got != want {
+	if got, want := strings.Join(bonded, " "), "1000000000000000000 7000000000000000000"; got != want {
 		t.Errorf("bonded %s, want %s", got, want)
 	}
 	if got, want := bank.Supply.String(), "11000000000000000000ppha"; got != want || len(bank.Balances) != 3 {
