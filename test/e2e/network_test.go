@@ -18,11 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
-	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/lightclient/comet"
 	"github.com/phala-go/phala/lightclient/comet/comettest"
@@ -35,51 +32,19 @@ import (
 // million is how validators' bonds are counted here, in PHA.
 const million = 1_000_000
 
-// message builds a protobuf message of fields that are messages or strings.
-type message []byte
-
-func (m message) with(field protowire.Number, v []byte) message {
-	return protowire.AppendBytes(protowire.AppendTag(m, field, protowire.BytesType), v)
-}
-
-func (m message) text(field protowire.Number, v string) message { return m.with(field, []byte(v)) }
-
-func pha(amount int64) message {
-	return message(nil).text(1, tx.Denom).text(2, fmt.Sprintf("%d000000000000", amount))
-}
-
-func addresses(t *testing.T, v *devnet.Validator) (account, operator string) {
-	t.Helper()
-	pub := v.Operator.Key.Public()
-	account, err := address.Bech32(address.HRP, pub[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if operator, err = address.Bech32(address.HRP+"valoper", pub[:]); err != nil {
-		t.Fatal(err)
-	}
-	return account, operator
-}
-
-// join makes a node a validator.
+// join makes a node a candidate, which is elected for the next era.
 func join(ctx context.Context, t *testing.T, v *devnet.Validator, bond int64) {
 	t.Helper()
-	_, operator := addresses(t, v)
-	rate := func(percent int) string { return fmt.Sprintf("%d0000000000000000", percent) }
-	key := message(nil).text(1, "/cosmos.crypto.ed25519.PubKey").with(2, message(nil).with(1, v.Consensus.Public().(ed25519.PublicKey)))
-	m := message(nil).with(1, message(nil).text(1, v.Name)).with(2, message(nil).text(1, rate(5)).text(2, rate(20)).text(3, rate(1))).
-		text(3, "1").text(5, operator).with(6, key).with(7, pha(bond))
-	if _, err := v.Operator.Send(ctx, 400_000, tx.Msg{Type: "/cosmos.staking.v1beta1.MsgCreateValidator", Value: m}); err != nil {
+	m := tx.Validate(account(v.Operator.Key), v.Consensus.Public().(ed25519.PublicKey), 50_000_000, fmt.Sprintf("%d000000000000", bond))
+	if _, err := v.Operator.Send(ctx, 600_000, m); err != nil {
 		t.Fatalf("%s joins: %v", v.Name, err)
 	}
 }
 
-// leave takes a validator's bond away.
-func leave(ctx context.Context, t *testing.T, v *devnet.Validator, bond int64) {
+// leave ends a validator's candidacy: in the next era it is none.
+func leave(ctx context.Context, t *testing.T, v *devnet.Validator) {
 	t.Helper()
-	account, operator := addresses(t, v)
-	m := message(nil).text(1, account).text(2, operator).with(3, pha(bond))
-	if _, err := v.Operator.Send(ctx, 600_000, tx.Msg{Type: "/cosmos.staking.v1beta1.MsgUndelegate", Value: m}); err != nil {
+	if _, err := v.Operator.Send(ctx, 600_000, tx.Chill(account(v.Operator.Key))); err != nil {
 		t.Fatalf("%s leaves: %v", v.Name, err)
 	}
 }
