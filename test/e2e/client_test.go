@@ -25,6 +25,7 @@ import (
 	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/api"
+	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
 
 // A crafted is a command whose parts the test chose, with what opens its answer.
@@ -312,11 +313,40 @@ func misbehaves(ctx context.Context, t *testing.T, n *devnet.Net) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err := n.Client.Wait(ctx, p); err != nil || string(r.Return) != "1" {
-			t.Errorf("after a contract that %s: %q, %v", c.name, r.Return, err)
+		r, err := n.Client.Wait(ctx, p)
+		if err != nil {
+			t.Fatalf("after a contract that %s: %v", c.name, err)
+		}
+		if string(r.Return) != "1" {
+			t.Errorf("after a contract that %s: %q", c.name, r.Return)
 		}
 		if after, err := n.Client.Cluster(ctx, 1); err != nil || after.FinalSeq <= before.FinalSeq {
 			t.Errorf("after a contract that %s the cluster stands at %d: %v", c.name, after.FinalSeq, err)
+		}
+	}
+	// One that calls itself before it is done is told 23, reentry, and what the inner call
+	// wrote is not there.
+	script, err := n.Client.Deploy(ctx, 1, enginetest.Script(""), []byte("script"), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, input string
+		status      []byte // what the call out ended with, in its answer
+	}{
+		{"calls itself", "k" + string(script.Contract[:]) + "pzv", []byte{23, 0, 0, 0}},
+		{"was called by itself and reads", "gz", nil},
+	} {
+		p, err := n.Client.Push(ctx, script.Contract, []byte(c.input), client.CallOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := n.Client.Wait(ctx, p)
+		if err != nil {
+			t.Fatalf("a contract that %s: %v", c.name, err)
+		}
+		if !bytes.Equal(r.Return[min(len(r.Return), 4):min(len(r.Return), 8)], c.status) {
+			t.Errorf("a contract that %s: %q", c.name, r.Return)
 		}
 	}
 }
