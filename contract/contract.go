@@ -119,7 +119,6 @@ type Program struct {
 	methods map[string]*method
 	order   []string
 	fields  []string
-	stored  []reflect.Type
 }
 
 var (
@@ -199,7 +198,7 @@ func newProgram(c any, options ...Option) *Program {
 			panic("contract: field " + f.Name + " is not storage: use an exported contract.Value or contract.Map; a contract keeps nothing else between calls")
 		}
 		b.bind(f.Name)
-		p.fields, p.stored = append(p.fields, f.Name), append(p.stored, b.holds())
+		p.fields = append(p.fields, f.Name)
 	}
 	for _, o := range options {
 		o(p)
@@ -319,36 +318,4 @@ func (p *Program) list(query bool) string {
 // contracttest; a contract does not call it.
 func (p *Program) Run(h Host, entry string, input []byte) ([]byte, error) {
 	return p.run(h, entry, input)
-}
-
-// warm makes what encoding/json prepares once for each type: every call starts from the
-// image of memory, and would prepare it anew.
-func (p *Program) warm() {
-	for _, t := range p.stored {
-		warm(t)
-	}
-	for _, n := range p.order {
-		for _, t := range []reflect.Type{p.methods[n].arg, p.methods[n].out} {
-			if t != nil {
-				warm(t)
-			}
-		}
-	}
-}
-
-// warm encodes and decodes a type's zero value. A type of the contract's own may not like
-// it, which is no reason to fail.
-func warm(t reflect.Type) {
-	defer func() { _ = recover() }()
-	v := reflect.New(t)
-	b, err := json.Marshal(v.Elem().Interface())
-	if err != nil {
-		return
-	}
-	for _, in := range [][]byte{b, []byte("{}")} {
-		d := json.NewDecoder(strings.NewReader(string(in)))
-		d.DisallowUnknownFields()
-		_ = d.Decode(v.Interface())
-		_ = json.Unmarshal(in, v.Interface())
-	}
 }

@@ -289,7 +289,6 @@ func exportWarmup() {
 	runtime.KeepAlive(room)
 	room = nil
 	runtime.GC()
-	registered.warm()
 	for range 3 {
 		registered.run(blank{}, "query", []byte(`{"method":"describe"}`))
 	}

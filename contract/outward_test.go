@@ -182,24 +182,3 @@ func TestSignedBytes(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
-
-// picky does not like its zero value.
-type picky struct{ N int }
-
-func (p picky) MarshalJSON() ([]byte, error) { panic("zero") }
-
-type wary struct {
-	P Value[picky]
-	M Map[string, []picky]
-}
-
-func (w *wary) Do(ctx *Command, p *picky) (picky, error) { return *p, nil }
-
-// TestWarm: warming up goes through every type and survives what a type's own methods do.
-func TestWarm(t *testing.T) {
-	newProgram(&wary{}).warm()
-	newProgram(&everything{}).warm()
-	if p := newProgram(&wary{}); len(p.stored) != 2 || p.stored[0] != reflect.TypeFor[picky]() || p.stored[1] != reflect.TypeFor[[]picky]() {
-		t.Errorf("stored are %v", p.stored)
-	}
-}

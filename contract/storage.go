@@ -8,16 +8,12 @@ import (
 	"reflect"
 )
 
-type binder interface {
-	bind(name string)
-	holds() reflect.Type // what is stored
-}
+type binder interface{ bind(name string) }
 
 // A Value is one stored value. The zero value of T is what an unset one reads as.
 type Value[T any] struct{ key string }
 
-func (v *Value[T]) bind(name string)    { v.key = name }
-func (v *Value[T]) holds() reflect.Type { return reflect.TypeFor[T]() }
+func (v *Value[T]) bind(name string) { v.key = name }
 
 // Get reads the value.
 func (v *Value[T]) Get() (out T) {
@@ -39,8 +35,7 @@ type Key interface {
 // A Map is stored entries.
 type Map[K Key, V any] struct{ prefix string }
 
-func (m *Map[K, V]) bind(name string)    { m.prefix = name + "/" }
-func (m *Map[K, V]) holds() reflect.Type { return reflect.TypeFor[V]() }
+func (m *Map[K, V]) bind(name string) { m.prefix = name + "/" }
 
 func (m *Map[K, V]) key(k K) []byte { return append([]byte(m.prefix), encodeKey(k)...) }
 

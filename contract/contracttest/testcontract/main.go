@@ -5,7 +5,6 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
-	"runtime"
 
 	"github.com/phala-go/phala/contract"
 )
@@ -168,17 +167,17 @@ func (e *Everything) Break(ctx *contract.Command) error {
 func (e *Everything) Differ(ctx *contract.Command, how string) (string, error) {
 	switch how {
 	case "answer":
-		return runtime.GOOS, nil
+		return platform, nil
 	case "storage":
-		e.Items.Set("os", runtime.GOOS)
+		e.Items.Set("os", platform)
 	case "event":
-		contract.Emit(ctx, Item{"os", runtime.GOOS})
+		contract.Emit(ctx, Item{"os", platform})
 	case "error":
-		return "", contract.Errorf(100, "%s", runtime.GOOS)
+		return "", contract.Errorf(100, "%s", platform)
 	case "code":
-		return "", contract.Errorf(uint32(100+len(runtime.GOOS)), "same")
+		return "", contract.Errorf(uint32(100+len(platform)), "same")
 	case "end":
-		if runtime.GOOS == "wasip1" {
+		if platform == "wasm" {
 			panic("only as Wasm")
 		}
 	}
@@ -187,7 +186,7 @@ func (e *Everything) Differ(ctx *contract.Command, how string) (string, error) {
 
 // DifferQuery makes a request that is not the same.
 func (e *Everything) DifferQuery(ctx *contract.Query) error {
-	_, err := ctx.Fetch(&contract.HTTPRequest{URL: "https://example.org/" + runtime.GOOS})
+	_, err := ctx.Fetch(&contract.HTTPRequest{URL: "https://example.org/" + platform})
 	return err
 }
 

@@ -1,0 +1,6 @@
+//go:build wasip1
+
+package main
+
+// platform is what Differ differs by.
+const platform = "wasm"
