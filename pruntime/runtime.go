@@ -100,6 +100,7 @@ type Runtime struct {
 	id          *identity.KeyPair
 	self        proto.WorkerID
 	made        proto.Settings // what the identity was made with
+	ephemeral   bool           // nothing is sealed that a later start could open
 	measurement [32]byte       // a gatekeeper's own; zero until it is verified
 	own         attest.Evidence
 
@@ -128,6 +129,12 @@ type Runtime struct {
 // checkpoint that is good.
 func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, error) {
 	seal, err := tee.SealingKey(ctx, []byte("phala/pruntime/v1"))
+	ephemeral := errors.Is(err, producer.ErrNoSealing) && cfg.Role == proto.RoleWorker
+	if ephemeral {
+		// A worker needs nothing of its own that the network cannot give again: without
+		// sealing it is a new one at each start. What it writes opens in this process only.
+		_, err = rand.Read(seal[:])
+	}
 	if err != nil {
 		return nil, fmt.Errorf("pruntime: sealing key: %w", err)
 	}
@@ -139,7 +146,13 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, err
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, tee: tee, store: store, admit: make(chan struct{}, 64), saved: cfg.Now(), voting: map[proto.Hash]bool{}}
+	if ephemeral {
+		if err := store.Clear(); err != nil { // what nobody can open
+			return nil, err
+		}
+		cfg.Log.Warn("this TEE has no sealing keys: at each start this is a new worker, which registers, gets a seat and its state anew")
+	}
+	r := &Runtime{cfg: cfg, tee: tee, ephemeral: ephemeral, store: store, admit: make(chan struct{}, 64), saved: cfg.Now(), voting: map[proto.Hash]bool{}}
 	if err := r.openIdentity(); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/attest/simulator"
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/envelope"
@@ -35,6 +36,7 @@ type tee struct {
 	now         func() time.Time
 	collateral  *attest.Collateral // when not nil, instead of what the vendor publishes now
 	bare        bool               // it gives none, as hardware does
+	unsealed    bool               // it has no sealing keys
 }
 
 func (e *tee) Name() string    { return "simulator" }
@@ -55,6 +57,9 @@ func (e *tee) Evidence(_ context.Context, reportData [64]byte) (attest.Evidence,
 }
 
 func (e *tee) SealingKey(_ context.Context, label []byte) ([32]byte, error) {
+	if e.unsealed {
+		return [32]byte{}, producer.ErrNoSealing
+	}
 	return e.machine.SealingKey(attest.TDX, e.measurement, label)
 }
 

@@ -337,6 +337,32 @@ func TestOneMachineOneWorker(t *testing.T) {
 	}
 }
 
+// TestOperatorReplaces: an operator puts a new worker in the place of his own while it
+// serves, and nobody else does, nor a worker in that of a gatekeeper.
+func TestOperatorReplaces(t *testing.T) {
+	e := newEnv(t)
+	gk := e.apply(1)
+	gk.reg.Role = proto.RoleGatekeeper
+	e.Block(e.register(gk), e.register(e.apply(2)))
+	next := func(n int, machine string, operator int) *application {
+		a := e.apply(n)
+		a.machine, a.sender, a.reg.Operator = machine, testchain.Account(operator), testchain.Account(operator)
+		return a
+	}
+	e.refused(e.register(next(5, "machine-1", 1)), ErrMachine)
+	e.refused(e.register(next(5, "machine-2", 1)), ErrMachine)
+	events := e.Block(e.register(next(5, "machine-2", 2)))
+	if got := testchain.Values(events, "admission_ended", "worker"); !reflect.DeepEqual(got, []string{id(2).String()}) {
+		t.Fatalf("ended: %v", got)
+	}
+	if ok, _ := e.serving(2); ok {
+		t.Fatal("two workers of one machine serve")
+	}
+	if ok, why := e.serving(5); !ok {
+		t.Fatal(why)
+	}
+}
+
 // TestWorkerMoves: the machine that a worker left is free for another one.
 func TestWorkerMoves(t *testing.T) {
 	e := newEnv(t)
