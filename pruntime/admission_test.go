@@ -146,6 +146,7 @@ func TestBoundForEver(t *testing.T) {
 		{"clock drift", func(c *pruntime.Config) { c.MaxClockDrift += time.Second }},
 		{"session interval", func(c *pruntime.Config) { c.SessionInterval += time.Second }},
 		{"worst level", func(c *pruntime.Config) { c.WorstLevel = 5 }},
+		{"software that gets keys", func(c *pruntime.Config) { c.Releases = []proto.Hash{{1}} }},
 		{"attestation roots", func(c *pruntime.Config) { c.Roots = stranger.Roots }},
 		{"the vendors' roots", func(c *pruntime.Config) { c.Roots = attest.ProductionRoots() }},
 		{"trust root", func(c *pruntime.Config) { c.Root.Height++ }},
@@ -327,5 +328,35 @@ func TestWithoutSealing(t *testing.T) {
 			rt.Close(context.Background())
 		}
 		t.Fatalf("a gatekeeper: %v", err)
+	}
+}
+
+// TestOtherKindOfTEE: a gatekeeper that was made to releases keys to the same program in
+// another kind of TEE, and to nothing else; its registration says so.
+func TestOtherKindOfTEE(t *testing.T) {
+	w := newWorld(t)
+	sgx, err := simulator.Measurement(attest.SGX, []byte("pruntime"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := w.add("gatekeeper", proto.RoleGatekeeper, func(n *node) { n.cfg.Releases = []proto.Hash{sgx} }).start()
+	own := w.add("tdx", proto.RoleWorker).start()
+	other := w.add("sgx", proto.RoleWorker, func(n *node) { n.tee.class = attest.SGX }).start()
+	fake := w.add("fake", proto.RoleWorker, func(n *node) { n.tee.class, n.tee.measurement = attest.SGX, []byte("something else") }).start()
+	w.cluster = w.chain.CreateCluster([]byte("owner"), 3)
+	w.until("both kinds have keys", func() bool { return own.rt.Status().StateRoot != nil && other.rt.Status().StateRoot != nil })
+	if r := g.rt.Status().Gatekeeper.Refused; len(r) != 1 || r[0].Worker != fake.rt.Self() || w.released(fake.rt.Self()) {
+		t.Fatalf("it refuses %+v", r)
+	}
+	b, _, _, err := g.rt.Register(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reg, err := proto.ParseRegistration(b); err != nil || len(reg.Releases) != 1 || reg.Releases[0] != sgx {
+		t.Fatalf("it registers with %v, %v", reg.Releases, err)
+	}
+	n := w.add("worker", proto.RoleWorker, func(n *node) { n.cfg.Releases = []proto.Hash{sgx} })
+	if _, err := pruntime.Open(context.Background(), n.cfg, n.tee); !errors.Is(err, pruntime.ErrRole) {
+		t.Fatalf("a worker that releases keys: %v", err)
 	}
 }

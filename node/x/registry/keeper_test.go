@@ -93,6 +93,12 @@ func TestRegisterRefused(t *testing.T) {
 		{"a longer trusting period", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.TrustingPeriod *= 2 }},
 		{"a longer drift", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.ClockDrift = 60_001 }},
 		{"longer sessions", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.SessionInterval *= 8 }},
+		{"a worker that would release keys", ErrMalformed, func(t *testing.T, _ *env, a *application) {
+			a.reg.Releases = []proto.Hash{digest(t, attest.TDX, goodSoftware)}
+		}},
+		{"a gatekeeper that would release keys to what is not allowed", ErrMeasurement, func(t *testing.T, _ *env, a *application) {
+			a.reg.Role, a.reg.Releases = proto.RoleGatekeeper, []proto.Hash{digest(t, attest.TDX, goodSoftware), digest(t, attest.SGX, goodSoftware)}
+		}},
 		{"while registrations are frozen", ErrFrozen, func(_ *testing.T, e *env, _ *application) { e.edit(func(p *Params) { p.Frozen = true }) }},
 		{"another operator", ErrOperator, func(_ *testing.T, _ *env, a *application) { a.sender = testchain.Account(7) }},
 		{"gatekeeper of an operator that may not", ErrNotGatekeeper, func(_ *testing.T, _ *env, a *application) {

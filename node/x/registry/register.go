@@ -111,6 +111,14 @@ func (k *Keeper) checkRegistration(ctx sdk.Context, p *Params, m *types.MsgRegis
 	if err := p.Settings.allow(&reg.Settings); err != nil {
 		return nil, ErrSettings.Wrap(err.Error())
 	}
+	if reg.Role != proto.RoleGatekeeper && len(reg.Releases) > 0 {
+		return nil, ErrMalformed.Wrap("a worker releases no keys")
+	}
+	for _, h := range reg.Releases {
+		if _, err := k.measurementUntil(ctx, proto.RoleWorker, h); err != nil {
+			return nil, err
+		}
+	}
 	if err := errors.Join(k.trustRoot(ctx, reg.TrustHeight, reg.TrustRoot), k.recent(ctx, p, reg.Height, reg.Hash)); err != nil {
 		return nil, err
 	}
