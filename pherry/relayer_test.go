@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/lightclient/comet/comettest"
 	"github.com/phala-go/phala/pherry"
@@ -402,5 +403,34 @@ func TestStoppedRuntime(t *testing.T) {
 	s.Step()
 	if w.Err == nil || !strings.Contains(w.Err.Error(), "stopped for good") {
 		t.Errorf("got %v", w.Err)
+	}
+}
+
+// A bareTEE gives no sealing keys.
+type bareTEE struct{ stack.TEE }
+
+func (b bareTEE) Producer(machine string) producer.Producer { return bare{b.TEE.Producer(machine)} }
+
+type bare struct{ producer.Producer }
+
+func (bare) SealingKey(context.Context, []byte) ([32]byte, error) {
+	return [32]byte{}, producer.ErrNoSealing
+}
+
+// TestNewWorkerAtEachStart: where a TEE has no sealing keys, a restarted pruntime is another
+// worker. Its relayer registers it, and does not take what it knew of the one before.
+func TestNewWorkerAtEachStart(t *testing.T) {
+	s := stack.New(t, newTEE(t))
+	s.TEE = bareTEE{s.TEE}
+	w := s.Add("worker", proto.RoleWorker)
+	seen := map[proto.WorkerID]bool{}
+	for range 3 {
+		s.Until("it is admitted", func() bool { return w.RT.Status().Admitted })
+		s.Until("the chain has heard of it", func() bool { st := w.RT.Status(); return st.SessionLive && st.Outbox.Base > 1 })
+		if seen[w.RT.Self()] {
+			t.Fatal("it is the worker that it was")
+		}
+		seen[w.RT.Self()] = true
+		w.Restart()
 	}
 }

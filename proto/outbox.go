@@ -10,7 +10,8 @@ import (
 
 // Limits of the outbox.
 const (
-	MaxRegistration = 1024
+	MaxRegistration = 2048
+	MaxReleases     = 8
 	MaxRelease      = 16 << 10
 	MaxEndpoints    = 8
 	MaxEndpoint     = 256
@@ -55,6 +56,7 @@ type Registration struct {
 	Height      uint64 // a recent block, which dates the evidence
 	Hash        Hash
 	Settings    Settings
+	Releases    []Hash   // gatekeepers: software besides their own that gets keys from them
 	Endpoints   []string // where the public API is reached
 }
 
@@ -99,6 +101,10 @@ func (r *Registration) Marshal() []byte {
 	w := new(wire.Writer).String(r.Chain).Fixed(r.Roots[:]).U64(r.TrustHeight).Fixed(r.TrustRoot[:]).Fixed(r.Worker[:]).Fixed(r.Session[:]).
 		Blob(r.Operator).U8(uint8(r.Role)).U64(r.Epoch).U64(r.Height).Fixed(r.Hash[:])
 	r.Settings.encode(w)
+	w.Count(len(r.Releases))
+	for _, h := range r.Releases {
+		w.Fixed(h[:])
+	}
 	w.Count(len(r.Endpoints))
 	for _, e := range r.Endpoints {
 		w.String(e)
@@ -110,7 +116,11 @@ func (r *Registration) Marshal() []byte {
 func ParseRegistration(b []byte) (*Registration, error) {
 	r := wire.NewReader(b)
 	reg := &Registration{Chain: r.String(64), Roots: r.Array32(), TrustHeight: r.U64(), TrustRoot: r.Array32(), Worker: r.Array32(), Session: r.Array32(),
-		Operator: r.Blob(MaxSender), Role: Role(r.U8()), Epoch: r.U64(), Height: r.U64(), Hash: r.Array32(), Settings: readSettings(r), Endpoints: readEndpoints(r)}
+		Operator: r.Blob(MaxSender), Role: Role(r.U8()), Epoch: r.U64(), Height: r.U64(), Hash: r.Array32(), Settings: readSettings(r)}
+	for range r.Count(MaxReleases, 32) {
+		reg.Releases = append(reg.Releases, r.Array32())
+	}
+	reg.Endpoints = readEndpoints(r)
 	if reg.Role != RoleWorker && reg.Role != RoleGatekeeper && r.Err() == nil {
 		r.Fail(fmt.Errorf("%w: role %d", ErrUnknownKind, reg.Role))
 	}

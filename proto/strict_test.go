@@ -121,6 +121,7 @@ func TestLimits(t *testing.T) {
 		{"Message", "payload", proto.MaxPayload, func(n int) any { return &proto.Message{Payload: data(n)} }},
 		{"Registration", "chain", 64, func(n int) any { return &proto.Registration{Role: 1, Chain: text(n)} }},
 		{"Registration", "operator", proto.MaxSender, func(n int) any { return &proto.Registration{Role: 1, Operator: data(n)} }},
+		{"Registration", "releases", proto.MaxReleases, func(n int) any { return &proto.Registration{Role: 1, Releases: make([]proto.Hash, n)} }},
 		{"Registration", "endpoints", proto.MaxEndpoints, func(n int) any { return &proto.Registration{Role: 1, Endpoints: texts(n)} }},
 		{"Invocation", "from", proto.MaxSender, func(n int) any { return &proto.Invocation{From: data(n)} }},
 		{"Invocation", "input", proto.MaxInput, func(n int) any { return &proto.Invocation{Input: data(n)} }},

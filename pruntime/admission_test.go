@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/attest/simulator"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
@@ -145,6 +146,7 @@ func TestBoundForEver(t *testing.T) {
 		{"clock drift", func(c *pruntime.Config) { c.MaxClockDrift += time.Second }},
 		{"session interval", func(c *pruntime.Config) { c.SessionInterval += time.Second }},
 		{"worst level", func(c *pruntime.Config) { c.WorstLevel = 5 }},
+		{"software that gets keys", func(c *pruntime.Config) { c.Releases = []proto.Hash{{1}} }},
 		{"attestation roots", func(c *pruntime.Config) { c.Roots = stranger.Roots }},
 		{"the vendors' roots", func(c *pruntime.Config) { c.Roots = attest.ProductionRoots() }},
 		{"trust root", func(c *pruntime.Config) { c.Root.Height++ }},
@@ -281,5 +283,80 @@ func TestWithoutCollateral(t *testing.T) {
 	w.until("the fake is refused", func() bool { return len(g.rt.Status().Gatekeeper.Refused) == 1 })
 	if r := g.rt.Status().Gatekeeper.Refused[0]; r.Worker != fake.rt.Self() || !strings.Contains(r.Reason, "of software") {
 		t.Fatalf("it says %v", r)
+	}
+}
+
+// TestWithoutSealing: a worker on a TEE without sealing keys serves. After a restart it is
+// another one, of which nothing is left on disk that opens, and it gets its seat and the
+// whole state from the network. A gatekeeper there does not start: its share would be lost.
+func TestWithoutSealing(t *testing.T) {
+	w, _, ws := network(t, 2)
+	id := w.deploy()
+	w.call(id, "pkv")
+	n := w.add("unsealed", proto.RoleWorker, func(n *node) { n.tee.bare, n.tee.unsealed = true, true })
+	collateral, err := w.store.Collateral(attest.TDX, w.chain.Time())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.chain.UpdateCollateral(collateral.Marshal()); err != nil {
+		t.Fatal(err)
+	}
+	ws[1].off = true
+	w.chain.Replace(ws[1].rt.Self())
+	var before proto.WorkerID
+	for range 2 {
+		n.start()
+		if before == n.rt.Self() || !n.rt.Status().Ephemeral {
+			t.Fatal("it is the one that it was")
+		}
+		before = n.rt.Self()
+		w.until("it serves", n.serving)
+		w.until("it has the state", func() bool {
+			a, err := n.query(id, "gk")
+			return err == nil && string(a.Return) == "v"
+		})
+		n.stop()
+		left := snapshot(t, n.cfg.DataDir)
+		if len(left.files) == 0 {
+			t.Fatal("it wrote nothing: the test shows nothing")
+		}
+		w.chain.Replace(before)
+	}
+	g := w.add("unsealed-gatekeeper", proto.RoleGatekeeper, func(n *node) { n.tee.unsealed = true })
+	if rt, err := pruntime.Open(context.Background(), g.cfg, g.tee); !errors.Is(err, producer.ErrNoSealing) {
+		if err == nil {
+			rt.Close(context.Background())
+		}
+		t.Fatalf("a gatekeeper: %v", err)
+	}
+}
+
+// TestOtherKindOfTEE: a gatekeeper that was made to releases keys to the same program in
+// another kind of TEE, and to nothing else; its registration says so.
+func TestOtherKindOfTEE(t *testing.T) {
+	w := newWorld(t)
+	sgx, err := simulator.Measurement(attest.SGX, []byte("pruntime"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := w.add("gatekeeper", proto.RoleGatekeeper, func(n *node) { n.cfg.Releases = []proto.Hash{sgx} }).start()
+	own := w.add("tdx", proto.RoleWorker).start()
+	other := w.add("sgx", proto.RoleWorker, func(n *node) { n.tee.class = attest.SGX }).start()
+	fake := w.add("fake", proto.RoleWorker, func(n *node) { n.tee.class, n.tee.measurement = attest.SGX, []byte("something else") }).start()
+	w.cluster = w.chain.CreateCluster([]byte("owner"), 3)
+	w.until("both kinds have keys", func() bool { return own.rt.Status().StateRoot != nil && other.rt.Status().StateRoot != nil })
+	if r := g.rt.Status().Gatekeeper.Refused; len(r) != 1 || r[0].Worker != fake.rt.Self() || w.released(fake.rt.Self()) {
+		t.Fatalf("it refuses %+v", r)
+	}
+	b, _, _, err := g.rt.Register(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reg, err := proto.ParseRegistration(b); err != nil || len(reg.Releases) != 1 || reg.Releases[0] != sgx {
+		t.Fatalf("it registers with %v, %v", reg.Releases, err)
+	}
+	n := w.add("worker", proto.RoleWorker, func(n *node) { n.cfg.Releases = []proto.Hash{sgx} })
+	if _, err := pruntime.Open(context.Background(), n.cfg, n.tee); !errors.Is(err, pruntime.ErrRole) {
+		t.Fatalf("a worker that releases keys: %v", err)
 	}
 }

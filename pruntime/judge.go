@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/phala-go/phala/attest"
@@ -45,8 +46,8 @@ func (r *Runtime) judge(evidence []byte, reportData [64]byte, at time.Time, held
 	switch {
 	case v.ReportData != reportData:
 		return nil, errors.New("pruntime: evidence binds another registration")
-	case v.Measurement != r.measurement:
-		return nil, fmt.Errorf("pruntime: evidence is of software %x, this gatekeeper releases keys to its own, %x", v.Measurement[:8], r.measurement[:8])
+	case v.Measurement != r.measurement && !slices.Contains(r.cfg.Releases, v.Measurement):
+		return nil, fmt.Errorf("pruntime: evidence is of software %x, this gatekeeper releases keys to its own, %x, and %d others", v.Measurement[:8], r.measurement[:8], len(r.cfg.Releases))
 	}
 	return &gatekeeper.Verdict{Machine: v.MachineID, Level: v.ConfidenceLevel, Until: v.Expiry, Platform: platform, Collateral: ev.Collateral.Marshal()}, nil
 }

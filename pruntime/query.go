@@ -151,8 +151,9 @@ type Status struct {
 	Topics        map[string]uint64 `json:"topics"`         // sequence of the last delivered message
 	Roots         proto.Hash        `json:"roots"`          // digest of the attestation roots
 	Settings      proto.Settings    `json:"settings"`
-	Epoch         uint64            `json:"epoch"`   // of the attestation; 0: never admitted
-	Expires       uint64            `json:"expires"` // height at which the admission ends
+	Ephemeral     bool              `json:"ephemeral,omitempty"` // a new worker at each start
+	Epoch         uint64            `json:"epoch"`               // of the attestation; 0: never admitted
+	Expires       uint64            `json:"expires"`             // height at which the admission ends
 	Admitted      bool              `json:"admitted"`
 	Session       proto.Hash        `json:"session"`
 	SessionLive   bool              `json:"session_live"`
@@ -196,7 +197,7 @@ func (r *Runtime) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{Worker: r.self, Role: r.cfg.Role.String(), Chain: r.cfg.Chain, TEE: r.tee.TEE().String(), Simulated: r.tee.Simulated(),
-		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Settings: r.made, Roots: r.cfg.Roots.Digest(), Epoch: r.epoch, Expires: r.expires,
+		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Settings: r.made, Ephemeral: r.ephemeral, Roots: r.cfg.Roots.Digest(), Epoch: r.epoch, Expires: r.expires,
 		Session: proto.Hash(r.sessions.current().Public()), SessionLive: r.sessions.live(), Outbox: OutboxStatus{r.outbox.base, len(r.outbox.queue)}}
 	if r.state != nil {
 		s.TrustedTime = r.state.Client().Trusted().Time

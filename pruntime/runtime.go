@@ -36,6 +36,9 @@ type Config struct {
 	Endpoints []string // where clients reach the public API
 	// Roots of attestation: gatekeepers verify other enclaves with them.
 	Roots attest.Roots
+	// Releases are, for a gatekeeper, measurements besides its own whose enclaves get keys
+	// from it: the same program in another kind of TEE.
+	Releases []proto.Hash
 	// TrustingPeriod and MaxClockDrift are the light client's.
 	TrustingPeriod time.Duration
 	MaxClockDrift  time.Duration
@@ -100,6 +103,8 @@ type Runtime struct {
 	id          *identity.KeyPair
 	self        proto.WorkerID
 	made        proto.Settings // what the identity was made with
+	releases    []proto.Hash   // likewise
+	ephemeral   bool           // nothing is sealed that a later start could open
 	measurement [32]byte       // a gatekeeper's own; zero until it is verified
 	own         attest.Evidence
 
@@ -128,6 +133,12 @@ type Runtime struct {
 // checkpoint that is good.
 func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, error) {
 	seal, err := tee.SealingKey(ctx, []byte("phala/pruntime/v1"))
+	ephemeral := errors.Is(err, producer.ErrNoSealing) && cfg.Role == proto.RoleWorker
+	if ephemeral {
+		// A worker needs nothing of its own that the network cannot give again: without
+		// sealing it is a new one at each start. What it writes opens in this process only.
+		_, err = rand.Read(seal[:])
+	}
 	if err != nil {
 		return nil, fmt.Errorf("pruntime: sealing key: %w", err)
 	}
@@ -139,7 +150,13 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, err
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, tee: tee, store: store, admit: make(chan struct{}, 64), saved: cfg.Now(), voting: map[proto.Hash]bool{}}
+	if ephemeral {
+		if err := store.Clear(); err != nil { // what nobody can open
+			return nil, err
+		}
+		cfg.Log.Warn("this TEE has no sealing keys: at each start this is a new worker, which registers, gets a seat and its state anew")
+	}
+	r := &Runtime{cfg: cfg, tee: tee, ephemeral: ephemeral, store: store, admit: make(chan struct{}, 64), saved: cfg.Now(), voting: map[proto.Hash]bool{}}
 	if err := r.openIdentity(); err != nil {
 		return nil, err
 	}
@@ -219,6 +236,9 @@ func (c *Config) settings() proto.Settings {
 // again, so a restart may not go further than the settings that it was made with; it may
 // be stricter.
 func (r *Runtime) openIdentity() error {
+	if len(r.cfg.Releases) > proto.MaxReleases || r.cfg.Role != proto.RoleGatekeeper && len(r.cfg.Releases) > 0 {
+		return fmt.Errorf("%w: only a gatekeeper releases keys, to at most %d measurements", ErrRole, proto.MaxReleases)
+	}
 	bound := new(wire.Writer).String(r.cfg.Chain).U64(uint64(r.cfg.Root.Height)).Fixed(r.cfg.Root.Hash[:]).U8(uint8(r.cfg.Role)).Blob(r.cfg.Operator).Bytes()
 	s := r.cfg.settings()
 	b, err := r.store.Get(fileIdentity)
@@ -228,17 +248,24 @@ func (r *Runtime) openIdentity() error {
 		if err != nil {
 			return err
 		}
-		w := new(wire.Writer).Blob(k.Secret()).Blob(bound).U64(s.Lease).U64(s.TrustingPeriod).U64(s.ClockDrift).U64(s.SessionInterval).U8(s.WorstLevel)
+		w := new(wire.Writer).Blob(k.Secret()).Blob(bound).U64(s.Lease).U64(s.TrustingPeriod).U64(s.ClockDrift).U64(s.SessionInterval).U8(s.WorstLevel).Count(len(r.cfg.Releases))
+		for _, h := range r.cfg.Releases {
+			w.Fixed(h[:])
+		}
 		if err := r.store.Put(fileIdentity, w.Bytes()); err != nil {
 			return err
 		}
-		r.id, r.made = k, s
+		r.id, r.made, r.releases = k, s, r.cfg.Releases
 	case err != nil:
 		return fmt.Errorf("%w (was this folder made on another machine, by another build, or for another network? %s)", err, r.cfg.DataDir)
 	default:
 		rd := wire.NewReader(b)
 		secret, was := rd.Blob(64), rd.Blob(1024)
 		made := proto.Settings{Lease: rd.U64(), TrustingPeriod: rd.U64(), ClockDrift: rd.U64(), SessionInterval: rd.U64(), WorstLevel: rd.U8()}
+		var releases []proto.Hash
+		for range rd.Count(proto.MaxReleases, 32) {
+			releases = append(releases, rd.Array32())
+		}
 		if err := rd.Close(); err != nil {
 			return fmt.Errorf("pruntime: identity: %w", err)
 		}
@@ -251,7 +278,12 @@ func (r *Runtime) openIdentity() error {
 		if r.id, err = identity.FromSecret(secret); err != nil {
 			return err
 		}
-		r.made = made
+		for _, h := range r.cfg.Releases {
+			if !slices.Contains(releases, h) {
+				return fmt.Errorf("%w: it was made to release no keys to %s", ErrIdentity, h)
+			}
+		}
+		r.made, r.releases = made, releases
 	}
 	r.self = proto.WorkerID(r.id.Public())
 	return nil
@@ -510,7 +542,7 @@ func (r *Runtime) Register(ctx context.Context) (reg, signature, evidence []byte
 	c := r.state.Client()
 	m := proto.Registration{Chain: r.cfg.Chain, Roots: r.cfg.Roots.Digest(), TrustHeight: uint64(r.cfg.Root.Height), TrustRoot: r.cfg.Root.Hash,
 		Worker: r.self, Session: r.sessions.renewed(r.now(), r.cfg.Lease/3).Public(), Operator: r.cfg.Operator, Role: r.cfg.Role, Epoch: r.admission.epoch + 1,
-		Height: uint64(c.Trusted().Height), Hash: proto.Hash(c.TrustedHash()), Settings: r.made, Endpoints: r.cfg.Endpoints}
+		Height: uint64(c.Trusted().Height), Hash: proto.Hash(c.TrustedHash()), Settings: r.made, Releases: r.releases, Endpoints: r.cfg.Endpoints}
 	r.mu.Unlock()
 	ev, err := r.tee.Evidence(ctx, m.ReportData())
 	if err != nil {

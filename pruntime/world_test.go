@@ -1,6 +1,7 @@
 package pruntime_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/attest/simulator"
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/envelope"
@@ -35,27 +37,32 @@ type tee struct {
 	now         func() time.Time
 	collateral  *attest.Collateral // when not nil, instead of what the vendor publishes now
 	bare        bool               // it gives none, as hardware does
+	unsealed    bool               // it has no sealing keys
+	class       attest.TEE         // TDX, unless it is set
 }
 
 func (e *tee) Name() string    { return "simulator" }
-func (e *tee) TEE() attest.TEE { return attest.TDX }
+func (e *tee) TEE() attest.TEE { return cmp.Or(e.class, attest.TDX) }
 func (e *tee) Simulated() bool { return true }
 
 func (e *tee) Evidence(_ context.Context, reportData [64]byte) (attest.Evidence, error) {
-	ev, err := e.machine.Evidence(attest.TDX, e.measurement, reportData)
+	ev, err := e.machine.Evidence(e.TEE(), e.measurement, reportData)
 	if e.bare {
 		return ev, err
 	}
 	if e.collateral != nil {
 		ev.Collateral = e.collateral
 	} else if err == nil {
-		ev.Collateral, err = e.store.Collateral(attest.TDX, e.now())
+		ev.Collateral, err = e.store.Collateral(e.TEE(), e.now())
 	}
 	return ev, err
 }
 
 func (e *tee) SealingKey(_ context.Context, label []byte) ([32]byte, error) {
-	return e.machine.SealingKey(attest.TDX, e.measurement, label)
+	if e.unsealed {
+		return [32]byte{}, producer.ErrNoSealing
+	}
+	return e.machine.SealingKey(e.TEE(), e.measurement, label)
 }
 
 // A world is a chain with enclaves and their honest relayers.

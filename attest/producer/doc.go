@@ -16,7 +16,7 @@
 // was asked for, or it is an error. Hardware gives evidence without collateral:
 // a chain holds that. Sealing keys exist on SGX, from MRENCLAVE, so that an upgraded
 // enclave does not get them, and in the simulator; elsewhere [ErrNoSealing] says
-// that keys come from gatekeepers. On SEV-SNP the VCEK comes from the host's
+// that nothing outlasts the process. On SEV-SNP the VCEK comes from the host's
 // certificate table, or from [Options].
 //
 // The interfaces are tested against imitations, since the tests have no TEE

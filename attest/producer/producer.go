@@ -34,8 +34,8 @@ type Producer interface {
 var (
 	// ErrNoTEE: no TEE interface was found, or not the one that was asked for.
 	ErrNoTEE = errors.New("no TEE interface")
-	// ErrNoSealing: this TEE gives no sealing key; keys must come over the
-	// network from gatekeepers.
+	// ErrNoSealing: this TEE gives no sealing key: what a process here knows
+	// ends with it, and the network gives it again.
 	ErrNoSealing = errors.New("this TEE has no sealing keys")
 	// ErrAnswer: the interface answered something that cannot be evidence for
 	// what was asked.

@@ -70,6 +70,7 @@ func run() error {
 	f.DurationVar(&cfg.MaxClockDrift, "max-clock-drift", cfg.MaxClockDrift, "how far a header may be ahead of the clock")
 	f.DurationVar(&cfg.CheckpointInterval, "checkpoint-interval", cfg.CheckpointInterval, "how often the state is sealed to disk")
 	f.DurationVar(&cfg.SessionInterval, "session-interval", cfg.SessionInterval, "how long a session key is used")
+	release := f.String("release-to", "", "gatekeepers: digests of measurements, besides its own, that get keys, comma-separated: the same program in other kinds of TEE")
 	worst := f.Uint("worst-level", uint(cfg.WorstLevel), "gatekeepers: worst confidence level, 1 to 5, of evidence that gets keys")
 	f.StringVar(&cfg.HTTP, "contract-http", cfg.HTTP, "where queries of contracts may send HTTP requests: off, public, or private (also to this machine and its network)")
 	prepare := f.String("prepare", "", "modules (.wasm files, comma-separated) to compile ahead of their deployment")
@@ -107,6 +108,13 @@ func run() error {
 		return fmt.Errorf("--worst-level %d is not between 1 and 5", *worst)
 	}
 	cfg.WorstLevel = uint8(*worst)
+	for _, d := range strings.FieldsFunc(*release, func(c rune) bool { return c == ',' }) {
+		var h proto.Hash
+		if err := h.UnmarshalText([]byte(strings.ToLower(d))); err != nil {
+			return fmt.Errorf("--release-to: %q: %w", d, err)
+		}
+		cfg.Releases = append(cfg.Releases, h)
+	}
 	if cfg.Operator, err = address.Parse(*operator); err != nil {
 		return fmt.Errorf("--operator: %w", err)
 	}

@@ -17,7 +17,7 @@
 // What it asks for beyond the chain's word, before a key leaves it:
 //
 //   - evidence that verifies with the newest collateral that it ever saw for that
-//     platform, is of its own software, and binds the registration ([Judge]);
+//     platform, is of its own software or one that it was made to serve, and binds the registration ([Judge]);
 //   - the attestation roots and settings of the worker are its own, or stricter;
 //   - a confidence level that its own policy takes, and one worker for a machine: the
 //     one that registered last;

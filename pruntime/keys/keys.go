@@ -128,6 +128,20 @@ func (s *Store) Delete(name string) error {
 	return nil
 }
 
+// Clear removes every file; folders beside them stay.
+func (s *Store) Clear() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("keys: %w", err)
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			err = errors.Join(err, s.Delete(e.Name()))
+		}
+	}
+	return err
+}
+
 // List returns the names that start with prefix, in order.
 func (s *Store) List(prefix string) ([]string, error) {
 	entries, err := os.ReadDir(s.dir)

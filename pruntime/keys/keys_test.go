@@ -70,3 +70,25 @@ func TestSealedFiles(t *testing.T) {
 		t.Error(names, err)
 	}
 }
+
+// TestClear: every file goes, folders stay.
+func TestClear(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, [32]byte{1}, []byte("context"), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Put("a", nil), s.Put("b", []byte{1}), os.MkdirAll(filepath.Join(dir, "code"), 0o700), os.WriteFile(filepath.Join(dir, "code", "x"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := s.List("")
+	if err != nil || len(names) != 1 || names[0] != "code" {
+		t.Fatalf("left: %v, %v", names, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "code", "x")); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -93,6 +93,12 @@ func TestRegisterRefused(t *testing.T) {
 		{"a longer trusting period", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.TrustingPeriod *= 2 }},
 		{"a longer drift", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.ClockDrift = 60_001 }},
 		{"longer sessions", ErrSettings, func(_ *testing.T, _ *env, a *application) { a.reg.Settings.SessionInterval *= 8 }},
+		{"a worker that would release keys", ErrMalformed, func(t *testing.T, _ *env, a *application) {
+			a.reg.Releases = []proto.Hash{digest(t, attest.TDX, goodSoftware)}
+		}},
+		{"a gatekeeper that would release keys to what is not allowed", ErrMeasurement, func(t *testing.T, _ *env, a *application) {
+			a.reg.Role, a.reg.Releases = proto.RoleGatekeeper, []proto.Hash{digest(t, attest.TDX, goodSoftware), digest(t, attest.SGX, goodSoftware)}
+		}},
 		{"while registrations are frozen", ErrFrozen, func(_ *testing.T, e *env, _ *application) { e.edit(func(p *Params) { p.Frozen = true }) }},
 		{"another operator", ErrOperator, func(_ *testing.T, _ *env, a *application) { a.sender = testchain.Account(7) }},
 		{"gatekeeper of an operator that may not", ErrNotGatekeeper, func(_ *testing.T, _ *env, a *application) {
@@ -333,6 +339,32 @@ func TestOneMachineOneWorker(t *testing.T) {
 	b.machine = "machine-9"
 	e.Block(e.register(b))
 	if ok, why := e.serving(1); !ok {
+		t.Fatal(why)
+	}
+}
+
+// TestOperatorReplaces: an operator puts a new worker in the place of his own while it
+// serves, and nobody else does, nor a worker in that of a gatekeeper.
+func TestOperatorReplaces(t *testing.T) {
+	e := newEnv(t)
+	gk := e.apply(1)
+	gk.reg.Role = proto.RoleGatekeeper
+	e.Block(e.register(gk), e.register(e.apply(2)))
+	next := func(n int, machine string, operator int) *application {
+		a := e.apply(n)
+		a.machine, a.sender, a.reg.Operator = machine, testchain.Account(operator), testchain.Account(operator)
+		return a
+	}
+	e.refused(e.register(next(5, "machine-1", 1)), ErrMachine)
+	e.refused(e.register(next(5, "machine-2", 1)), ErrMachine)
+	events := e.Block(e.register(next(5, "machine-2", 2)))
+	if got := testchain.Values(events, "admission_ended", "worker"); !reflect.DeepEqual(got, []string{id(2).String()}) {
+		t.Fatalf("ended: %v", got)
+	}
+	if ok, _ := e.serving(2); ok {
+		t.Fatal("two workers of one machine serve")
+	}
+	if ok, why := e.serving(5); !ok {
 		t.Fatal(why)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/node/x/internal/testchain"
 	"github.com/phala-go/phala/node/x/mq"
 	"github.com/phala-go/phala/proto"
@@ -18,7 +19,7 @@ import (
 func network(t *testing.T) *env {
 	e := newEnv(t)
 	gk := e.apply(1)
-	gk.reg.Role = proto.RoleGatekeeper
+	gk.reg.Role, gk.reg.Releases = proto.RoleGatekeeper, []proto.Hash{digest(t, attest.TDX, goodSoftware)}
 	e.Block(e.register(gk), e.register(e.apply(2)), e.register(e.apply(3)))
 	return e
 }

@@ -53,24 +53,34 @@ func subjects(a *proto.Attestation) [][2]string {
 	return out
 }
 
+// measurementUntil returns the height at which a measurement may not be used any more in a
+// role, or why it may not now.
+func (k *Keeper) measurementUntil(ctx context.Context, role proto.Role, digest proto.Hash) (uint64, error) {
+	b, err := k.store.OpenKVStore(ctx).Get(keyMeasurement(role, digest[:]))
+	if err != nil {
+		return 0, err
+	}
+	if b == nil {
+		return 0, ErrMeasurement.Wrapf("%s as %s", digest, role)
+	}
+	now, from, until := uint64(sdk.UnwrapSDKContext(ctx).BlockHeight()), binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	if until == 0 {
+		until = math.MaxUint64
+	}
+	if now < from || now >= until {
+		return 0, ErrMeasurement.Wrapf("%s as %s is allowed from height %d up to %d", digest, role, from, until)
+	}
+	return until, nil
+}
+
 // allowedUntil returns the height at which policy ends the admission of what was
 // attested, or why policy does not allow it now.
 func (k *Keeper) allowedUntil(ctx context.Context, p *Params, w *proto.WorkerInfo, a *proto.Attestation) (uint64, error) {
 	s, now := k.store.OpenKVStore(ctx), uint64(sdk.UnwrapSDKContext(ctx).BlockHeight())
 	end := uint64(math.MaxUint64)
-	b, err := s.Get(keyMeasurement(w.Role, w.Measurement[:]))
+	until, err := k.measurementUntil(ctx, w.Role, w.Measurement)
 	if err != nil {
 		return 0, err
-	}
-	if b == nil {
-		return 0, ErrMeasurement.Wrapf("%s as %s", w.Measurement, w.Role)
-	}
-	from, until := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
-	if until == 0 {
-		until = math.MaxUint64
-	}
-	if now < from || now >= until {
-		return 0, ErrMeasurement.Wrapf("%s as %s is allowed from height %d up to %d", w.Measurement, w.Role, from, until)
 	}
 	end = min(end, until)
 	for _, d := range subjects(a) {

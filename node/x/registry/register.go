@@ -74,7 +74,7 @@ func (k *Keeper) RegisterWorker(c context.Context, m *types.MsgRegisterWorker) (
 		return nil, err
 	}
 	w.Expires = min(w.Registered+p.AttestationBlocks, end)
-	if err := k.place(ctx, &p, w.Worker, a.Machine, last); err != nil {
+	if err := k.place(ctx, &p, w, a.Machine, last); err != nil {
 		return nil, err
 	}
 	return &types.MsgRegisterWorkerResponse{}, k.admit(ctx, w, a, old, last, m.Registration, ev.Evidence)
@@ -110,6 +110,14 @@ func (k *Keeper) checkRegistration(ctx sdk.Context, p *Params, m *types.MsgRegis
 	}
 	if err := p.Settings.allow(&reg.Settings); err != nil {
 		return nil, ErrSettings.Wrap(err.Error())
+	}
+	if reg.Role != proto.RoleGatekeeper && len(reg.Releases) > 0 {
+		return nil, ErrMalformed.Wrap("a worker releases no keys")
+	}
+	for _, h := range reg.Releases {
+		if _, err := k.measurementUntil(ctx, proto.RoleWorker, h); err != nil {
+			return nil, err
+		}
 	}
 	if err := errors.Join(k.trustRoot(ctx, reg.TrustHeight, reg.TrustRoot), k.recent(ctx, p, reg.Height, reg.Hash)); err != nil {
 		return nil, err
@@ -167,9 +175,11 @@ func (k *Keeper) verifyEvidence(ctx sdk.Context, reg *proto.Registration, b []by
 
 // place gives a machine to a worker: one machine, one active worker. The worker that had
 // it before is not admitted any more, or its outbox could bring it back beside the new
-// one; the machine that the worker left is free.
-func (k *Keeper) place(ctx sdk.Context, p *Params, id proto.WorkerID, machine [32]byte, last *proto.Attestation) error {
-	s := k.store.OpenKVStore(ctx)
+// one; the machine that the worker left is free. While the one that has it serves, only
+// its own operator may put another in its place: a TEE without sealing is a new worker
+// after each start.
+func (k *Keeper) place(ctx sdk.Context, p *Params, next *proto.WorkerInfo, machine [32]byte, last *proto.Attestation) error {
+	s, id := k.store.OpenKVStore(ctx), next.Worker
 	holder, err := s.Get(keyMachine(machine))
 	if err != nil {
 		return err
@@ -179,7 +189,7 @@ func (k *Keeper) place(ctx sdk.Context, p *Params, id proto.WorkerID, machine [3
 		if err != nil {
 			return err
 		}
-		if serving, _ := k.serving(ctx, p, w); serving {
+		if serving, _ := k.serving(ctx, p, w); serving && (w.Role != next.Role || !bytes.Equal(w.Operator, next.Operator)) {
 			return ErrMachine.Wrapf("%x is serving as %x", machine[:8], holder)
 		}
 		if w != nil {
