@@ -165,3 +165,26 @@ func TestFullScale(t *testing.T) {
 	in := polkadotScale(t, 1000, 22500, 16)
 	compareEvaluations(t, in, 297, npos.Balancing{Iterations: 10})
 }
+
+// BenchmarkReduce is the reduction of an election's result, and what it leaves.
+func BenchmarkReduce(b *testing.B) {
+	in := polkadotScale(b, 1000, 22500, 16)
+	edges, removed := 0, 0
+	for b.Loop() {
+		b.StopTimer()
+		r, err := npos.SeqPhragmen(in, 297, npos.Balancing{Iterations: 10})
+		if err != nil {
+			b.Fatal(err)
+		}
+		edges = 0
+		for _, a := range r.Assignments {
+			edges += len(a.Edges)
+		}
+		b.StartTimer()
+		if removed, err = npos.Reduce(r.Assignments); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(edges), "edges_before")
+	b.ReportMetric(float64(edges-removed), "edges_after")
+}
