@@ -30,6 +30,7 @@ const (
 	MaxSeats    = 32
 	MaxEnvelope = 1<<20 + 1024
 	MaxShares   = 64
+	MaxSession  = 128 // bytes of a StartSession
 )
 
 // RulesActivated (topic system): from EffectiveHeight on, clusters that adopted
@@ -53,13 +54,28 @@ type WorkerRegistered struct {
 // was attested, or its machine serves as another worker.
 type AdmissionEnded struct{ Worker WorkerID }
 
-// SessionStarted (topics gatekeeper and worker/<id>): the worker's EcdhKey is now
-// Key; the older one is void.
+// SessionStarted (topics gatekeeper and worker/<id>): the worker's EcdhKey is now the
+// one that Entry names; the older one is void. Entry is the StartSession that the enclave
+// put into its outbox at Seq, with its signature: gatekeepers check it, so that a session
+// is the enclave's word and not the chain's.
 type SessionStarted struct {
-	Worker WorkerID
-	Key    [32]byte
-	Height uint64 // the block that the session names as its own view
-	Hash   Hash
+	Worker    WorkerID
+	Seq       uint64
+	Entry     []byte
+	Signature [64]byte
+}
+
+// Session returns what the entry says.
+func (e *SessionStarted) Session() (*StartSession, error) {
+	entry, err := ParseEntry(e.Entry)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := entry.(StartSession)
+	if !ok {
+		return nil, fmt.Errorf("proto: %T starts no session", entry)
+	}
+	return &s, nil
 }
 
 // Seated (topics gatekeeper and worker/<id>): the worker has a seat in the cluster. It
@@ -166,7 +182,7 @@ func (e WorkerRegistered) encode(w *wire.Writer) {
 	w.Blob(e.Registration).Blob(e.Evidence).U64(e.Expires)
 }
 func (e SessionStarted) encode(w *wire.Writer) {
-	w.Fixed(e.Worker[:]).Fixed(e.Key[:]).U64(e.Height).Fixed(e.Hash[:])
+	w.Fixed(e.Worker[:]).U64(e.Seq).Blob(e.Entry).Fixed(e.Signature[:])
 }
 func (e Seated) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).Fixed(e.Worker[:]).U64(e.Epoch)
@@ -217,7 +233,9 @@ func ParseEvent(b []byte) (Event, error) {
 	case 2:
 		e = WorkerRegistered{r.Blob(MaxRegistration), r.Blob(MaxEvidence), r.U64()}
 	case 3:
-		e = SessionStarted{r.Array32(), r.Array32(), r.U64(), r.Array32()}
+		s := SessionStarted{Worker: r.Array32(), Seq: r.U64(), Entry: r.Blob(MaxSession)}
+		r.Fixed(s.Signature[:])
+		e = s
 	case 4:
 		e = Seated{ClusterID(r.U32()), r.Array32(), r.U64(), readStateRef(r)}
 	case 5:

@@ -93,7 +93,7 @@ func fixGrant(g *proto.Grant) {
 func kinds() []kind {
 	receipt := *filled(fixReceipt)
 	return []kind{
-		event(*filled[proto.RulesActivated]()), event(*filled[proto.WorkerRegistered]()), event(*filled[proto.SessionStarted]()),
+		event(*filled[proto.RulesActivated]()), event(*filled[proto.WorkerRegistered]()), event(*filled(func(e *proto.SessionStarted) { e.Entry = e.Entry[:5] })),
 		event(*filled[proto.Seated]()), event(*filled[proto.Unseated]()), event(*filled[proto.EpochStarted]()), event(*filled[proto.ChallengeEchoed]()),
 		event(*filled[proto.KeysReleased]()), event(*filled[proto.CodeAnnounced]()), event(*filled[proto.Instantiated]()),
 		event(*filled[proto.PushedCommand]()), event(*filled[proto.MasterKeySet]()), event(*filled[proto.EpochAnnounced]()),

@@ -103,6 +103,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{"event/WorkerRegistered", "registration", proto.MaxRegistration, func(n int) any { return proto.WorkerRegistered{Registration: data(n)} }},
 		{"event/WorkerRegistered", "evidence", proto.MaxEvidence, func(n int) any { return proto.WorkerRegistered{Evidence: data(n)} }},
+		{"event/SessionStarted", "entry", proto.MaxSession, func(n int) any { return proto.SessionStarted{Entry: data(n)} }},
 		{"event/KeysReleased", "release", proto.MaxRelease, func(n int) any { return proto.KeysReleased{Release: data(n)} }},
 		{"event/Instantiated", "deployer", proto.MaxSender, func(n int) any { return proto.Instantiated{Deployer: data(n)} }},
 		{"event/Instantiated", "envelope", proto.MaxEnvelope, func(n int) any { return proto.Instantiated{Command: proto.PushedCommand{Envelope: data(n)}} }},

@@ -2,6 +2,7 @@ package pruntime_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
 )
@@ -358,5 +360,28 @@ func TestOtherKindOfTEE(t *testing.T) {
 	n := w.add("worker", proto.RoleWorker, func(n *node) { n.cfg.Releases = []proto.Hash{sgx} })
 	if _, err := pruntime.Open(context.Background(), n.cfg, n.tee); !errors.Is(err, pruntime.ErrRole) {
 		t.Fatalf("a worker that releases keys: %v", err)
+	}
+}
+
+// TestForgedSession: a chain that says that an honest worker has another session, whose
+// key somebody else holds, gets no key for it.
+func TestForgedSession(t *testing.T) {
+	w, _, ws := network(t, 1)
+	thief, err := commkey.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := w.chain.C.Header(w.chain.Height())
+	entry := proto.MarshalEntry(proto.StartSession{Key: thief.Public(), Height: uint64(h.Height), Hash: proto.Hash(h.Hash())})
+	w.chain.Send(proto.TopicGatekeeper, proto.SessionStarted{Worker: ws[0].rt.Self(), Seq: 1 << 40, Entry: entry})
+	w.chain.EndEpoch(w.cluster)
+	w.until("keys are released again", func() bool { return w.chain.Cluster(w.cluster).Epoch == 2 })
+	for _, x := range w.chain.Taken() {
+		if r, ok := x.Entry.(proto.ReleaseKeys); ok && r.Session == [32]byte(thief.Public()) {
+			t.Fatal("keys were released to the thief")
+		}
+	}
+	if !ws[0].serving() {
+		t.Error("the honest worker does not serve any more")
 	}
 }

@@ -477,7 +477,11 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 	case proto.AdmissionEnded:
 		r.admission.expires = min(r.admission.expires, it.Height)
 	case proto.SessionStarted:
-		r.sessions.seen(e.Key)
+		s, err := e.Session()
+		if err != nil {
+			return err
+		}
+		r.sessions.seen(s.Key)
 	case proto.ChallengeEchoed:
 		r.lease.echoed(e.Nonce, it.Height)
 	case proto.Seated:

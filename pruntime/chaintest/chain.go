@@ -367,7 +367,7 @@ func (c *Chain) carryOut(w *proto.WorkerInfo, seq uint64, raw Entry, entry proto
 			return refuse("registry", 4, "block %d %s is not a recent one of this chain", e.Height, e.Hash)
 		}
 		w.State.Session, w.State.SessionHeight = e.Key, now
-		started := proto.SessionStarted{Worker: w.Worker, Key: e.Key, Height: e.Height, Hash: e.Hash}
+		started := proto.SessionStarted{Worker: w.Worker, Seq: seq, Entry: raw.Payload, Signature: [64]byte(raw.Signature)}
 		c.send(own, started)
 		c.send(proto.TopicGatekeeper, started)
 	case proto.Challenge:

@@ -35,7 +35,7 @@ func TestPolicy(t *testing.T) {
 			x.level = c.level
 			x.handle(registration(1, s, c.edit), 110)
 			x.handle(seated(1, 1), 110)
-			releases, refused := x.flush(110), x.g.Refused(proto.WorkerID{1})
+			releases, refused := x.flush(110), x.g.Refused(wid(1))
 			if c.why == "" {
 				only(t, "good", releases, s)
 				return
@@ -129,13 +129,11 @@ func TestConfirm(t *testing.T) {
 		}
 	}
 	// A session on a fork.
-	fork := started(1, newSession(t), 112)
-	fork.Hash = hashAt(7)
-	x.handle(fork, 112)
+	x.handle(startedOn(1, newSession(t).Public(), 112, hashAt(7)), 112)
 	none(t, "not proven", x.flush(112))
 	x.g.Confirm(Block{112, hashAt(112)})
 	none(t, "on a fork", x.flush(112))
-	if err := x.g.Refused(proto.WorkerID{1}); err == nil || !strings.Contains(err.Error(), "it names") {
+	if err := x.g.Refused(wid(1)); err == nil || !strings.Contains(err.Error(), "it names") {
 		t.Fatalf("refused: %v", err)
 	}
 }
@@ -145,8 +143,8 @@ func TestEnd(t *testing.T) {
 	x, s := active(t), newSession(t)
 	x.handle(registration(1, s), 110)
 	x.handle(seated(1, 1), 110)
-	x.handle(proto.AdmissionEnded{Worker: proto.WorkerID{1}}, 110)
-	x.handle(proto.AdmissionEnded{Worker: proto.WorkerID{9}}, 110)
+	x.handle(proto.AdmissionEnded{Worker: wid(1)}, 110)
+	x.handle(proto.AdmissionEnded{Worker: wid(9)}, 110)
 	x.handle(started(1, s, 111), 111)
 	none(t, "ended", x.flush(111))
 	x.handle(registration(1, s), 112)
@@ -156,7 +154,7 @@ func TestEnd(t *testing.T) {
 	if err := x.g.Flush(113, at.Add(time.Hour)); err != nil || len(x.sent) != 0 {
 		t.Fatalf("collateral has expired: %v, %d releases", err, len(x.sent))
 	}
-	if err := x.g.Refused(proto.WorkerID{1}); err == nil || !strings.Contains(err.Error(), "collateral ended") {
+	if err := x.g.Refused(wid(1)); err == nil || !strings.Contains(err.Error(), "collateral ended") {
 		t.Fatalf("refused: %v", err)
 	}
 }

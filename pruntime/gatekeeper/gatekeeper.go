@@ -41,6 +41,7 @@ import (
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/dprf"
 	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/cluster"
 )
@@ -53,6 +54,7 @@ const MaxSessionAge = 600
 // and the session that they are released to.
 type worker struct {
 	session [32]byte // zero: none that may have keys
+	said    uint64   // number of the outbox entry that started the newest session
 	epoch   uint64   // of the last attestation that was judged
 	expires uint64   // height at which the admission ends
 	until   uint64   // Unix milliseconds at which the evidence ends
@@ -187,7 +189,7 @@ func (g *Gatekeeper) Handle(e proto.Event, height uint64, at time.Time) {
 	case proto.WorkerRegistered:
 		g.registered(&e, height, at)
 	case proto.SessionStarted:
-		g.session(e.Worker, e.Key, Block{e.Height, e.Hash}, height)
+		g.started(&e, height)
 	case proto.AdmissionEnded:
 		if w := g.workers[e.Worker]; w != nil {
 			g.refuse(e.Worker, w, fmt.Errorf("gatekeeper: the chain ended the admission at height %d", height))
@@ -236,6 +238,29 @@ func (g *Gatekeeper) epochs(c proto.ClusterID, heard uint64) *epochs {
 		g.clusters[c] = e
 	}
 	return e
+}
+
+// started takes a session that an enclave announced. It is the enclave's word or nothing:
+// its signature shows that, and its number that it is not one of before.
+func (g *Gatekeeper) started(e *proto.SessionStarted, height uint64) {
+	w := g.workers[e.Worker]
+	if w == nil || w.expires == 0 {
+		return // its evidence was not good
+	}
+	s, err := e.Session()
+	if err == nil {
+		err = identity.Verify(identity.PublicKey(e.Worker), proto.EntrySignedBytes(g.chain, e.Worker, e.Seq, e.Entry), e.Signature[:])
+	}
+	if err == nil && e.Seq <= w.said {
+		err = fmt.Errorf("it is entry %d, entry %d started one", e.Seq, w.said)
+	}
+	if err != nil {
+		// Whoever sent this, the enclave's own session stays as good as it was.
+		g.refused[e.Worker] = fmt.Errorf("gatekeeper: session: %w", err)
+		return
+	}
+	w.said = e.Seq
+	g.session(e.Worker, s.Key, Block{s.Height, s.Hash}, height)
 }
 
 // session takes the session that is now a worker's only one. One that is refused gets

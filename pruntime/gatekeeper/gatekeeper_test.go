@@ -14,6 +14,7 @@ import (
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/dprf"
 	"github.com/phala-go/phala/crypto/envelope"
+	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/cluster"
 )
@@ -63,8 +64,37 @@ func hashAt(h uint64) proto.Hash { return sha256.Sum256(fmt.Appendf(nil, "block 
 
 // started announces a session.
 func started(id byte, session *commkey.SecretKey, named uint64) proto.SessionStarted {
-	return proto.SessionStarted{Worker: proto.WorkerID{id}, Key: session.Public(), Height: named, Hash: hashAt(named)}
+	return startedWith(id, session.Public(), named)
 }
+
+func startedWith(id byte, key [32]byte, named uint64) proto.SessionStarted {
+	return startedOn(id, key, named, hashAt(named))
+}
+
+func startedOn(id byte, key [32]byte, named uint64, hash proto.Hash) proto.SessionStarted {
+	said++
+	e := proto.SessionStarted{Worker: wid(id), Seq: said, Entry: proto.MarshalEntry(proto.StartSession{Key: key, Height: named, Hash: hash})}
+	sig, err := pair(id).Sign(rand.Reader, proto.EntrySignedBytes(chain, e.Worker, e.Seq, e.Entry))
+	if err != nil {
+		panic(err)
+	}
+	e.Signature = sig
+	return e
+}
+
+// said numbers outbox entries.
+var said uint64
+
+// pair is the IdentityKey of worker id.
+func pair(id byte) *identity.KeyPair {
+	k, err := identity.FromSeed(bytes.Repeat([]byte{id}, 32))
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+func wid(id byte) proto.WorkerID { return proto.WorkerID(pair(id).Public()) }
 
 // registrations counts registrations, so that each is newer than those before.
 var registrations uint64
@@ -111,7 +141,7 @@ func newSession(t *testing.T) *commkey.SecretKey {
 // registration of worker id at height 100, which ends at 1000.
 func registration(id byte, session *commkey.SecretKey, edit ...func(*proto.Registration)) proto.WorkerRegistered {
 	registrations++
-	r := proto.Registration{Chain: chain, Roots: policy.Roots, TrustHeight: policy.Root.Height, TrustRoot: policy.Root.Hash, Worker: proto.WorkerID{id}, Session: session.Public(),
+	r := proto.Registration{Chain: chain, Roots: policy.Roots, TrustHeight: policy.Root.Height, TrustRoot: policy.Root.Hash, Worker: wid(id), Session: session.Public(),
 		Role: proto.RoleWorker, Epoch: registrations, Height: 100, Settings: policy.Settings}
 	for _, f := range edit {
 		f(&r)
@@ -124,7 +154,7 @@ func registration(id byte, session *commkey.SecretKey, edit ...func(*proto.Regis
 }
 
 func seated(id byte, epoch uint64) proto.Seated {
-	return proto.Seated{Cluster: 1, Worker: proto.WorkerID{id}, Epoch: epoch}
+	return proto.Seated{Cluster: 1, Worker: wid(id), Epoch: epoch}
 }
 
 // open opens a release as its worker does.
@@ -173,7 +203,7 @@ func TestRelease(t *testing.T) {
 	releases := x.flush(111)
 	only(t, "seated", releases, s)
 	r := releases[0]
-	if r.Worker != (proto.WorkerID{1}) || r.Cluster != 1 || r.Epoch != 5 {
+	if r.Worker != (wid(1)) || r.Cluster != 1 || r.Epoch != 5 {
 		t.Errorf("release %+v", r)
 	}
 	keys := open(t, x, r, s)
@@ -181,10 +211,10 @@ func TestRelease(t *testing.T) {
 		t.Errorf("keys for %d labels", len(keys))
 	}
 	for name, ctx := range map[string]envelope.Context{
-		"another worker":  proto.ReleaseContext(chain, proto.WorkerID{2}, 1, 5),
-		"another cluster": proto.ReleaseContext(chain, proto.WorkerID{1}, 2, 5),
-		"another epoch":   proto.ReleaseContext(chain, proto.WorkerID{1}, 1, 6),
-		"another chain":   proto.ReleaseContext("test-2", proto.WorkerID{1}, 1, 5),
+		"another worker":  proto.ReleaseContext(chain, wid(2), 1, 5),
+		"another cluster": proto.ReleaseContext(chain, wid(1), 2, 5),
+		"another epoch":   proto.ReleaseContext(chain, wid(1), 1, 6),
+		"another chain":   proto.ReleaseContext("test-2", wid(1), 1, 5),
 	} {
 		if _, _, err := envelope.Open(ctx, s, r.Sealed); err == nil {
 			t.Errorf("it opens for %s", name)
@@ -198,9 +228,9 @@ func TestRelease(t *testing.T) {
 	s2 := newSession(t)
 	x.handle(registration(2, s2), 113)
 	x.handle(seated(2, 5), 113)
-	x.handle(proto.Seated{Cluster: 2, Worker: proto.WorkerID{1}, Epoch: 5}, 113)
+	x.handle(proto.Seated{Cluster: 2, Worker: wid(1), Epoch: 5}, 113)
 	releases = x.flush(113)
-	if len(releases) != 2 || releases[0].Cluster != 2 || releases[1].Worker != (proto.WorkerID{2}) {
+	if len(releases) != 2 || releases[0].Cluster != 2 || releases[1].Worker != (wid(2)) {
 		t.Fatalf("%+v", releases)
 	}
 	if other := open(t, x, releases[1], s2); other[cluster.LabelStable(1)] != keys[cluster.LabelStable(1)] {
@@ -291,8 +321,8 @@ func TestFakeWorkers(t *testing.T) {
 			x.handle(registration(1, s, func(r *proto.Registration) { r.Height = height }), height)
 			releases := x.flush(height)
 			each(t, "good evidence", releases, s, 1, 2)
-			if x.g.Refused(proto.WorkerID{1}) != nil {
-				t.Errorf("refused: %v", x.g.Refused(proto.WorkerID{1}))
+			if x.g.Refused(wid(1)) != nil {
+				t.Errorf("refused: %v", x.g.Refused(wid(1)))
 			}
 			// And loses them with bad evidence.
 			bad := registration(1, newSession(t))
@@ -300,8 +330,8 @@ func TestFakeWorkers(t *testing.T) {
 			x.handle(bad, height)
 			x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 3}, height)
 			none(t, "bad evidence later", x.flush(height))
-			if !errors.Is(x.g.Refused(proto.WorkerID{1}), errBad) {
-				t.Errorf("refused: %v", x.g.Refused(proto.WorkerID{1}))
+			if !errors.Is(x.g.Refused(wid(1)), errBad) {
+				t.Errorf("refused: %v", x.g.Refused(wid(1)))
 			}
 		})
 	}
@@ -315,7 +345,7 @@ func TestExpired(t *testing.T) {
 	only(t, "last height", x.flush(999), s)
 	x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 2}, 1000)
 	none(t, "after it", x.flush(1000))
-	if x.g.Refused(proto.WorkerID{1}) == nil {
+	if x.g.Refused(wid(1)) == nil {
 		t.Error("nobody is told")
 	}
 	e := registration(1, s, func(r *proto.Registration) { r.Height = 1001 })
@@ -323,15 +353,15 @@ func TestExpired(t *testing.T) {
 	x.handle(e, 1002)
 	releases := x.flush(1002)
 	each(t, "renewed", releases, s, 1, 2)
-	if x.g.Refused(proto.WorkerID{1}) != nil {
-		t.Errorf("refused %v", x.g.Refused(proto.WorkerID{1}))
+	if x.g.Refused(wid(1)) != nil {
+		t.Errorf("refused %v", x.g.Refused(wid(1)))
 	}
 }
 
 // TestSessions: keys go to the newest session only, and to none when the newest is stale.
 func TestSessions(t *testing.T) {
 	x, s := active(t), newSession(t)
-	w := proto.WorkerID{1}
+	w := wid(1)
 	x.handle(registration(1, s), 110)
 	x.handle(seated(1, 1), 110)
 	only(t, "first", x.flush(110), s)
@@ -355,7 +385,7 @@ func TestSessions(t *testing.T) {
 	}
 	x.handle(started(7, s, 800), 800)
 	none(t, "a worker that nobody knows", x.flush(800))
-	x.handle(proto.SessionStarted{Worker: w, Key: [32]byte{0xff}, Height: 800, Hash: hashAt(800)}, 800)
+	x.handle(startedWith(1, [32]byte{0xff}, 800), 800)
 	none(t, "a session that is no key", x.flush(800))
 }
 
@@ -372,16 +402,75 @@ func each(t *testing.T, name string, releases []proto.ReleaseKeys, session *comm
 	}
 }
 
+// TestForgedSession: a session is the enclave's word. What the chain makes up, changes or
+// brings again gets no keys and takes none away from the session that is.
+func TestForgedSession(t *testing.T) {
+	x, s, thief := active(t), newSession(t), newSession(t)
+	x.handle(registration(1, s), 110)
+	x.handle(seated(1, 1), 110)
+	only(t, "the registration's", x.flush(110), s)
+	first := started(1, newSession(t), 111)
+	x.handle(first, 111)
+	now := newSession(t)
+	x.handle(started(1, now, 112), 112)
+	only(t, "the newest", x.flush(112), now)
+	for _, c := range []struct {
+		name string
+		make func() proto.SessionStarted
+	}{
+		{"made up", func() proto.SessionStarted {
+			e := started(1, thief, 113)
+			e.Signature = [64]byte{1}
+			return e
+		}},
+		{"signed by another worker", func() proto.SessionStarted { e := started(2, thief, 113); e.Worker = wid(1); return e }},
+		{"with another number", func() proto.SessionStarted { e := started(1, thief, 113); e.Seq++; return e }},
+		{"with another key", func() proto.SessionStarted {
+			e := started(1, s, 113)
+			e.Entry = proto.MarshalEntry(proto.StartSession{Key: thief.Public(), Height: 113, Hash: hashAt(113)})
+			return e
+		}},
+		{"of before, again", func() proto.SessionStarted { return first }},
+		{"another entry of the enclave", func() proto.SessionStarted {
+			e := started(1, s, 113)
+			e.Entry = proto.MarshalEntry(proto.Challenge{Nonce: [32]byte{1}})
+			sig, err := pair(1).Sign(rand.Reader, proto.EntrySignedBytes(chain, e.Worker, e.Seq, e.Entry))
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Signature = sig
+			return e
+		}},
+		{"no entry", func() proto.SessionStarted { return proto.SessionStarted{Worker: wid(1), Seq: 1 << 40} }},
+	} {
+		x.handle(c.make(), 113)
+		if x.g.Refused(wid(1)) == nil {
+			t.Errorf("%s: nobody is told", c.name)
+		}
+		x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: uint64(len(c.name))}, 113)
+		for _, r := range x.flush(113) {
+			only(t, c.name, []proto.ReleaseKeys{r}, now)
+		}
+	}
+	// The numbers are remembered over a restart.
+	y := newTester(t, x.g.Share())
+	if err := y.g.Restore(x.g.Marshal()); err != nil {
+		t.Fatal(err)
+	}
+	y.handle(first, 114)
+	none(t, "of before, after a restart", y.flush(114))
+}
+
 func TestUnseated(t *testing.T) {
 	x, s := active(t), newSession(t)
 	x.handle(registration(1, s), 110)
 	x.handle(seated(1, 1), 110)
-	x.handle(proto.Unseated{Cluster: 1, Worker: proto.WorkerID{1}}, 110)
+	x.handle(proto.Unseated{Cluster: 1, Worker: wid(1)}, 110)
 	none(t, "seated and unseated", x.flush(110))
 	x.handle(proto.EpochAnnounced{Cluster: 1, Epoch: 2}, 111)
 	x.handle(started(1, s, 111), 111)
 	none(t, "without a seat", x.flush(111))
-	x.handle(proto.Unseated{Cluster: 1, Worker: proto.WorkerID{9}}, 112)
+	x.handle(proto.Unseated{Cluster: 1, Worker: wid(9)}, 112)
 	none(t, "nobody", x.flush(112))
 }
 
@@ -493,9 +582,9 @@ func TestRestart(t *testing.T) {
 func FuzzRestore(f *testing.F) {
 	x := newTester(nil, nil)
 	f.Add(x.g.Marshal())
-	x.g.worker(proto.WorkerID{1}).seats[1] = true
+	x.g.worker(wid(1)).seats[1] = true
 	x.g.epochs(1, 2).raise(5)
-	x.g.worker(proto.WorkerID{1}).named = Block{1, hashAt(1)}
+	x.g.worker(wid(1)).named = Block{1, hashAt(1)}
 	x.g.collateral["tdx/1"] = []byte{1}
 	f.Add(x.g.Marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {

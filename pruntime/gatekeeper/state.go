@@ -14,7 +14,7 @@ func (g *Gatekeeper) Marshal() []byte {
 	w := new(wire.Writer).Fixed(g.master[:]).Count(len(g.workers))
 	for _, id := range sorted(g.workers) {
 		k := g.workers[id]
-		w.Fixed(id[:]).Fixed(k.session[:]).U64(k.epoch).U64(k.expires).U64(k.until).Fixed(k.machine[:])
+		w.Fixed(id[:]).Fixed(k.session[:]).U64(k.said).U64(k.epoch).U64(k.expires).U64(k.until).Fixed(k.machine[:])
 		w.U64(k.named.Height).Fixed(k.named.Hash[:]).U64(k.root.Height).Fixed(k.root.Hash[:]).Count(len(k.seats))
 		for _, c := range slices.Sorted(maps.Keys(k.seats)) {
 			w.U32(uint32(c))
@@ -36,12 +36,12 @@ func (g *Gatekeeper) Marshal() []byte {
 func (g *Gatekeeper) Restore(b []byte) error {
 	r := wire.NewReader(b)
 	master, workers, clusters := r.Array32(), map[proto.WorkerID]*worker{}, map[proto.ClusterID]*epochs{}
-	for range r.Count(1<<20, 204) {
+	for range r.Count(1<<20, 212) {
 		id := proto.WorkerID(r.Array32())
 		if workers[id] != nil {
 			r.Fail(fmt.Errorf("%w: worker %s twice", wire.ErrNotCanonical, id))
 		}
-		k := &worker{session: r.Array32(), epoch: r.U64(), expires: r.U64(), until: r.U64(), machine: r.Array32(),
+		k := &worker{session: r.Array32(), said: r.U64(), epoch: r.U64(), expires: r.U64(), until: r.U64(), machine: r.Array32(),
 			named: Block{r.U64(), r.Array32()}, root: Block{r.U64(), r.Array32()}, seats: map[proto.ClusterID]bool{}}
 		for range r.Count(proto.MaxSeats, 4) {
 			k.seats[proto.ClusterID(r.U32())] = true

@@ -35,7 +35,7 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 		if err := k.set(ctx, w); err != nil {
 			return err
 		}
-		started := proto.SessionStarted{Worker: from.Worker, Key: e.Key, Height: e.Height, Hash: e.Hash}
+		started := proto.SessionStarted{Worker: from.Worker, Seq: from.Seq, Entry: from.Payload, Signature: from.Signature}
 		_, err = k.mq.Append(ctx, proto.TopicWorker(from.Worker), from.Worker[:], started)
 		if err == nil {
 			_, err = k.mq.Append(ctx, proto.TopicGatekeeper, from.Worker[:], started)

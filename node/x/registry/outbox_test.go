@@ -10,6 +10,7 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/node/x/internal/testchain"
 	"github.com/phala-go/phala/node/x/mq"
 	"github.com/phala-go/phala/proto"
@@ -35,7 +36,8 @@ func TestEntries(t *testing.T) {
 	good := func(h uint64) proto.StartSession {
 		return proto.StartSession{Key: session(20), Height: h, Hash: testchain.HashAt(h)}
 	}
-	started := proto.SessionStarted{Worker: id(2), Key: session(20), Height: 11, Hash: testchain.HashAt(11)}
+	// The event carries the entry as the enclave signed it; the signature is random.
+	started := proto.SessionStarted{Worker: id(2), Seq: 1, Entry: proto.MarshalEntry(good(11))}
 	// Entry 1 of the worker in block 12. topics says what the newest messages are then.
 	for _, c := range []struct {
 		name   string
@@ -123,7 +125,15 @@ func TestEntries(t *testing.T) {
 					t.Fatal(err)
 				}
 				ev, told := c.topics[topic]
-				switch m, got := e.last(topic); {
+				m, got := e.last(topic)
+				if s, ok := got.(proto.SessionStarted); ok {
+					if err := identity.Verify(identity.PublicKey(s.Worker), proto.EntrySignedBytes(testchain.ID, s.Worker, s.Seq, s.Entry), s.Signature[:]); err != nil {
+						t.Errorf("%s: %v", topic, err)
+					}
+					s.Signature = [64]byte{}
+					got = s
+				}
+				switch {
 				case !told && c.topics != nil || c.want != nil:
 					if now != cursor {
 						t.Errorf("%s got a message", topic)
