@@ -14,7 +14,6 @@ import (
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/crypto/identity"
-	"github.com/phala-go/phala/crypto/merkle"
 	"github.com/phala-go/phala/crypto/transcript"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/cluster/mtreap"
@@ -399,80 +398,3 @@ func expire(m *mtreap.Map, height uint64) *mtreap.Map {
 		m = m.Delete(k).Delete(keyNonce([32]byte(k[10:])))
 	}
 }
-
-// receipt commits to the outputs and seals them.
-func (c *Cluster) receipt(items []inbox.Item, answers []answer, next *Snapshot) (*Result, error) {
-	first, last := &items[0], &items[len(items)-1]
-	res := &Result{Receipt: proto.Receipt{Cluster: c.id, FromSeq: first.Message.Seq, ToSeq: last.Message.Seq, Head: last.Cursor.Head, StateRoot: next.root}}
-	leaves, commitments := make([][]byte, len(answers)), make([]proto.Hash, len(answers))
-	for i := range answers {
-		a := &answers[i]
-		// Every replica derives the same blinding; nobody else can. A message that could
-		// not be opened in any epoch blinds with the stable key.
-		secret, ok := c.keys.Blind[a.epoch]
-		if !ok {
-			secret = c.keys.Stable
-		}
-		a.out.Blinding = subkey(secret, "blinding/v1", transcript.U64(a.out.Seq))
-		commitments[i] = a.out.Commitment()
-		h := proto.ReceiptLeaf(commitments[i], a.events)
-		leaves[i] = h[:]
-		res.Receipt.Items = append(res.Receipt.Items, proto.ReceiptItem{GasBucket: a.out.GasBucket, Answered: a.reply != nil, Deposit: a.deposit})
-	}
-	root, proofs := merkle.Proofs(leaves)
-	res.Receipt.Outputs = root
-	for i := range answers {
-		a := &answers[i]
-		if a.reply == nil {
-			continue
-		}
-		ctx := a.ctx
-		ctx.Purpose += "-output"
-		sealed, err := a.reply.Seal(c.rng, ctx, a.out.Marshal())
-		if err != nil {
-			return nil, err
-		}
-		o := proto.SealedOutput{Seq: a.out.Seq, Index: uint32(i), Count: uint32(len(answers)), Sealed: sealed, Commitment: commitments[i], Events: a.events}
-		for _, p := range proofs[i] {
-			o.Proof = append(o.Proof, p)
-		}
-		res.Outputs = append(res.Outputs, o)
-	}
-	return res, nil
-}
-
-// Query runs a query, whose signature was checked, on a committed state. It never
-// writes. height and time are of a header that is newer than the state.
-func (c *Cluster) Query(ctx context.Context, s *Snapshot, q *proto.Query, height, time uint64) (status proto.Status, out []byte, gas uint64, detail string, err error) {
-	caller, reader := q.From, []byte(nil)
-	if len(q.Grant) > 0 {
-		g, why := c.authorise(s, q, time)
-		if g == nil {
-			return proto.StatusNotAuthorised, nil, 0, why, nil
-		}
-		caller, reader = g.Grantor, g.Reader
-	}
-	rec, ok := s.contract(q.To)
-	if !ok {
-		return proto.StatusNoContract, nil, 0, fmt.Sprintf("no contract %s in cluster %s", q.To, c.id), nil
-	}
-	if c.programs.Program(rec.Code) == nil {
-		return proto.StatusCodeFailed, nil, 0, notPrepared, nil
-	}
-	limit := uint64(QueryGas)
-	if q.GasLimit != 0 {
-		limit = min(limit, q.GasLimit)
-	}
-	x := &exec{c: c, o: &overlay{m: s.m}, height: height, time: time, random: c.rng, query: true}
-	res, err := x.run(ctx, &call{entry: engine.EntryQuery, to: q.To, rec: rec, caller: caller, reader: reader, input: q.Input, gas: limit})
-	if errors.Is(err, ErrNeedCode) {
-		return proto.StatusCodeFailed, nil, res.GasUsed, notPrepared, nil // of a contract that this one calls
-	}
-	if err != nil {
-		status, detail, err = statusOf(err)
-		return status, nil, res.GasUsed, detail, err
-	}
-	return proto.StatusOK, res.Output, res.GasUsed, "", nil
-}
-
-const notPrepared = "the worker is still preparing this contract's code: ask again"

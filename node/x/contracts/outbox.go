@@ -361,26 +361,6 @@ func (k *Keeper) finalise(ctx sdk.Context, c *proto.Cluster) (int, error) {
 	return len(r.Items), errors.Join(set(ctx, k, key, rec), set(ctx, k, proto.KeyCluster(c.ID), c))
 }
 
-// deposits is what a cluster's commands have put in for storage.
-func (k *Keeper) deposits(ctx sdk.Context, c proto.ClusterID) (math.Int, error) {
-	held := math.ZeroInt()
-	b, err := k.store.OpenKVStore(ctx).Get(depositsKey(c))
-	if err == nil && b != nil {
-		err = held.Unmarshal(b)
-	}
-	return held, err
-}
-
-func (k *Keeper) setDeposits(ctx sdk.Context, c proto.ClusterID, held math.Int) error {
-	b, err := held.Marshal()
-	if err != nil {
-		return err
-	}
-	return k.store.OpenKVStore(ctx).Set(depositsKey(c), b)
-}
-
-func depositsKey(c proto.ClusterID) []byte { return append([]byte("b/"), c.Bytes()...) }
-
 // settle pays the operators of the seats that agreed and returns the rest of each
 // command's escrow, and of its deposit limit what the receipt does not keep. What does
 // not divide evenly goes to the first of them.
