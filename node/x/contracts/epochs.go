@@ -44,6 +44,8 @@ func (k *Keeper) epochKey(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, e
 	if slices.ContainsFunc(*list, func(s proto.SealedEpoch) bool { return s.Worker == w }) {
 		return nil
 	}
+	// Whoever lost its seat has no word any more; kept, they would be more than there are seats.
+	*list = slices.DeleteFunc(*list, func(s proto.SealedEpoch) bool { return !c.HasSeat(s.Worker) })
 	*list = append(*list, proto.SealedEpoch{Worker: w, Public: e.Public})
 	if c.EpochKey == [32]byte{} {
 		if key, ok := decided(c, c.Sealed); ok {
@@ -82,44 +84,83 @@ func (k *Keeper) announce(ctx sdk.Context, c *proto.Cluster) error {
 	return errors.Join(err, set(ctx, k, proto.KeyCluster(c.ID), c))
 }
 
-// maxUnstored is how many epochs may begin without a stored snapshot: the keys of all of
-// them are needed until there is one, and gatekeepers release only so many.
-const maxUnstored = 16
-
-// turnEpochs announces the epochs that are due and starts those whose key is there.
-func (k *Keeper) turnEpochs(ctx sdk.Context, clusters []*proto.Cluster, p *Params) error {
+// turnEpoch announces a cluster's epoch when it is due and starts the one whose key is
+// there.
+func (k *Keeper) turnEpoch(ctx sdk.Context, c *proto.Cluster, p *Params) error {
 	now := uint64(ctx.BlockHeight())
-	for _, c := range clusters {
-		if c.EpochKey == [32]byte{} {
-			continue
+	if c.Next == 0 {
+		if c.EpochKey == [32]byte{} || p.EpochBlocks == 0 || now < c.EpochHeight+p.EpochBlocks || unstored(c) > maxUnstored {
+			return nil
 		}
-		if c.Next == 0 {
-			if p.EpochBlocks > 0 && now >= c.EpochHeight+p.EpochBlocks && c.Epoch < max(c.State.Epoch, 1)+maxUnstored {
-				if err := k.announce(ctx, c); err != nil {
-					return err
-				}
-			}
-			continue
+		return k.announce(ctx, c)
+	}
+	key, ok := decided(c, c.NextSealed)
+	if !ok {
+		return nil
+	}
+	if room, err := k.room(ctx, c.ID); err != nil || room == 0 {
+		return err // the next block has room
+	}
+	c.Epoch, c.EpochKey, c.EpochHeight, c.Sealed = c.Next, key, now, c.NextSealed
+	c.Next, c.NextSealed = 0, nil
+	if _, err := k.mq.Append(ctx, proto.TopicCluster(c.ID), []byte(ModuleName), proto.EpochStarted{Cluster: c.ID, Epoch: c.Epoch}); err != nil {
+		return err
+	}
+	ctx.EventManager().EmitEvent(epochEvent(c))
+	return errors.Join(set(ctx, k, proto.KeyCluster(c.ID), c), k.store.OpenKVStore(ctx).Set(expireKey(c.ID), []byte{1}))
+}
+
+// Gatekeepers release the keys of all epochs since the newest stored snapshot, and of so
+// many at most: no epoch begins by time, and no seat changes, where it would be more.
+const (
+	maxUnstored = 16
+	maxReplaced = 60
+)
+
+// unstored is how many epochs the next one is ahead of the newest stored snapshot.
+func unstored(c *proto.Cluster) uint64 {
+	return max(c.Next, c.Epoch) + 1 - min(max(c.State.Epoch, 1), c.Epoch)
+}
+
+// expirePrefix lists the clusters with contracts that may have waited for their code for
+// longer than an epoch.
+var expirePrefix = []byte("w/")
+
+func expireKey(c proto.ClusterID) []byte { return append([]byte("w/"), c.Bytes()...) }
+
+// expiresPerBlock bounds how many contracts of an older epoch a block gives up.
+const expiresPerBlock = 64
+
+// expireWaiting gives up the contracts that still wait although their epoch is over: the
+// seats have erased the key that their constructors are sealed to.
+func (k *Keeper) expireWaiting(ctx sdk.Context, c *proto.Cluster) error {
+	s := k.store.OpenKVStore(ctx)
+	if has, err := s.Has(expireKey(c.ID)); err != nil || !has {
+		return err
+	}
+	type waiting struct {
+		key []byte
+		ct  *proto.Contract
+	}
+	var old []waiting
+	prefix := append([]byte("z/"), c.ID.Bytes()...)
+	err := kv.Each(s, prefix, func(key, _ []byte) (bool, error) {
+		ct, err := get(ctx, k, proto.KeyContract(proto.ContractID(key[len(key)-32:])), proto.ParseContract)
+		if err == nil && ct != nil && ct.Command.Epoch < c.Epoch {
+			old = append(old, waiting{slices.Concat(prefix, key), ct})
 		}
-		key, ok := decided(c, c.NextSealed)
-		if !ok {
-			continue
-		}
-		if room, err := k.room(ctx, c.ID); err != nil || room == 0 {
-			if err != nil {
-				return err
-			}
-			continue // the next block has room
-		}
-		c.Epoch, c.EpochKey, c.EpochHeight, c.Sealed = c.Next, key, now, c.NextSealed
-		c.Next, c.NextSealed = 0, nil
-		if _, err := k.mq.Append(ctx, proto.TopicCluster(c.ID), []byte(ModuleName), proto.EpochStarted{Cluster: c.ID, Epoch: c.Epoch}); err != nil {
+		return len(old) < expiresPerBlock, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range old {
+		if err := errors.Join(k.refuse(ctx, w.ct, proto.ContractExpired), s.Delete(w.key)); err != nil {
 			return err
 		}
-		ctx.EventManager().EmitEvent(epochEvent(c))
-		if err := set(ctx, k, proto.KeyCluster(c.ID), c); err != nil {
-			return err
-		}
+	}
+	if len(old) < expiresPerBlock {
+		return s.Delete(expireKey(c.ID))
 	}
 	return nil
 }
@@ -128,45 +169,29 @@ func (k *Keeper) turnEpochs(ctx sdk.Context, clusters []*proto.Cluster, p *Param
 // wait for one, and changes the cluster's key at once: whoever lost a seat has the old
 // one. One seat of a cluster at a time, and none of those that gave their word for the
 // next key before it counts: a state moves to as few machines as possible.
-func (k *Keeper) replaceSilent(ctx sdk.Context, clusters []*proto.Cluster, p *Params) error {
-	if p.SilentBlocks == 0 {
+func (k *Keeper) replaceSilent(ctx sdk.Context, c *proto.Cluster, p *Params) error {
+	if p.SilentBlocks == 0 || unstored(c) >= maxReplaced {
 		return nil
 	}
 	now := uint64(ctx.BlockHeight())
-	spare := -1 // workers without a seat, counted when the first is needed
-	for _, c := range clusters {
-		if c.EpochKey == [32]byte{} {
+	for _, w := range c.Seats {
+		if slices.ContainsFunc(c.NextSealed, func(s proto.SealedEpoch) bool { return s.Worker == w }) {
 			continue
 		}
-		for _, w := range c.Seats {
-			if slices.ContainsFunc(c.NextSealed, func(s proto.SealedEpoch) bool { return s.Worker == w }) {
+		info, err := k.registry.Worker(ctx, w)
+		if err != nil {
+			return err
+		}
+		if info != nil {
+			if ok, _ := k.registry.Serving(ctx, w); ok || (now < info.Expires && now < info.State.Heard+p.SilentBlocks) {
 				continue
 			}
-			info, err := k.registry.Worker(ctx, w)
-			if err != nil {
-				return err
-			}
-			if info != nil {
-				if ok, _ := k.registry.Serving(ctx, w); ok || (now < info.Expires && now < info.State.Heard+p.SilentBlocks) {
-					continue
-				}
-			}
-			if spare < 0 {
-				free, err := k.free(ctx)
-				if err != nil {
-					return err
-				}
-				spare = len(free)
-			}
-			if spare == 0 {
-				return nil
-			}
-			spare--
-			if err := k.unseat(ctx, c, w); err != nil {
-				return err
-			}
-			break
 		}
+		free, err := k.free(ctx)
+		if err != nil || len(free) == 0 {
+			return err
+		}
+		return k.unseat(ctx, c, w)
 	}
 	return nil
 }
@@ -216,10 +241,16 @@ func (k *Keeper) snapshotTaken(ctx sdk.Context, c *proto.Cluster, w proto.Worker
 	if rec.Agreed || slices.ContainsFunc(rec.Votes, func(v proto.SnapshotVote) bool { return v.Worker == w }) {
 		return nil
 	}
+	rec.Votes = slices.DeleteFunc(rec.Votes, func(v proto.SnapshotVote) bool { return !c.HasSeat(v.Worker) })
+	if len(rec.Votes) == 0 {
+		rec.Taken = nil
+	}
 	ref := s.Ref()
 	i := slices.IndexFunc(rec.Taken, func(o proto.Snapshot) bool { return o.Ref() == ref })
 	if i < 0 {
-		i = len(rec.Taken)
+		if i = len(rec.Taken); i == proto.MaxSeats {
+			return ErrSnapshot.Wrapf("cluster %s has %d different ones", c.ID, i)
+		}
 		rec.Taken = append(rec.Taken, *s)
 	}
 	rec.Votes = append(rec.Votes, proto.SnapshotVote{Worker: w, Index: uint32(i)})
@@ -255,7 +286,7 @@ func (k *Keeper) snapshotPiece(ctx sdk.Context, c *proto.Cluster, e *proto.Snaps
 	if rec.Have[e.Index] {
 		return nil
 	}
-	rec.Have[e.Index] = true
+	rec.Have[e.Index], rec.Asked = true, uint64(ctx.BlockHeight()) // it comes on
 	return errors.Join(set(ctx, k, key, rec), k.mq.Stage(ctx, pieceKey(c.ID, e.Epoch, e.Index), e.Piece))
 }
 
@@ -284,58 +315,68 @@ func (k *Keeper) followSnapshots(ctx sdk.Context) error {
 		return err
 	}
 	for _, id := range taken {
-		c, err := k.Cluster(ctx, id)
-		if err != nil {
-			return err
-		}
-		rec, err := get(ctx, k, proto.KeySnapshot(id, c.Epoch), proto.ParseSnapshotRecord)
-		if err != nil {
-			return err
-		}
-		if rec == nil || !rec.Agreed {
-			// An epoch later; its own snapshot comes.
-			if err := s.Delete(takenKey(id)); err != nil {
-				return err
-			}
+		cached, write := ctx.CacheContext()
+		if err := k.followSnapshot(cached, id, now); err != nil {
+			failed(ctx, id, err)
 			continue
 		}
-		if room, err := k.room(ctx, id); err != nil || room == 0 {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		var event proto.Event
-		switch {
-		case rec.Missing() == 0:
-			old := c.State
-			c.State = rec.Snapshot().Ref()
-			if err := errors.Join(s.Delete(takenKey(id)), set(ctx, k, proto.KeyCluster(id), c), k.forget(ctx, id, old.Epoch)); err != nil {
-				return err
-			}
-			stored := proto.SnapshotStored{Cluster: id, State: c.State}
-			if _, err := k.mq.Append(ctx, proto.TopicGatekeeper, []byte(ModuleName), stored); err != nil {
-				return err
-			}
-			event = stored
-		case rec.Asked == 0 || now >= rec.Asked+holderBlocks:
-			holder, ok := nextHolder(c, rec)
-			if !ok {
-				continue
-			}
-			rec.Holder, rec.Asked = holder, now
-			if err := set(ctx, k, proto.KeySnapshot(id, c.Epoch), rec); err != nil {
-				return err
-			}
-			event = proto.SnapshotWanted{Cluster: id, State: rec.Snapshot().Ref(), Holder: holder}
-		default:
-			continue
-		}
-		if _, err := k.mq.Append(ctx, proto.TopicCluster(id), []byte(ModuleName), event); err != nil {
-			return err
-		}
+		write()
 	}
 	return nil
+}
+
+// followSnapshot is followSnapshots for one cluster.
+func (k *Keeper) followSnapshot(ctx sdk.Context, id proto.ClusterID, now uint64) error {
+	s := k.store.OpenKVStore(ctx)
+	c, err := k.Cluster(ctx, id)
+	if err != nil {
+		return err
+	}
+	rec, err := get(ctx, k, proto.KeySnapshot(id, c.Epoch), proto.ParseSnapshotRecord)
+	if err != nil {
+		return err
+	}
+	if rec == nil || !rec.Agreed {
+		return s.Delete(takenKey(id)) // an epoch later; its own snapshot comes
+	}
+	if room, err := k.room(ctx, id); err != nil || room == 0 {
+		return err
+	}
+	var event proto.Event
+	switch {
+	case rec.Missing() == 0 && rec.Snapshot().Cursor.Seq > c.FinalSeq:
+		return nil // a new seat would begin behind messages that still need its word
+	case rec.Missing() == 0:
+		old := c.State
+		c.State = rec.Snapshot().Ref()
+		if err := errors.Join(s.Delete(takenKey(id)), set(ctx, k, proto.KeyCluster(id), c), k.forget(ctx, id, old.Epoch)); err != nil {
+			return err
+		}
+		stored := proto.SnapshotStored{Cluster: id, State: c.State}
+		if _, err := k.mq.Append(ctx, proto.TopicGatekeeper, []byte(ModuleName), stored); err != nil {
+			return err
+		}
+		event = stored
+	case rec.Asked == 0 || now >= rec.Asked+holderBlocks:
+		holder, ok := nextHolder(c, rec)
+		if !ok {
+			return nil
+		}
+		rec.Holder, rec.Asked = holder, now
+		if err := set(ctx, k, proto.KeySnapshot(id, c.Epoch), rec); err != nil {
+			return err
+		}
+		event = proto.SnapshotWanted{Cluster: id, State: rec.Snapshot().Ref(), Holder: holder}
+	default:
+		return nil
+	}
+	_, err = k.mq.Append(ctx, proto.TopicCluster(id), []byte(ModuleName), event)
+	return err
+}
+
+// failed says that a cluster could not go on in this block; it must not stop the chain.
+func failed(ctx sdk.Context, id proto.ClusterID, err error) {
+	ctx.EventManager().EmitEvent(sdk.NewEvent("cluster_failed", sdk.NewAttribute("cluster", id.String()), sdk.NewAttribute("reason", err.Error())))
 }
 
 // nextHolder is the seat, of those that took the agreed snapshot, after the one that was
@@ -383,22 +424,39 @@ func (k *Keeper) forget(ctx sdk.Context, c proto.ClusterID, before uint64) error
 }
 
 // Needed is the first message of a topic that a node must keep, whatever its policy: of
-// a cluster's, the one after the newest snapshot that is stored. A cluster without a
-// snapshot needs all.
+// a cluster's, the one after the oldest snapshot that is kept, if there is a newer one:
+// workers may be on the way from it. A cluster without two snapshots needs all.
 func (k *Keeper) Needed(ctx context.Context, topic string) (uint64, error) {
 	number, ok := strings.CutPrefix(topic, "cluster/")
 	if !ok {
 		return math.MaxUint64, nil
 	}
-	id, err := strconv.ParseUint(number, 10, 32)
+	n, err := strconv.ParseUint(number, 10, 32)
 	if err != nil {
 		return 0, fmt.Errorf("contracts: broken invariant: topic %q", topic)
 	}
-	c, err := k.Cluster(ctx, proto.ClusterID(id))
+	id := proto.ClusterID(n)
+	c, err := k.Cluster(ctx, id)
 	if err != nil {
 		return 0, err
 	}
-	return c.State.Cursor.Seq + 1, nil
+	needed := uint64(1)
+	it, err := k.store.OpenKVStore(ctx).Iterator(proto.KeySnapshot(id, 0), proto.KeySnapshot(id, c.State.Epoch))
+	if err != nil {
+		return 0, err
+	}
+	defer it.Close()
+	for ; it.Valid(); it.Next() {
+		rec, err := proto.ParseSnapshotRecord(it.Value())
+		if err != nil {
+			return 0, err
+		}
+		if rec.Agreed && rec.Missing() == 0 {
+			needed = rec.Snapshot().Cursor.Seq + 1
+			break
+		}
+	}
+	return needed, nil
 }
 
 // Piece serves one piece of a snapshot.

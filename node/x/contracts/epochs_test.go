@@ -284,6 +284,11 @@ func TestSnapshots(t *testing.T) {
 		t.Fatalf("stored without a piece: %+v", c.State)
 	}
 	e.Block(e.outbox(3, piece(0, pieces[0])))
+	if c := e.get(1); !c.State.IsZero() {
+		t.Fatal("stored before the messages in it are final")
+	}
+	e.settled(s.Cursor.Seq)
+	e.Block()
 	if c := e.get(1); c.State != s.Ref() {
 		t.Fatalf("%+v", c.State)
 	}
@@ -305,8 +310,8 @@ func TestSnapshots(t *testing.T) {
 	if _, err := e.k.Piece(e.Context(), &types.QueryPieceRequest{Cluster: 1, Epoch: epoch, Index: 2}); !errors.Is(err, ErrSnapshot) {
 		t.Errorf("a piece that there is none of: %v", err)
 	}
-	if seq, err := e.k.Needed(e.Context(), "cluster/1"); err != nil || seq != s.Cursor.Seq+1 {
-		t.Errorf("needed from %d, %v", seq, err)
+	if seq, err := e.k.Needed(e.Context(), "cluster/1"); err != nil || seq != 1 {
+		t.Errorf("needed from %d, %v: seats may be on the way from the beginning", seq, err)
 	}
 	if seq, err := e.k.Needed(e.Context(), proto.TopicSystem); err != nil || seq != 1<<64-1 {
 		t.Errorf("of the system's needed from %d, %v", seq, err)
@@ -328,7 +333,11 @@ func TestSnapshots(t *testing.T) {
 	for n := 1; n <= 3; n++ {
 		e.Block(taken(n, s2))
 	}
+	e.settled(s2.Cursor.Seq)
 	e.Block(e.outbox(1, proto.SnapshotPiece{Cluster: 1, Epoch: later, Piece: pieces2[0]}))
+	if seq, err := e.k.Needed(e.Context(), "cluster/1"); err != nil || seq != s.Cursor.Seq+1 {
+		t.Errorf("needed from %d, %v", seq, err)
+	}
 	if c := e.get(1); c.State != s2.Ref() {
 		t.Fatalf("%+v", c.State)
 	}
@@ -343,6 +352,7 @@ func TestSnapshots(t *testing.T) {
 	for n := 1; n <= 3; n++ {
 		e.Block(taken(n, s3))
 	}
+	e.settled(s3.Cursor.Seq)
 	e.Block(e.outbox(1, proto.SnapshotPiece{Cluster: 1, Epoch: third, Piece: pieces3[0]}))
 	if c := e.get(1); c.State != s3.Ref() {
 		t.Fatalf("%+v", c.State)
@@ -358,6 +368,16 @@ func TestSnapshots(t *testing.T) {
 	}
 }
 
+// settled makes a cluster's messages final without their receipts.
+func (e *env) settled(seq uint64) {
+	e.t.Helper()
+	e.Block(func(ctx sdk.Context) error {
+		c := e.get(1)
+		c.FinalSeq = seq
+		return set(ctx, e.k, proto.KeyCluster(1), c)
+	})
+}
+
 // wanted lists what the cluster was asked for.
 func (e *env) wanted() (out []proto.SnapshotWanted) {
 	for _, ev := range e.events("cluster/1") {
@@ -366,4 +386,83 @@ func (e *env) wanted() (out []proto.SnapshotWanted) {
 		}
 	}
 	return out
+}
+
+// TestWordsOfTheReplaced: in a cluster with as many seats as there may be, the words of
+// those who lost theirs make room for those who came.
+func TestWordsOfTheReplaced(t *testing.T) {
+	e := newEnv(t)
+	e.params(func(p *Params) { p.EpochBlocks, p.SilentBlocks = 0, 5 })
+	e.cluster(proto.MaxSeats)
+	e.Block(e.push(push(1, 0)))
+	r := receipt(1, 1, 1)
+	for n := 2; n <= proto.MaxSeats/2; n++ {
+		e.Block(e.outbox(n, r))
+	}
+	for i := range 3 {
+		e.Block(func(ctx sdk.Context) error {
+			w, err := e.regs.Worker(ctx, wid(i+2))
+			if err != nil {
+				return err
+			}
+			w.Expires = 0
+			return e.regs.set(ctx, w)
+		}, e.register(100+i))
+		for range 8 {
+			e.Block()
+		}
+		c := e.get(1)
+		if c.HasSeat(wid(i+2)) || !c.HasSeat(wid(100+i)) {
+			t.Fatalf("round %d: %+v", i, c.Seats)
+		}
+		// It says what it knows of the running epoch, and what it thinks of the message.
+		e.Block(e.publish(100+i, 1, 1), e.outbox(100+i, r))
+		if c := e.get(1); len(c.Sealed) > proto.MaxSeats || !slices.ContainsFunc(c.Sealed, func(s proto.SealedEpoch) bool { return s.Worker == wid(100+i) }) {
+			t.Fatalf("round %d: %d words", i, len(c.Sealed))
+		}
+	}
+	for n := proto.MaxSeats/2 + 1; n <= proto.MaxSeats; n++ {
+		e.Block(e.outbox(n, r))
+	}
+	if c := e.get(1); c.FinalSeq != 1 {
+		t.Fatalf("final up to %d", c.FinalSeq)
+	}
+	if rec := e.record(1); len(rec.Votes) > proto.MaxSeats {
+		t.Errorf("%d votes", len(rec.Votes))
+	}
+}
+
+// TestWaitingContractOfOldEpoch: a contract whose code nobody decides about does not hold
+// its money, and its code, for ever.
+func TestWaitingContractOfOldEpoch(t *testing.T) {
+	e := newEnv(t)
+	e.params(func(p *Params) { p.EpochBlocks = 5 })
+	e.cluster(1)
+	hash := e.uploaded("a")
+	before := e.balance(2)
+	e.Block(e.deploy(deploy(2, hash, "")))
+	next := e.turn(1)
+	e.Block()
+	if ct := e.contract(2, hash, ""); ct.Phase != proto.ContractExpired || !e.balance(2).Equal(before) {
+		t.Fatalf("%+v, %s of %s", ct, e.balance(2), before)
+	}
+	announced := func() (n int) {
+		for _, ev := range e.events("cluster/1") {
+			if _, ok := ev.(proto.CodeAnnounced); ok {
+				n++
+			}
+		}
+		return n
+	}
+	if announced() != 1 {
+		t.Fatal(announced())
+	}
+	for i, salt := range []string{"", "b"} {
+		m := deploy(2, hash, salt)
+		m.Epoch = next
+		e.Block(e.deploy(m))
+		if announced() != 2 {
+			t.Fatalf("contract %d of the new epoch: announced %d times", i, announced())
+		}
+	}
 }

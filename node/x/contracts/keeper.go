@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"slices"
 
 	"cosmossdk.io/core/store"
 	sdkerrors "cosmossdk.io/errors"
@@ -211,7 +210,15 @@ func (k *Keeper) EndBlock(ctx sdk.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(k.turnEpochs(ctx, clusters, &p), k.replaceSilent(ctx, clusters, &p), k.fillSeats(ctx, clusters))
+	for _, c := range clusters {
+		cached, write := ctx.CacheContext()
+		if err := errors.Join(k.expireWaiting(cached, c), k.turnEpoch(cached, c, &p), k.replaceSilent(cached, c, &p), k.fillSeats(cached, c)); err != nil {
+			failed(ctx, c.ID, err)
+			continue
+		}
+		write()
+	}
+	return nil
 }
 
 // free lists the serving workers without a seat, in order of identity.
@@ -227,25 +234,21 @@ func (k *Keeper) free(ctx sdk.Context) (free []proto.WorkerID, err error) {
 	return free, err
 }
 
-// fillSeats gives free seats to serving workers that have none, in order of cluster
-// and identity.
-func (k *Keeper) fillSeats(ctx sdk.Context, clusters []*proto.Cluster) error {
-	wanting := slices.DeleteFunc(slices.Clone(clusters), func(c *proto.Cluster) bool { return len(c.Seats) >= int(c.SeatsWanted) })
-	if len(wanting) == 0 {
+// fillSeats gives a cluster's free seats to serving workers that have none, in order of
+// identity.
+func (k *Keeper) fillSeats(ctx sdk.Context, c *proto.Cluster) error {
+	if len(c.Seats) >= int(c.SeatsWanted) {
 		return nil
 	}
 	free, err := k.free(ctx)
 	if err != nil {
 		return err
 	}
-	for _, c := range wanting {
-		for len(c.Seats) < int(c.SeatsWanted) && len(free) > 0 {
-			w := free[0]
-			free = free[1:]
-			if err := k.seat(ctx, c, w); err != nil {
-				return err
-			}
+	for len(c.Seats) < int(c.SeatsWanted) && len(free) > 0 {
+		if err := k.seat(ctx, c, free[0]); err != nil {
+			return err
 		}
+		free = free[1:]
 	}
 	return nil
 }
@@ -457,11 +460,18 @@ func (k *Keeper) Deploy(c context.Context, m *types.MsgDeploy) (*types.MsgDeploy
 
 func pendingKey(c proto.ContractID) []byte { return append([]byte("e/"), c[:]...) }
 
-// wait files a contract under its code; the first one announces the code.
+// wait files a contract under its code; the first one of an epoch announces the
+// code, because seats that are new since then have not heard of it.
 func (k *Keeper) wait(ctx sdk.Context, cl *proto.Cluster, ct *proto.Contract, code *proto.Code) error {
 	s, prefix := k.store.OpenKVStore(ctx), waitPrefix(cl.ID, ct.Code)
 	first := true
-	err := kv.Each(s, prefix, func(_, _ []byte) (bool, error) { first = false; return false, nil })
+	err := kv.Each(s, prefix, func(key, _ []byte) (bool, error) {
+		other, err := get(ctx, k, proto.KeyContract(proto.ContractID(key)), proto.ParseContract)
+		if err == nil && other != nil && other.Command.Epoch == cl.Epoch {
+			first = false
+		}
+		return first, err
+	})
 	if err != nil {
 		return err
 	}

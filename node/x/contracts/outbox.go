@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"cosmossdk.io/math"
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -246,6 +247,13 @@ func (k *Keeper) receipt(ctx sdk.Context, c *proto.Cluster, from mq.From, r prot
 			return ErrReceipt.Wrapf("%s already gave its word for messages from %d", from.Worker, r.FromSeq)
 		}
 		known = known || v.Digest == digest
+	}
+	if !rec.Final {
+		// Whoever lost its seat has no word any more.
+		rec.Votes = slices.DeleteFunc(rec.Votes, func(v proto.ReceiptVote) bool { return !c.HasSeat(v.Worker) })
+	}
+	if len(rec.Votes) >= proto.MaxSeats || (!known && len(rec.Receipts) >= proto.MaxSeats) {
+		return ErrReceipt.Wrapf("there are %d words on messages from %d", len(rec.Votes), r.FromSeq)
 	}
 	if !known {
 		rec.Receipts = append(rec.Receipts, r)
