@@ -207,7 +207,7 @@ func Build(ctx context.Context, node *rpc.Client, st *pruntime.Status, height in
 	}
 	// More than one advance takes: a part of the way first.
 	if int64(cut) < st.TrustedHeight {
-		return nil, fmt.Errorf("pherry: up to height %d there are more messages than one advance takes", st.TrustedHeight)
+		return nil, fmt.Errorf("%w: up to height %d", errTooMany, st.TrustedHeight)
 	}
 	return Build(ctx, node, st, int64(cut)+1)
 }
@@ -261,9 +261,43 @@ func fitting(messages []*proto.Message, height uint64) uint64 {
 	return height
 }
 
+// errTooMany: the past of a topic that joins is more than one advance brings.
+var errTooMany = errors.New("pherry: more messages than one advance takes")
+
+// hold brings the past of topics that join, part by part, ahead of the advance that proves
+// it.
+func (r *Relayer) hold(ctx context.Context, st *pruntime.Status, height int64) (*pruntime.Status, error) {
+	for _, t := range st.Joining {
+		value, _, err := r.Node.Prove(ctx, proto.StoreMQ, proto.KeyTopic(t), height-1)
+		if err != nil {
+			return nil, err
+		}
+		c, err := proto.ParseCursor(value)
+		if err != nil {
+			return nil, err
+		}
+		for st.Topics[t] < c.Seq {
+			msgs, err := bodies(ctx, r.Node, t, st.Topics[t]+1, c.Seq)
+			if err != nil {
+				return nil, err
+			}
+			if st, err = r.Runtime.Hold(ctx, msgs[:min(len(msgs), maxMessages)]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return st, nil
+}
+
 // advance brings the enclave to the state that the header of the given height proves.
 func (r *Relayer) advance(ctx context.Context, st *pruntime.Status, height int64) (*pruntime.Status, error) {
 	a, err := Build(ctx, r.Node, st, height)
+	if errors.Is(err, errTooMany) {
+		if st, err = r.hold(ctx, st, height); err != nil {
+			return nil, err
+		}
+		a, err = Build(ctx, r.Node, st, height)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -90,6 +90,11 @@ func (r *Runtime) Advance(ctx context.Context, a *inbox.Advance) (*pruntime.Stat
 	return r.status(ctx, http.MethodPost, "/v1/advance", a.Marshal())
 }
 
+// Hold brings messages of topics that join.
+func (r *Runtime) Hold(ctx context.Context, msgs []*proto.Message) (*pruntime.Status, error) {
+	return r.status(ctx, http.MethodPost, "/v1/messages", (&inbox.Advance{Messages: msgs}).Marshal())
+}
+
 // Headers brings light blocks on the way to one.
 func (r *Runtime) Headers(ctx context.Context, blocks ...*comet.LightBlock) (*pruntime.Status, error) {
 	return r.status(ctx, http.MethodPost, "/v1/headers", (&inbox.Advance{Blocks: blocks}).Marshal())

@@ -220,3 +220,67 @@ func TestLongAway(t *testing.T) {
 		t.Errorf("roots %s and %s", a.StateRoot, b.StateRoot)
 	}
 }
+
+// TestLateState: the only seat comes back from before the epoch, more messages wait than
+// it keeps, and the pieces of the state come late. It goes on, and nothing is lost.
+func TestLateState(t *testing.T) {
+	w, _, ws := network(t, 1)
+	id := w.deploy()
+	lost := ws[0]
+	lost.stop()
+	lost.start()
+	w.until("it serves", lost.serving)
+	saved := snapshot(t, lost.cfg.DataDir)
+	if out := w.call(id, "pkvalue"); out.Status != proto.StatusOK {
+		t.Fatal(out.Status, out.Error)
+	}
+	w.turn()
+	lost.stop()
+	lost.off = true
+	for range 9 {
+		for range 4000 {
+			w.chain.Send(proto.TopicCluster(w.cluster), proto.ChallengeEchoed{})
+		}
+		w.step()
+	}
+	more := w.push(id, "pqmore")
+	w.step()
+	saved.into(t, lost.cfg.DataDir)
+	lost.off, lost.noState = false, true
+	lost.start()
+	w.until("it wants the state", func() bool { return lost.rt.Status().WantState != nil })
+	for range 10 {
+		w.step()
+	}
+	lost.noState = false
+	w.until("it serves again", lost.serving)
+	lost.has(id, "gk", "value")
+	lost.has(id, "gq", "more")
+	if out := w.answer(more); out.Status != proto.StatusOK {
+		t.Error(out.Status, out.Error)
+	}
+}
+
+// TestStateBeforeItsKey: pieces that are there before the key which opens them do not make
+// a worker give the state up.
+func TestStateBeforeItsKey(t *testing.T) {
+	w, _, ws := network(t, 3)
+	id := w.deploy()
+	lost := ws[2]
+	lost.off = true // its relayer is away; the process runs
+	w.chain.EndAdmission(lost.rt.Self())
+	if out := w.call(id, "pkvalue"); out.Status != proto.StatusOK {
+		t.Fatal(out.Status, out.Error)
+	}
+	w.turn()
+	w.turn()
+	lost.off = false
+	for range 5 {
+		w.step()
+	}
+	if err := lost.register(); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it serves again", lost.serving)
+	lost.has(id, "gk", "value")
+}

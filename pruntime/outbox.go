@@ -80,6 +80,10 @@ func passing(payload []byte) bool {
 	return false
 }
 
+// maxEntries is how many bytes of entries are given out at once: three pieces of a
+// snapshot, which fit a transaction.
+const maxEntries = 800 << 10
+
 // entries returns signed entries from the first that the chain does not have.
 func (o *outbox) entries(limit int, height int64) (uint64, []SignedEntry, error) {
 	if o.base == 0 || height < o.from {
@@ -89,7 +93,7 @@ func (o *outbox) entries(limit int, height int64) (uint64, []SignedEntry, error)
 	size := 0
 	for i := range o.queue {
 		q, seq := &o.queue[i], o.base+uint64(i)
-		if size += len(q.payload) + 64; len(out) >= limit || (len(out) > 0 && size > 512<<10) {
+		if size += len(q.payload) + 64; len(out) >= limit || (len(out) > 0 && size > maxEntries) {
 			break
 		}
 		if q.seq != seq {

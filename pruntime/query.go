@@ -145,11 +145,12 @@ type Status struct {
 	TEE           string            `json:"tee"`
 	Simulated     bool              `json:"simulated"`
 	TrustRoot     TrustRootStatus   `json:"trust_root"`
-	TrustedHeight int64             `json:"trusted_height"` // newest verified header; 0 before the trust root's
-	TrustedTime   time.Time         `json:"trusted_time"`   // its time
-	Height        uint64            `json:"height"`         // messages are delivered up to here
-	Topics        map[string]uint64 `json:"topics"`         // sequence of the last delivered message
-	Roots         proto.Hash        `json:"roots"`          // digest of the attestation roots
+	TrustedHeight int64             `json:"trusted_height"`    // newest verified header; 0 before the trust root's
+	TrustedTime   time.Time         `json:"trusted_time"`      // its time
+	Height        uint64            `json:"height"`            // messages are delivered up to here
+	Topics        map[string]uint64 `json:"topics"`            // sequence of the last message that is here
+	Joining       []string          `json:"joining,omitempty"` // topics of which no advance has delivered anything yet
+	Roots         proto.Hash        `json:"roots"`             // digest of the attestation roots
 	Settings      proto.Settings    `json:"settings"`
 	Ephemeral     bool              `json:"ephemeral,omitempty"` // a new worker at each start
 	Epoch         uint64            `json:"epoch"`               // of the attestation; 0: never admitted
@@ -205,7 +206,10 @@ func (r *Runtime) Status() Status {
 		s.Admitted = r.admitted(uint64(s.TrustedHeight))
 		for _, t := range r.state.Topics() {
 			c, _ := r.state.Cursor(t)
-			s.Topics[t] = c.Seq
+			s.Topics[t] = max(c.Seq, r.state.Next(t)-1)
+			if r.state.Joining(t) {
+				s.Joining = append(s.Joining, t)
+			}
 		}
 	}
 	if r.codes != nil {

@@ -300,7 +300,7 @@ func (r *Runtime) Advance(b []byte) error {
 	if s := r.seat; s != nil && len(s.pending) > maxPending {
 		switch {
 		case r.needsState(s) || errors.Is(s.blocked, cluster.ErrNeedKey):
-			// They will be in the state from which this worker continues.
+			// The state from which this worker continues has them, or they are brought again.
 			s.pending = nil
 		case s.blocked != nil:
 			return s.blocked
@@ -346,6 +346,21 @@ func (r *Runtime) Advance(b []byte) error {
 		return r.checkpoint()
 	}
 	return nil
+}
+
+// Hold takes messages of a topic that joins, before the advance that delivers them: see
+// inbox.State.Hold.
+func (r *Runtime) Hold(b []byte) error {
+	a, err := inbox.ParseAdvance(b)
+	if err != nil {
+		return err
+	}
+	r.lock()
+	defer r.unlock()
+	if err := r.ready(); err != nil {
+		return err
+	}
+	return r.state.Hold(a.Messages)
 }
 
 // handle takes one item of a batch.
@@ -458,6 +473,7 @@ func (r *Runtime) tick() {
 	if nonce, due := r.lease.challenge(now, r.cfg.Lease); due {
 		r.outbox.push(proto.Challenge{Nonce: nonce})
 	}
+	r.postPieces()
 }
 
 // Outbox returns at most limit signed entries from the first one that the chain does

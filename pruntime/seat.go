@@ -28,6 +28,7 @@ type seat struct {
 	fresh     bool             // given in the batch that is being handled
 	stored    proto.StateRef   // newest state that the chain keeps, zero: none
 	joining   *joining         // pieces of it that came, while it is wanted
+	posting   *posting         // of a snapshot that this seat was asked for
 	unusable  proto.StateRef   // one that turned out to be none
 }
 
@@ -136,6 +137,9 @@ func (r *Runtime) runCluster() error {
 	s := r.seat
 	if s == nil || s.replica == nil {
 		return nil
+	}
+	if err := r.bringAgain(s); err != nil {
+		return err
 	}
 	for len(s.pending) > 0 && !r.needsState(s) {
 		r.lease.reached(s.pending[0].Height)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/phala-go/phala/proto"
-	"github.com/phala-go/phala/proto/wire"
 	"github.com/phala-go/phala/pruntime/cluster"
 	"github.com/phala-go/phala/pruntime/inbox"
 	"github.com/phala-go/phala/pruntime/keys"
@@ -43,7 +42,7 @@ func (r *Runtime) needsState(s *seat) bool {
 func (r *Runtime) want() *joining {
 	s := r.seat
 	if s == nil || s.replica == nil || !(r.needsState(s) || errors.Is(s.blocked, cluster.ErrNeedKey)) ||
-		s.stored == s.unusable || s.processed >= s.stored.Cursor.Seq {
+		s.stored == s.unusable || s.processed >= s.stored.Cursor.Seq || !s.replica.HasEpoch(s.stored.Epoch) {
 		return nil
 	}
 	if s.joining == nil || s.joining.ref != s.stored {
@@ -131,6 +130,9 @@ func (r *Runtime) PutPiece(i int, b []byte) error {
 		s.pending = s.pending[1:]
 	}
 	s.blocked = nil
+	if err := r.bringAgain(s); err != nil {
+		return err
+	}
 	for _, h := range state.Codes() {
 		r.codes.want(h)
 	}
@@ -138,10 +140,29 @@ func (r *Runtime) PutPiece(i int, b []byte) error {
 	return r.runCluster()
 }
 
+// bringAgain follows the cluster's topic from the replica's own position where messages
+// in between were dropped and no newer state takes their place.
+func (r *Runtime) bringAgain(s *seat) error {
+	if !r.needsState(s) || s.stored.Cursor.Seq > s.processed || errors.Is(s.blocked, cluster.ErrNeedKey) {
+		return nil
+	}
+	topic := proto.TopicCluster(s.cluster)
+	r.state.Unfollow(topic)
+	s.pending = nil
+	return r.state.FollowFrom(topic, s.replica.Snapshot().Cursor())
+}
+
 const snapshotPrefix = "snapshot-"
 
-func snapshotFile(c proto.ClusterID, epoch uint64) string {
-	return fmt.Sprintf("%s%010d-%020d", snapshotPrefix, c, epoch)
+// A snapshot is kept in a file for each piece.
+func snapshotFile(c proto.ClusterID, epoch uint64, piece int) string {
+	return fmt.Sprintf("%s%010d-%020d-%04d", snapshotPrefix, c, epoch, piece)
+}
+
+// posting is how far a snapshot that this seat was asked for has been posted.
+type posting struct {
+	epoch uint64
+	next  int
 }
 
 // dropSnapshots deletes the snapshots up to an epoch.
@@ -151,7 +172,7 @@ func (r *Runtime) dropSnapshots(c proto.ClusterID, upTo uint64) error {
 		return err
 	}
 	for _, n := range names {
-		if n <= snapshotFile(c, upTo) {
+		if n <= snapshotFile(c, upTo, proto.MaxPieces) {
 			if err := r.store.Delete(n); err != nil {
 				return err
 			}
@@ -168,12 +189,8 @@ func (r *Runtime) keepState(s *seat, started uint64, done []inbox.Item) error {
 		snap := s.replica.Snapshot()
 		r.mu.Unlock() // as long as the state is large
 		manifest, pieces, err := s.replica.Seal(snap)
-		if err == nil {
-			w := new(wire.Writer).Count(len(pieces))
-			for _, p := range pieces {
-				w.Blob(p)
-			}
-			err = r.store.Put(snapshotFile(s.cluster, started), w.Bytes())
+		for i := 0; i < len(pieces) && err == nil; i++ {
+			err = r.store.Put(snapshotFile(s.cluster, started, i), pieces[i])
 		}
 		r.mu.Lock()
 		if err != nil {
@@ -187,7 +204,7 @@ func (r *Runtime) keepState(s *seat, started uint64, done []inbox.Item) error {
 		switch e := done[i].Event.(type) {
 		case proto.SnapshotWanted:
 			if e.Holder == r.self {
-				r.post(s, e.State.Epoch)
+				s.posting = &posting{epoch: e.State.Epoch}
 			}
 		case proto.SnapshotStored:
 			if err := r.dropSnapshots(s.cluster, e.State.Epoch); err != nil {
@@ -198,19 +215,25 @@ func (r *Runtime) keepState(s *seat, started uint64, done []inbox.Item) error {
 	return nil
 }
 
-// post puts the pieces of a snapshot into the outbox.
-func (r *Runtime) post(s *seat, epoch uint64) {
-	b, err := r.store.Get(snapshotFile(s.cluster, epoch))
-	if errors.Is(err, keys.ErrNone) {
-		return // asked again after the nodes had it, or it was not taken here
+// postPieces puts the next pieces of a snapshot that this seat was asked for into the
+// outbox, when that is nearly empty: what keeps the worker alive must not wait behind a
+// whole state.
+func (r *Runtime) postPieces() {
+	s := r.seat
+	if s == nil || s.posting == nil || len(r.outbox.queue) > 2 {
+		return
 	}
-	if err != nil {
-		r.cfg.Log.Error("snapshot lost", "cluster", s.cluster, "epoch", epoch, "error", err)
-		return // another seat is asked
-	}
-	rd := wire.NewReader(b)
-	for i := range rd.Count(proto.MaxPieces, 4) {
-		r.outbox.push(proto.SnapshotPiece{Cluster: s.cluster, Epoch: epoch, Index: uint32(i), Piece: rd.Blob(proto.PieceSize)})
+	for range 3 {
+		b, err := r.store.Get(snapshotFile(s.cluster, s.posting.epoch, s.posting.next))
+		if err != nil {
+			if !errors.Is(err, keys.ErrNone) {
+				r.cfg.Log.Error("snapshot lost", "cluster", s.cluster, "epoch", s.posting.epoch, "error", err) // another seat is asked
+			}
+			s.posting = nil
+			return
+		}
+		r.outbox.push(proto.SnapshotPiece{Cluster: s.cluster, Epoch: s.posting.epoch, Index: uint32(s.posting.next), Piece: b})
+		s.posting.next++
 	}
 }
 

@@ -227,7 +227,21 @@ func (n *node) relay() error {
 	}
 	a := n.w.chain.Advance(st)
 	for height := n.w.chain.Height(); len(a.Messages) > inbox.MaxMessages; {
-		height = (st.TrustedHeight + height) / 2
+		if len(st.Joining) == 0 {
+			height = (st.TrustedHeight + height) / 2
+			a = n.w.chain.AdvanceTo(st, height)
+			continue
+		}
+		var past []*proto.Message
+		for _, m := range a.Messages {
+			if slices.Contains(st.Joining, m.Topic) && len(past) < 1000 {
+				past = append(past, m)
+			}
+		}
+		if err := n.rt.Hold((&inbox.Advance{Messages: past}).Marshal()); err != nil {
+			return err
+		}
+		st = n.rt.Status()
 		a = n.w.chain.AdvanceTo(st, height)
 	}
 	if err := n.rt.Advance(a.Marshal()); err != nil && st.TrustedHeight < n.w.chain.Height() {

@@ -250,6 +250,7 @@ func Private(rt *pruntime.Runtime) http.Handler {
 	m.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, rt.Status(), nil) })
 	binary("POST /v1/trust-header", maxSmall, func(_ *http.Request, b []byte) error { return rt.TrustHeader(b) })
 	binary("POST /v1/advance", inbox.MaxAdvance, func(_ *http.Request, b []byte) error { return rt.Advance(b) })
+	binary("POST /v1/messages", inbox.MaxAdvance, func(_ *http.Request, b []byte) error { return rt.Hold(b) })
 	binary("POST /v1/headers", inbox.MaxAdvance, func(_ *http.Request, b []byte) error { return rt.SyncHeaders(b) })
 	binary("PUT /v1/code/{hash}", proto.MaxCode, func(r *http.Request, b []byte) error {
 		var h proto.Hash

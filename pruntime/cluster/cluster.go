@@ -129,6 +129,9 @@ func (c *Cluster) AddEpoch(epoch uint64, key *commkey.SecretKey, blind [32]byte)
 	return true
 }
 
+// HasEpoch reports whether the replica has an epoch's keys.
+func (c *Cluster) HasEpoch(epoch uint64) bool { return c.keys.Epochs[epoch] != nil }
+
 // A Result is what one height of a cluster produced.
 type Result struct {
 	Receipt proto.Receipt

@@ -107,6 +107,7 @@ type State struct {
 	height  uint64
 	topics  map[string]topic
 	pending []proto.RulesActivated
+	held    map[string][]*proto.Message // of topics that join, brought before the advance that proves them
 }
 
 // New starts at a client's trusted header with no topic.
@@ -160,7 +161,50 @@ func checkName(name string) error {
 
 // Unfollow drops a topic. To follow it again is to start it again, with all its
 // messages.
-func (s *State) Unfollow(name string) { delete(s.topics, name) }
+func (s *State) Unfollow(name string) {
+	delete(s.topics, name)
+	delete(s.held, name)
+}
+
+// Joining reports whether a followed topic has not been part of an advance yet.
+func (s *State) Joining(name string) bool {
+	t, ok := s.topics[name]
+	return ok && !t.synced
+}
+
+// Next is the sequence of a topic's next message that is to be brought: after those that
+// were delivered, and those that are held.
+func (s *State) Next(name string) uint64 {
+	return s.topics[name].cursor.Seq + uint64(len(s.held[name])) + 1
+}
+
+// maxHeld bounds the messages that are held for one topic.
+const maxHeld = 1 << 20
+
+// Hold takes messages of a topic that joins ahead of the advance that delivers them: the
+// past of a topic may be more than one advance brings. Nothing of them is believed before
+// an advance proves the head to which they fold; if they do not fold, they are dropped.
+func (s *State) Hold(msgs []*proto.Message) error {
+	if err := s.client.Err(); err != nil {
+		return err
+	}
+	for _, m := range msgs {
+		if !s.Joining(m.Topic) {
+			return errf(ErrTopics, "%s does not join", m.Topic)
+		}
+		if next := s.Next(m.Topic); m.Seq != next {
+			return errf(ErrOrder, "message %d of %s, the next one is %d", m.Seq, m.Topic, next)
+		}
+		if len(s.held[m.Topic]) >= maxHeld {
+			return errf(ErrTopics, "more than %d messages of %s", maxHeld, m.Topic)
+		}
+		if s.held == nil {
+			s.held = map[string][]*proto.Message{}
+		}
+		s.held[m.Topic] = append(s.held[m.Topic], m)
+	}
+	return nil
+}
 
 // Join adds topics at the positions that the state under the trusted header proves,
 // without their past. The caller takes the configuration and state that belong to
@@ -234,15 +278,21 @@ func (s *State) Apply(a *Advance, now time.Time) (*Batch, error) {
 	if height < s.height || (height == s.height && len(a.Messages) > 0 && !s.joining()) {
 		return nil, errf(ErrNotLater, "to height %d from %d", height, s.height)
 	}
-	topics, after, err := s.fold(client, a, height)
+	msgs := a.Messages
+	for _, name := range slices.Sorted(maps.Keys(s.held)) {
+		msgs = append(slices.Clone(s.held[name]), msgs...)
+	}
+	topics, after, err := s.fold(client, a.Topics, msgs, height)
+	if err != nil {
+		// Whoever brought the held ones, they are not needed to try again.
+		s.held = nil
+		return nil, err
+	}
+	batch, pending, err := s.order(msgs, after, height)
 	if err != nil {
 		return nil, err
 	}
-	batch, pending, err := s.order(a.Messages, after, height)
-	if err != nil {
-		return nil, err
-	}
-	s.client, s.height, s.topics, s.pending = client, height, topics, pending
+	s.client, s.height, s.topics, s.pending, s.held = client, height, topics, pending, nil
 	return batch, nil
 }
 
@@ -258,13 +308,13 @@ func (s *State) joining() bool {
 
 // fold folds the messages, compares with the proven cursors of all topics and checks
 // their proofs. It returns the topics after that, and the cursor after each message.
-func (s *State) fold(client *comet.Client, a *Advance, height uint64) (map[string]topic, []proto.Cursor, error) {
-	if len(a.Topics) != len(s.topics) {
-		return nil, nil, errf(ErrTopics, "%d topics, %d followed", len(a.Topics), len(s.topics))
+func (s *State) fold(client *comet.Client, proven []Proven, msgs []*proto.Message, height uint64) (map[string]topic, []proto.Cursor, error) {
+	if len(proven) != len(s.topics) {
+		return nil, nil, errf(ErrTopics, "%d topics, %d followed", len(proven), len(s.topics))
 	}
 	topics := maps.Clone(s.topics)
-	after := make([]proto.Cursor, len(a.Messages))
-	for i, m := range a.Messages {
+	after := make([]proto.Cursor, len(msgs))
+	for i, m := range msgs {
 		t, ok := topics[m.Topic]
 		if !ok {
 			return nil, nil, errf(ErrTopics, "message of %s, which is not followed", m.Topic)
@@ -281,8 +331,8 @@ func (s *State) fold(client *comet.Client, a *Advance, height uint64) (map[strin
 		topics[m.Topic], after[i] = t, t.cursor
 	}
 	seen := map[string]bool{}
-	for i := range a.Topics {
-		p := &a.Topics[i]
+	for i := range proven {
+		p := &proven[i]
 		t, ok := topics[p.Topic]
 		if !ok || seen[p.Topic] {
 			return nil, nil, errf(ErrTopics, "%s is not followed, or comes twice", p.Topic)
