@@ -158,10 +158,10 @@ func (e *Election) assignVoter() int {
 		e.plain = l.result(e.winners)
 		if e.balancing.Iterations <= 0 {
 			e.finish(e.plain)
-			return 1
+		} else {
+			e.balance, e.state = balancingRun{Balancing: e.balancing}, balancing
 		}
-		e.balance, e.state = balancingRun{Balancing: e.balancing}, balancing
-		return 1
+		return 1 + e.in.Edges()
 	}
 	e.voter++
 	for i := e.in.start[v]; i < e.in.start[v+1]; i++ {
@@ -195,7 +195,7 @@ func (e *Election) balanceVoter() int {
 		return 1
 	}
 	e.finish(better(e.ledger.result(e.winners), e.plain, e.balance.iteration))
-	return 1
+	return 1 + e.in.Edges()
 }
 
 // finish keeps the result and nothing else.

@@ -45,7 +45,7 @@ func NewReduction(assignments []Assignment) (*Reduction, error) {
 }
 
 // Step does about as many units of work as given, at least one voter's; a unit is a
-// pair of edges or a node of a cycle looked at. It returns whether all is done, and the
+// node looked at, and a pair of edges counts as eight. It returns whether all is done, and the
 // units that are left then.
 func (r *Reduction) Step(units int) (left int, done bool) {
 	for units > 0 && !r.done() {
@@ -123,7 +123,7 @@ func (f *fours) add(assignments []Assignment, at int) (removed, work int) {
 	}
 	for i, c1 := range listed {
 		for _, c2 := range listed[i+1:] {
-			work++
+			work += 8 // a look-up, and a scan of two voters
 			key := candidatePair{c1, c2}
 			other, known := f.holder[key]
 			if !known {
@@ -195,7 +195,10 @@ func cancelFour(mine, theirs *Assignment, c1, c2 uint32) (lostMine, lostTheirs i
 
 // forest is a set of rooted trees over voters and candidates. Which node of a tree
 // is its root does not matter.
-type forest struct{ parent []int32 }
+type forest struct {
+	parent []int32
+	walked int // nodes visited so far
+}
 
 // path is the way from a node up to its root, both included.
 func (f *forest) path(node int32) []int32 {
@@ -204,6 +207,7 @@ func (f *forest) path(node int32) []int32 {
 		node = f.parent[node]
 		p = append(p, node)
 	}
+	f.walked += len(p)
 	return p
 }
 
@@ -237,7 +241,7 @@ type cycles struct {
 }
 
 func newCycles(voters int) *cycles {
-	c := &cycles{forest: forest{make([]int32, voters)}, voters: int32(voters), node: make(map[uint32]int32)}
+	c := &cycles{forest: forest{parent: make([]int32, voters)}, voters: int32(voters), node: make(map[uint32]int32)}
 	for i := range c.parent {
 		c.parent[i] = -1
 	}
@@ -247,6 +251,7 @@ func newCycles(voters int) *cycles {
 // add adds the next voter's edges.
 func (c *cycles) add(assignments []Assignment, v int32) (removed, work int) {
 	a := &assignments[v]
+	before := c.walked
 	for i := 0; i < len(a.Edges); {
 		name := a.Edges[i].Candidate
 		t, known := c.node[name]
@@ -272,7 +277,7 @@ func (c *cycles) add(assignments []Assignment, v int32) (removed, work int) {
 			}
 		}
 	}
-	return removed, work
+	return removed, work + c.walked - before
 }
 
 // cycle is the path from a to b in the forest, or nil when they are in two trees.

@@ -70,6 +70,13 @@ func script(t *testing.T, f func(e *env)) *env {
 		if n := 20 + rng.IntN(20); rng.IntN(2) == 0 {
 			txs = append(txs, e.nominate(n, 10+rng.Uint64N(100), 1+rng.IntN(6)))
 		}
+		if rng.IntN(8) == 0 { // governance may change its mind in the midst of an election
+			txs = append(txs, func(ctx sdk.Context) error {
+				p := quick()
+				p.Seats, p.BalancingIterations = 2+rng.Uint32N(4), rng.Uint32N(10)
+				return e.k.SetParams(ctx, p)
+			})
+		}
 		e.Block(txs...)
 	}
 	return e

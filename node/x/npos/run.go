@@ -96,6 +96,7 @@ func (r *run) step() error {
 			if r.reduction, err = npos.NewReduction(result.Assignments); err != nil {
 				return err
 			}
+			units -= r.instance.Edges()
 		case !r.reduced:
 			units, r.reduced = r.reduction.Step(units)
 		default:
