@@ -68,7 +68,9 @@ func (k *Keeper) beginSnapshot(ctx context.Context, x *progress) error {
 		return err
 	}
 	b := marshalCandidates(list)
-	*x = progress{Phase: phaseSnapshot, Hash: sha256.Sum256(b)}
+	*x = progress{Phase: phaseSnapshot, Places: p.Seats, Balancing: p.BalancingIterations, Limit: p.MaxElectingVoters}
+	// The hash names the whole input of the run that is kept in memory.
+	x.Hash = sha256.Sum256(slices.Concat(b, u32(x.Places), u32(x.Balancing), u32(x.Limit)))
 	if err := k.kv(ctx).Set(keySnapshot, b); err != nil {
 		return err
 	}
@@ -96,10 +98,6 @@ func (k *Keeper) candidates(ctx context.Context, p *Params) (list []candidate, e
 
 // snapshot reads the next nominators, the largest first.
 func (k *Keeper) snapshot(ctx context.Context, x *progress) error {
-	p, err := k.Params(ctx)
-	if err != nil {
-		return err
-	}
 	s := k.kv(ctx)
 	list, err := read(s, keySnapshot, parseCandidates)
 	if err != nil {
@@ -108,8 +106,8 @@ func (k *Keeper) snapshot(ctx context.Context, x *progress) error {
 	number := numbered(list)
 	var page []voter
 	room, looked := uint32(0), 0
-	if x.Voters < p.MaxElectingVoters {
-		room = p.MaxElectingVoters - x.Voters
+	if x.Voters < x.Limit {
+		room = x.Limit - x.Voters
 	}
 	if room > 0 {
 		err = k.eachNominator(ctx, x.Cursor, func(place []byte, who sdk.AccAddress, l *ledger) (bool, error) {
@@ -204,12 +202,8 @@ func (k *Keeper) clear(ctx context.Context, prefix string, limit int) error {
 
 // count does the next step of the election proper.
 func (k *Keeper) count(ctx sdk.Context, active uint64, x *progress) error {
-	p, err := k.Params(ctx)
-	if err != nil {
-		return err
-	}
 	x.Steps++
-	done, err := k.runs.reached(x.Hash, x.Steps, func() (*run, error) { return k.newRun(ctx, x, &p) })
+	done, err := k.runs.reached(x.Hash, x.Steps, func() (*run, error) { return k.newRun(ctx, x) })
 	if e := (*npos.Error)(nil); errors.As(err, &e) {
 		// What is bonded cannot make such an input; were it so all the same, the chain
 		// goes on with the validators it has.
@@ -255,6 +249,7 @@ func (k *Keeper) endElection(ctx context.Context, x *progress) error {
 			return err
 		}
 	}
+	k.runs.drop()
 	return k.setProgress(ctx, x)
 }
 
@@ -304,21 +299,17 @@ type winner struct {
 
 // winners are the seats of the election that is done, in the order of operators.
 func (k *Keeper) winners(ctx context.Context, x *progress) ([]winner, error) {
-	p, err := k.Params(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return k.runs.winners(x.Hash, x.Steps, func() (*run, error) { return k.newRun(ctx, x, &p) })
+	return k.runs.winners(x.Hash, x.Steps, func() (*run, error) { return k.newRun(ctx, x) })
 }
 
 // newRun reads the snapshot.
-func (k *Keeper) newRun(ctx context.Context, x *progress, p *Params) (*run, error) {
+func (k *Keeper) newRun(ctx context.Context, x *progress) (*run, error) {
 	s := k.kv(ctx)
 	list, err := read(s, keySnapshot, parseCandidates)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{hash: x.Hash, candidates: list, places: int(p.Seats), balancing: npos.Balancing{Iterations: int(p.BalancingIterations)}}
+	r := &run{hash: x.Hash, candidates: list, places: int(x.Places), balancing: npos.Balancing{Iterations: int(x.Balancing)}}
 	var stakes []npos.U128
 	var rows [][]uint32
 	for i, c := range list { // a candidate votes for itself

@@ -99,6 +99,78 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestParamsChangeDuringElection: an election keeps the parameters that it began with,
+// whenever governance changes them, and a node that restarted elects the same. Nothing
+// else changes, so that each snapshot has the candidates and voters of the one before.
+func TestParamsChangeDuringElection(t *testing.T) {
+	for phase := range uint8(phaseReady + 1) {
+		t.Run(phaseNames[phase], func(t *testing.T) {
+			run := func(restarts bool) *env {
+				e := started(t, quick(), 8, func(e *env) []tx { return []tx{e.nominate(20, 800, 1, 2), e.nominate(21, 500, 3, 4, 5)} })
+				block := func(txs ...tx) {
+					if restarts {
+						e.k.runs.run = nil
+					}
+					e.Block(txs...)
+				}
+				for e.active() < 3 || e.phase() != phase {
+					block()
+				}
+				now := e.active()
+				block(func(ctx sdk.Context) error {
+					p, err := e.k.Params(ctx)
+					p.Seats, p.BalancingIterations, p.MaxElectingVoters = 7, 0, 1
+					return errors.Join(err, e.k.SetParams(ctx, p))
+				})
+				for n := now + 1; n <= now+3; n++ {
+					for e.active() < n {
+						block()
+						e.check()
+					}
+					want := 7
+					if n == now+1 && phase != phaseIdle { // which had begun
+						want = 4
+					}
+					if got := e.elected(); len(got) != want {
+						t.Errorf("era %d elected %v, not %d", n, got, want)
+					}
+				}
+				if e.k.runs.run != nil {
+					t.Error("an election that is over stays in memory")
+				}
+				return e
+			}
+			if a, b := run(false), run(true); !bytes.Equal(a.MS.LastCommitID().Hash, b.MS.LastCommitID().Hash) {
+				t.Errorf("a node that restarted differs at height %d", a.Height())
+			}
+		})
+	}
+}
+
+// TestFailedStep: a step that fails does so again when a block is executed again.
+func TestFailedStep(t *testing.T) {
+	fresh := func() (*run, error) {
+		in, err := npos.NewInstance(1, []npos.U128{pha(5)}, [][]uint32{{0}})
+		if err != nil {
+			return nil, err
+		}
+		e := npos.NewElection(in, 1, npos.Balancing{})
+		e.Step(1 << 20)
+		r, err := e.Result()
+		if err != nil {
+			return nil, err
+		}
+		r.Assignments = append(r.Assignments, r.Assignments...) // which no election gives
+		return &run{election: e}, nil
+	}
+	var c runCache
+	for range 3 {
+		if done, err := c.reached([32]byte{}, 2, fresh); done || !errors.Is(err, npos.CodeDuplicateVoter) {
+			t.Fatalf("done %v, %v", done, err)
+		}
+	}
+}
+
 // TestSnapshotWhileTheListChanges: nominators who change their stake while the list is
 // read over several blocks are in the snapshot once each.
 func TestSnapshotWhileTheListChanges(t *testing.T) {

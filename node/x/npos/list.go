@@ -68,9 +68,8 @@ func (k *Keeper) moved(ctx context.Context, who sdk.AccAddress, l *ledger, from,
 	if err := s.Set(mark, []byte{1}); err != nil {
 		return err
 	}
-	p, err := k.Params(ctx)
-	if err != nil || x.Voters >= p.MaxElectingVoters {
-		return err
+	if x.Voters >= x.Limit {
+		return nil
 	}
 	list, err := read(s, keySnapshot, parseCandidates)
 	if err != nil {

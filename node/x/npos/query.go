@@ -72,13 +72,9 @@ func (q queries) Era(ctx context.Context, m *types.QueryEraRequest) (*types.Quer
 	if err != nil {
 		return nil, err
 	}
-	p, err := k.Params(ctx)
-	if err != nil {
-		return nil, err
-	}
 	switch x.Phase {
 	case phaseSnapshot:
-		r.Done, r.Total = uint64(x.Voters), uint64(min(r.Nominators, p.MaxElectingVoters))
+		r.Done, r.Total = uint64(x.Voters), uint64(min(r.Nominators, x.Limit))
 	case phaseElection:
 		r.Done = x.Steps // how many there will be, only the election tells
 	case phaseExposures, phaseReady:

@@ -310,27 +310,31 @@ var phaseNames = [...]string{"idle", "snapshot", "election", "exposures", "ready
 type progress struct {
 	Phase     uint8
 	NotBefore uint64 // the next attempt, after one that failed
-	Cursor    []byte // the last place in the list that was read
-	Voters    uint32 // nominators taken
-	Pages     uint32 // of the snapshot
-	Extras    uint32 // nominators who moved past the cursor
-	Hash      [32]byte
-	Steps     uint64 // of the election
-	Seats     uint32 // exposures written
-	Winners   uint32
-	Staked    npos.U128
+	// Places, Balancing and Limit are the parameters that the election began with:
+	// seats, balancing iterations, and nominators at most. Governance may change them
+	// while it goes on.
+	Places, Balancing, Limit uint32
+	Cursor                   []byte // the last place in the list that was read
+	Voters                   uint32 // nominators taken
+	Pages                    uint32 // of the snapshot
+	Extras                   uint32 // nominators who moved past the cursor
+	Hash                     [32]byte
+	Steps                    uint64 // of the election
+	Seats                    uint32 // exposures written
+	Winners                  uint32
+	Staked                   npos.U128
 }
 
 func (x *progress) marshal() []byte {
 	w := wire.NewWriter(128)
-	w.U8(x.Phase).U64(x.NotBefore).Blob(x.Cursor).U32(x.Voters).U32(x.Pages).U32(x.Extras).Fixed(x.Hash[:]).U64(x.Steps).U32(x.Seats).U32(x.Winners)
+	w.U8(x.Phase).U64(x.NotBefore).U32(x.Places).U32(x.Balancing).U32(x.Limit).Blob(x.Cursor).U32(x.Voters).U32(x.Pages).U32(x.Extras).Fixed(x.Hash[:]).U64(x.Steps).U32(x.Seats).U32(x.Winners)
 	putAmount(w, x.Staked)
 	return w.Bytes()
 }
 
 func parseProgress(b []byte) (*progress, error) {
 	r := wire.NewReader(b)
-	x := &progress{Phase: r.U8(), NotBefore: r.U64(), Cursor: r.Blob(32), Voters: r.U32(), Pages: r.U32(), Extras: r.U32()}
+	x := &progress{Phase: r.U8(), NotBefore: r.U64(), Places: r.U32(), Balancing: r.U32(), Limit: r.U32(), Cursor: r.Blob(32), Voters: r.U32(), Pages: r.U32(), Extras: r.U32()}
 	r.Fixed(x.Hash[:])
 	x.Steps, x.Seats, x.Winners, x.Staked = r.U64(), r.U32(), r.U32(), getAmount(r)
 	if x.Phase > phaseReady {
