@@ -117,7 +117,7 @@ func (k *Keeper) snapshot(ctx context.Context, x *progress) error {
 			if err != nil {
 				return false, err
 			}
-			if v := number.vote(who, l); !was && len(v.Targets) > 0 && !v.Stake.IsZero() {
+			if v := number.vote(who, l); !was && len(v.Targets) > 0 {
 				page = append(page, v)
 			}
 			return looked < votersPerBlock && uint32(len(page)) < room, nil

@@ -62,7 +62,14 @@ func (k *Keeper) EndBlock(ctx sdk.Context) error {
 	if err := k.workSlashes(ctx, active); err != nil {
 		return err
 	}
-	return k.prune(ctx, active)
+	cached, write := ctx.CacheContext()
+	if err := k.prune(cached, active); err != nil {
+		// Nothing of what goes on needs an old era to be forgotten.
+		emit(ctx, "prune_failed", "error", err.Error())
+		return nil
+	}
+	write()
+	return nil
 }
 
 // Begin elects and begins the first era, in one block, of a chain that has none: at

@@ -171,6 +171,49 @@ func TestFailedStep(t *testing.T) {
 	}
 }
 
+// TestStakeCountsOnce: who stands in a snapshot and then becomes a nominator has one
+// vote, wherever the snapshot's reading has come to.
+func TestStakeCountsOnce(t *testing.T) {
+	p := quick()
+	p.SessionBlocks = 20
+	const crowd = votersPerBlock + 20 // so that the snapshot takes two blocks
+	for blocks := range 2 {
+		e := started(t, p, 6, func(e *env) (txs []tx) {
+			for n := 100; n < 100+crowd; n++ {
+				e.fund(account(n), pha(100))
+				txs = append(txs, e.nominate(n, 20, 2))
+			}
+			return txs
+		})
+		e.Block(e.validate(7, 1000, 0), e.bond(1, 2000))
+		for e.phase() != phaseSnapshot {
+			e.Block()
+		}
+		e.skip(blocks)
+		if e.phase() != phaseSnapshot {
+			t.Fatal("the snapshot is complete")
+		}
+		e.Block(e.chill(1), e.nominate(1, 0, 7))
+		e.era(2)
+		var all npos.U128
+		for _, v := range e.elected() {
+			list, err := e.k.page(e.Context(), 2, account(v), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, h := range append(list, share{account(v), e.exposure(2, v).Own}) {
+				if h.Staker.Equals(account(1)) {
+					all = all.SaturatingAdd(h.Amount)
+				}
+			}
+		}
+		if all != pha(3000) {
+			t.Errorf("a stake of %v stands with %v", pha(3000), all)
+		}
+		e.check()
+	}
+}
+
 // TestSnapshotWhileTheListChanges: nominators who change their stake while the list is
 // read over several blocks are in the snapshot once each.
 func TestSnapshotWhileTheListChanges(t *testing.T) {
@@ -526,6 +569,26 @@ func TestQueries(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: answered", what)
 		}
+	}
+}
+
+// TestQueryWhileForgotten: an era that is being forgotten is answered or refused.
+func TestQueryWhileForgotten(t *testing.T) {
+	e := nominated(t, quick())
+	answered, refused := 0, 0
+	for range 120 {
+		e.Block()
+		for n := uint64(1); n <= e.active(); n++ {
+			_, err := queries{e.k}.Validators(e.Context(), &types.QueryValidatorsRequest{Era: n})
+			if err == nil {
+				answered++
+			} else if refused++; !errors.Is(err, ErrEra) {
+				t.Fatal(err)
+			}
+		}
+	}
+	if answered == 0 || refused == 0 {
+		t.Fatalf("%d answered, %d refused", answered, refused)
 	}
 }
 

@@ -99,9 +99,13 @@ func numbered(list []candidate) numbers {
 }
 
 // vote is a nominator's entry in a snapshot, without the targets that are no
-// candidates any more.
+// candidates any more. Whoever stands in the snapshot votes for itself already, and has
+// no other vote if it became a nominator since: its stake counts once.
 func (n numbers) vote(who sdk.AccAddress, l *ledger) voter {
 	v := voter{Staker: who, Stake: l.Active}
+	if _, stands := n[string(who)]; stands || l.Active.IsZero() {
+		return v
+	}
 	for _, t := range l.Targets {
 		if i, ok := n[string(t)]; ok {
 			v.Targets = append(v.Targets, i)

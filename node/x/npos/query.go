@@ -104,6 +104,9 @@ func (q queries) Validators(ctx context.Context, m *types.QueryValidatorsRequest
 		if err != nil {
 			return nil, err
 		}
+		if x == nil || i >= len(points) {
+			return nil, ErrEra.Wrapf("%d is being forgotten", n)
+		}
 		v := types.Validator{Operator: s.Operator.String(), Commission: x.Commission, Elected: true, Disabled: x.Disabled, Own: x.Own.String(), Total: x.Total.String(),
 			Backers: x.Backers, Points: points[i], Pages: x.pages(), PaidPages: x.Paid, Slashed: x.Slashed}
 		if err := q.complete(ctx, &v, s.Operator); err != nil {
@@ -285,7 +288,7 @@ func (q queries) Voters(ctx context.Context, m *types.QueryVotersRequest) (*type
 		looked++
 		r.Cursor = append([]byte{1}, place...)
 		v := number.vote(who, l)
-		if len(v.Targets) == 0 || v.Stake.IsZero() {
+		if len(v.Targets) == 0 {
 			return true, nil
 		}
 		out := types.Voter{Staker: who.String(), Amount: v.Stake.String()}

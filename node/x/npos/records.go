@@ -245,6 +245,7 @@ const (
 	slashWaiting
 	slashApplying
 	slashCancelling
+	slashFailed // and left for governance: what it names stays bonded until then
 )
 
 // A slash takes the difference of two fractions from an exposure.
@@ -270,7 +271,7 @@ func parseSlash(b []byte) (*slash, error) {
 	r := wire.NewReader(b)
 	s := &slash{Validator: r.Blob(maxAddress), Era: r.U64(), Reported: r.U64(), Applies: r.U64(), From: r.U32(), To: r.U32(), State: r.U8(), Page: r.U32(), Pages: r.U32(),
 		Amount: getAmount(r), Stakers: r.U32()}
-	if s.State > slashCancelling {
+	if s.State > slashFailed {
 		r.Fail(errors.New("unknown state"))
 	}
 	return s, closed(r, "slash")

@@ -210,6 +210,9 @@ func (k *Keeper) prune(ctx context.Context, active uint64) error {
 	if first+p.HistoryEras >= active {
 		return nil
 	}
+	if busy, err := k.computing(ctx); err != nil || busy {
+		return err // it may read this era: governance can shorten history at any time
+	}
 	e, err := k.period(ctx, first)
 	if err != nil {
 		return err

@@ -177,7 +177,7 @@ func (k *Keeper) computing(ctx context.Context) (yes bool, err error) {
 
 // workSlashes does a block's part of the slashes: it computes what is reported, in
 // order, then applies what is due.
-func (k *Keeper) workSlashes(ctx context.Context, active uint64) error {
+func (k *Keeper) workSlashes(ctx sdk.Context, active uint64) error {
 	for range pagesPerBlock {
 		var id uint64
 		var due *slash
@@ -186,7 +186,7 @@ func (k *Keeper) workSlashes(ctx context.Context, active uint64) error {
 				id, due = n, s
 				return false, nil
 			}
-			if due == nil && (s.State != slashWaiting || s.Applies <= active) {
+			if due == nil && s.State != slashFailed && (s.State != slashWaiting || s.Applies <= active) {
 				id, due = n, s
 			}
 			return true, nil
@@ -194,19 +194,35 @@ func (k *Keeper) workSlashes(ctx context.Context, active uint64) error {
 		if err != nil || due == nil {
 			return err
 		}
-		switch due.State {
-		case slashComputing:
-			err = k.computePage(ctx, id, due)
-		case slashWaiting:
-			due.State = slashApplying
-			err = k.applyPage(ctx, id, due)
-		default:
-			err = k.applyPage(ctx, id, due)
-		}
-		if err != nil {
-			return err
+		if err := k.workSlash(ctx, id, *due); err != nil {
+			// A chain goes on without a slash rather than stop for it.
+			emit(ctx, "slash_failed", "id", fmt.Sprint(id), "error", err.Error())
+			if due.State == slashComputing {
+				due.Page = 0 // the first to cancel
+			}
+			due.State = slashFailed
+			if err := k.setSlash(ctx, id, due); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
+}
+
+// workSlash does a page of a slash, or nothing when it fails.
+func (k *Keeper) workSlash(ctx sdk.Context, id uint64, s slash) error {
+	cached, write := ctx.CacheContext()
+	work := k.applyPage
+	switch s.State {
+	case slashComputing:
+		work = k.computePage
+	case slashWaiting:
+		s.State = slashApplying
+	}
+	if err := work(cached, id, &s); err != nil {
+		return err
+	}
+	write()
 	return nil
 }
 
@@ -215,6 +231,9 @@ func (k *Keeper) computePage(ctx context.Context, id uint64, s *slash) error {
 	x, err := k.exposure(ctx, s.Era, s.Validator)
 	if err != nil {
 		return err
+	}
+	if x == nil {
+		return ErrNoSeat.Wrapf("%s in era %d", s.Validator, s.Era)
 	}
 	list, err := k.page(ctx, s.Era, s.Validator, s.Page)
 	if err != nil {
@@ -353,7 +372,7 @@ func (l *ledger) take(a npos.U128) npos.U128 {
 	return a.SaturatingSub(rest)
 }
 
-// CancelSlash drops slashes that wait; governance only.
+// CancelSlash drops slashes that wait, or that failed; governance only.
 func (k *Keeper) CancelSlash(ctx context.Context, m *types.MsgCancelSlash) (*types.MsgCancelSlashResponse, error) {
 	if m.Authority != k.authority {
 		return nil, ErrAuthority.Wrapf("not %q", clip(m.Authority))
@@ -366,7 +385,7 @@ func (k *Keeper) CancelSlash(ctx context.Context, m *types.MsgCancelSlash) (*typ
 		if err != nil {
 			return nil, err
 		}
-		if s == nil || s.State != slashWaiting {
+		if s == nil || s.State != slashWaiting && s.State != slashFailed {
 			return nil, ErrSlash.Wrapf("number %d is not waiting", id)
 		}
 		s.State = slashCancelling

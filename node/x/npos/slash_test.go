@@ -1,6 +1,7 @@
 package npos
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -254,6 +255,78 @@ func TestCancelSlash(t *testing.T) {
 			t.Errorf("account %d: %+v", n, l)
 		}
 	}
+}
+
+// TestHistoryShortened: governance may shorten history while an offence of an era that
+// is then too old is being worked out. The era is forgotten after that.
+func TestHistoryShortened(t *testing.T) {
+	p := quick()
+	p.UnbondingEras, p.HistoryEras, p.SlashDeferEras = 8, 9, 0
+	const crowd = 12 * pageStakers
+	e := started(t, p, 6, func(e *env) (txs []tx) {
+		for n := 100; n < 100+crowd; n++ {
+			e.fund(account(n), pha(20))
+			txs = append(txs, e.nominate(n, 20, 1))
+		}
+		return txs
+	})
+	e.era(8)
+	for _, v := range []int{1, 2} {
+		e.accuse = append(e.accuse, accusation{consOf(v), 5})
+	}
+	e.Block(func(ctx sdk.Context) error {
+		p, err := e.k.Params(ctx)
+		p.UnbondingEras, p.HistoryEras = 1, 2
+		return errors.Join(err, e.k.SetParams(ctx, p))
+	})
+	if list := e.slashes(); len(list) == 0 || list[0].State != slashComputing {
+		t.Fatalf("%+v", list)
+	}
+	e.skip(120)
+	e.check()
+	if l := e.ledger(100); !l.Active.Less(pha(20)) || len(e.slashes()) != 0 {
+		t.Fatalf("%+v, %d slashes", l, len(e.slashes()))
+	}
+	if _, err := e.k.period(e.Context(), 1); !errors.Is(err, ErrEra) {
+		t.Fatalf("era 1 is kept: %v", err)
+	}
+}
+
+// TestFailedSlash: a slash that cannot be worked out stops neither the chain nor the
+// next one; what it names stays bonded until governance cancels it.
+func TestFailedSlash(t *testing.T) {
+	e := nominated(t, quick())
+	e.skip(3)
+	e.Start()
+	if err := e.k.report(e.Context(), account(1), 1, 1, oneOfFour, new(Params)); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.k.kv(e.Context()).Delete(key(prefixExposure, u64(1), account(1))); err != nil {
+		t.Fatal(err)
+	}
+	x, err := e.k.exposure(e.Context(), 1, account(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.k.workSlashes(e.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if list := e.slashes(); len(list) != 1 || list[0].State != slashFailed {
+		t.Fatalf("%+v", list)
+	}
+	if err := e.k.report(e.Context(), account(2), 1, 1, oneOfFour, new(Params)); err != nil {
+		t.Fatal(err)
+	}
+	e.Must(func(ctx sdk.Context) error { return e.k.workSlashes(ctx, 1) })
+	if got := pha(1000).SaturatingSub(e.ledger(2).Active); got != of(x.Own, oneOfFour) {
+		t.Fatalf("validator 2 lost %v", got)
+	}
+	e.Must(msg(e.k.CancelSlash, &types.MsgCancelSlash{Authority: authority, Ids: []uint64{1}}))
+	e.Must(func(ctx sdk.Context) error { return e.k.workSlashes(ctx, 1) })
+	if list := e.slashes(); len(list) != 0 {
+		t.Fatalf("%+v", list[0])
+	}
+	e.Abandon()
 }
 
 // TestSpans: offences in two eras that are found together cost the larger one, not both.
