@@ -252,24 +252,26 @@ const (
 type slash struct {
 	Validator              sdk.AccAddress
 	Era, Reported, Applies uint64
-	From, To               uint32
-	State                  uint8
-	Page                   uint32 // the next one to compute, apply or cancel
-	Pages                  uint32
-	Amount                 npos.U128
-	Stakers                uint32
+	// Height is that of the offence; 0 where another validator's raised the fraction.
+	Height   uint64
+	From, To uint32
+	State    uint8
+	Page     uint32 // the next one to compute, apply or cancel
+	Pages    uint32
+	Amount   npos.U128
+	Stakers  uint32
 }
 
 func (s *slash) marshal() []byte {
-	w := wire.NewWriter(96)
-	w.Blob(s.Validator).U64(s.Era).U64(s.Reported).U64(s.Applies).U32(s.From).U32(s.To).U8(s.State).U32(s.Page).U32(s.Pages)
+	w := wire.NewWriter(104)
+	w.Blob(s.Validator).U64(s.Era).U64(s.Reported).U64(s.Applies).U64(s.Height).U32(s.From).U32(s.To).U8(s.State).U32(s.Page).U32(s.Pages)
 	putAmount(w, s.Amount)
 	return w.U32(s.Stakers).Bytes()
 }
 
 func parseSlash(b []byte) (*slash, error) {
 	r := wire.NewReader(b)
-	s := &slash{Validator: r.Blob(maxAddress), Era: r.U64(), Reported: r.U64(), Applies: r.U64(), From: r.U32(), To: r.U32(), State: r.U8(), Page: r.U32(), Pages: r.U32(),
+	s := &slash{Validator: r.Blob(maxAddress), Era: r.U64(), Reported: r.U64(), Applies: r.U64(), Height: r.U64(), From: r.U32(), To: r.U32(), State: r.U8(), Page: r.U32(), Pages: r.U32(),
 		Amount: getAmount(r), Stakers: r.U32()}
 	if s.State > slashFailed {
 		r.Fail(errors.New("unknown state"))

@@ -1,9 +1,11 @@
 package npos
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
@@ -33,7 +35,10 @@ func (k *Keeper) equivocated(ctx context.Context, cons []byte, height int64) err
 		return err
 	}
 	s := k.kv(ctx)
-	session := key(prefixOffender, u64(n), u64((uint64(height)-e.Start)/max(1, e.Session)))
+	if forgiven, err := s.Has(key(prefixForgiven, u64(n), u64(uint64(height)), who)); err != nil || forgiven {
+		return err
+	}
+	session := e.session(n, uint64(height))
 	if again, err := s.Has(key(string(session), who)); err != nil || again {
 		return err // two reports on one session are one offence
 	}
@@ -55,11 +60,20 @@ func (k *Keeper) equivocated(ctx context.Context, cons []byte, height int64) err
 	fraction := era.EquivocationFraction(uint32(len(offenders)), uint32(len(seats)))
 	emit(ctx, "equivocation", "validator", who.String(), "era", fmt.Sprint(n), "height", fmt.Sprint(height), "fraction", fmt.Sprint(fraction))
 	for _, op := range offenders {
-		if err := k.report(ctx, op, n, active, fraction, &p); err != nil {
+		at := uint64(height)
+		if !op.Equals(who) {
+			at = 0
+		}
+		if err := k.report(ctx, op, n, active, at, fraction, &p); err != nil {
 			return err
 		}
 	}
 	return k.disable(ctx, active, who)
+}
+
+// session is the prefix of the offenders of a height's session, in the era n.
+func (e *period) session(n, height uint64) []byte {
+	return key(prefixOffender, u64(n), u64((height-e.Start)/max(1, e.Session)))
 }
 
 // silent takes the report that the owner of a consensus key does not sign. That costs
@@ -100,7 +114,7 @@ func (k *Keeper) eraAt(ctx context.Context, active, height uint64) (uint64, *per
 
 // report queues the slash of a validator for an era up to a fraction, unless it was
 // slashed by as much already.
-func (k *Keeper) report(ctx context.Context, who sdk.AccAddress, n, active uint64, fraction uint32, p *Params) error {
+func (k *Keeper) report(ctx context.Context, who sdk.AccAddress, n, active, height uint64, fraction uint32, p *Params) error {
 	x, err := k.exposure(ctx, n, who)
 	if err != nil || x == nil || fraction <= x.Slashed {
 		return err
@@ -109,7 +123,7 @@ func (k *Keeper) report(ctx context.Context, who sdk.AccAddress, n, active uint6
 	if err != nil {
 		return err
 	}
-	sl := &slash{Validator: who, Era: n, Reported: active, Applies: active + p.SlashDeferEras, From: x.Slashed, To: fraction, Pages: x.pages()}
+	sl := &slash{Validator: who, Era: n, Reported: active, Applies: active + p.SlashDeferEras, Height: height, From: x.Slashed, To: fraction, Pages: x.pages()}
 	x.Slashed = fraction
 	if err := k.setExposure(ctx, n, who, x); err != nil {
 		return err
@@ -175,16 +189,19 @@ func (k *Keeper) computing(ctx context.Context) (yes bool, err error) {
 	return yes, err
 }
 
-// workSlashes does a block's part of the slashes: it computes what is reported, in
-// order, then applies what is due.
+// workSlashes does a block's part of the slashes: it takes back what was cancelled,
+// computes what is reported, in order, then applies what is due.
 func (k *Keeper) workSlashes(ctx sdk.Context, active uint64) error {
 	for range pagesPerBlock {
 		var id uint64
 		var due *slash
 		err := k.eachSlash(ctx, func(n uint64, s *slash) (bool, error) {
-			if s.State == slashComputing {
+			if s.State == slashCancelling {
 				id, due = n, s
 				return false, nil
+			}
+			if s.State == slashComputing && (due == nil || due.State != slashComputing) {
+				id, due = n, s
 			}
 			if due == nil && s.State != slashFailed && (s.State != slashWaiting || s.Applies <= active) {
 				id, due = n, s
@@ -198,7 +215,7 @@ func (k *Keeper) workSlashes(ctx sdk.Context, active uint64) error {
 			// A chain goes on without a slash rather than stop for it.
 			emit(ctx, "slash_failed", "id", fmt.Sprint(id), "error", err.Error())
 			if due.State == slashComputing {
-				due.Page = 0 // the first to cancel
+				due.Page, due.Pages = 0, max(1, due.Page) // what there is to cancel
 			}
 			due.State = slashFailed
 			if err := k.setSlash(ctx, id, due); err != nil {
@@ -228,19 +245,12 @@ func (k *Keeper) workSlash(ctx sdk.Context, id uint64, s slash) error {
 
 // computePage works out what a page of an exposure loses by a slash.
 func (k *Keeper) computePage(ctx context.Context, id uint64, s *slash) error {
-	x, err := k.exposure(ctx, s.Era, s.Validator)
+	list, err := k.exposed(ctx, s)
 	if err != nil {
 		return err
 	}
-	if x == nil {
+	if len(list) == 0 {
 		return ErrNoSeat.Wrapf("%s in era %d", s.Validator, s.Era)
-	}
-	list, err := k.page(ctx, s.Era, s.Validator, s.Page)
-	if err != nil {
-		return err
-	}
-	if s.Page == 0 {
-		list = append([]share{{s.Validator, x.Own}}, list...)
 	}
 	var out []share
 	for _, h := range list {
@@ -275,14 +285,24 @@ func (k *Keeper) computePage(ctx context.Context, id uint64, s *slash) error {
 	return k.setSlash(ctx, id, s)
 }
 
+// exposed are the stakers in the page of an exposure that a slash has come to; nobody
+// when the era is forgotten.
+func (k *Keeper) exposed(ctx context.Context, s *slash) ([]share, error) {
+	x, err := k.exposure(ctx, s.Era, s.Validator)
+	if err != nil || x == nil {
+		return nil, err
+	}
+	list, err := k.page(ctx, s.Era, s.Validator, s.Page)
+	if err == nil && s.Page == 0 {
+		list = append([]share{{s.Validator, x.Own}}, list...)
+	}
+	return list, err
+}
+
 // owes is what a staker loses by a slash beyond what earlier ones took: by its
 // exposure, and by the spans of package npos/era.
 func (k *Keeper) owes(ctx context.Context, s *slash, h share) (npos.U128, error) {
-	at := func(fraction uint32) npos.U128 {
-		q, _ := npos.MulDiv(h.Amount, npos.U64(uint64(fraction)), npos.U64(npos.Billion))
-		return q
-	}
-	more := at(s.To).SaturatingSub(at(s.From))
+	more := s.of(h.Amount)
 	if more.IsZero() {
 		return npos.U128{}, nil
 	}
@@ -312,12 +332,65 @@ func (k *Keeper) owes(ctx context.Context, s *slash, h share) (npos.U128, error)
 	return extra, kvs.Set(key(prefixSpans, h.Staker), marshalSpans(spans))
 }
 
+// of is a slash's part of an exposure.
+func (s *slash) of(a npos.U128) npos.U128 {
+	at := func(fraction uint32) npos.U128 {
+		q, _ := npos.MulDiv(a, npos.U64(uint64(fraction)), npos.U64(npos.Billion))
+		return q
+	}
+	return at(s.To).SaturatingSub(at(s.From))
+}
+
+// undo takes back what a page of a slash that is cancelled recorded: list is what it
+// would have taken.
+func (k *Keeper) undo(ctx context.Context, s *slash, list []share) error {
+	kvs := k.kv(ctx)
+	for _, h := range list {
+		at := key(prefixSpans, h.Staker)
+		spans, err := read(kvs, at, parseSpans)
+		if err != nil {
+			return err
+		}
+		if spans == nil {
+			continue
+		}
+		spans.Undo(s.Era, h.Amount)
+		if err := kvs.Set(at, marshalSpans(spans)); err != nil {
+			return err
+		}
+	}
+	exposed, err := k.exposed(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, h := range exposed {
+		taken := key(prefixTaken, u64(s.Era), h.Staker)
+		was, err := read(kvs, taken, parseShares)
+		if err != nil {
+			return err
+		}
+		if len(was) != 1 {
+			continue // the era is being forgotten
+		}
+		was[0].Amount = was[0].Amount.SaturatingSub(s.of(h.Amount))
+		if err := kvs.Set(taken, marshalShares(was)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // applyPage takes a page of a slash from its stakers, or lets them off.
 func (k *Keeper) applyPage(ctx context.Context, id uint64, s *slash) error {
 	pageKey := key(prefixSlashPage, u64(id), u32(s.Page))
 	list, err := read(k.kv(ctx), pageKey, parseShares)
 	if err != nil {
 		return err
+	}
+	if s.State == slashCancelling {
+		if err := k.undo(ctx, s, list); err != nil {
+			return err
+		}
 	}
 	var all npos.U128
 	for _, h := range list {
@@ -380,7 +453,10 @@ func (k *Keeper) CancelSlash(ctx context.Context, m *types.MsgCancelSlash) (*typ
 	if len(m.Ids) == 0 {
 		return nil, ErrSlash.Wrap("none is named")
 	}
-	for _, id := range m.Ids {
+	// The last first: a later slash of a validator begins where an earlier one ends.
+	ids := slices.Clone(m.Ids)
+	slices.SortFunc(ids, func(a, b uint64) int { return cmp.Compare(b, a) })
+	for _, id := range ids {
 		s, err := read(k.kv(ctx), key(prefixSlash, u64(id)), parseSlash)
 		if err != nil {
 			return nil, err
@@ -392,7 +468,36 @@ func (k *Keeper) CancelSlash(ctx context.Context, m *types.MsgCancelSlash) (*typ
 		if err := k.setSlash(ctx, id, s); err != nil {
 			return nil, err
 		}
+		if err := k.forgive(ctx, s); err != nil {
+			return nil, err
+		}
 		emit(ctx, "slash_cancelled", "id", fmt.Sprint(id), "validator", s.Validator.String())
 	}
 	return &types.MsgCancelSlashResponse{}, nil
+}
+
+// forgive makes a validator that was accused wrongly liable for its other offences
+// again, and not for this one.
+func (k *Keeper) forgive(ctx context.Context, s *slash) error {
+	x, err := k.exposure(ctx, s.Era, s.Validator)
+	if err != nil || x == nil {
+		return err
+	}
+	if x.Slashed == s.To {
+		x.Slashed = s.From
+		if err := k.setExposure(ctx, s.Era, s.Validator, x); err != nil {
+			return err
+		}
+	}
+	if s.Height == 0 {
+		return nil
+	}
+	e, err := k.period(ctx, s.Era)
+	if err != nil {
+		return err
+	}
+	if err := k.kv(ctx).Delete(key(string(e.session(s.Era, s.Height)), s.Validator)); err != nil {
+		return err
+	}
+	return k.kv(ctx).Set(key(prefixForgiven, u64(s.Era), u64(s.Height), s.Validator), []byte{1})
 }

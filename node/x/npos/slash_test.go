@@ -298,7 +298,7 @@ func TestFailedSlash(t *testing.T) {
 	e := nominated(t, quick())
 	e.skip(3)
 	e.Start()
-	if err := e.k.report(e.Context(), account(1), 1, 1, oneOfFour, new(Params)); err != nil {
+	if err := e.k.report(e.Context(), account(1), 1, 1, 3, oneOfFour, new(Params)); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.k.kv(e.Context()).Delete(key(prefixExposure, u64(1), account(1))); err != nil {
@@ -314,7 +314,7 @@ func TestFailedSlash(t *testing.T) {
 	if list := e.slashes(); len(list) != 1 || list[0].State != slashFailed {
 		t.Fatalf("%+v", list)
 	}
-	if err := e.k.report(e.Context(), account(2), 1, 1, oneOfFour, new(Params)); err != nil {
+	if err := e.k.report(e.Context(), account(2), 1, 1, 3, oneOfFour, new(Params)); err != nil {
 		t.Fatal(err)
 	}
 	e.Must(func(ctx sdk.Context) error { return e.k.workSlashes(ctx, 1) })
@@ -327,6 +327,65 @@ func TestFailedSlash(t *testing.T) {
 		t.Fatalf("%+v", list[0])
 	}
 	e.Abandon()
+}
+
+// TestOffenceAfterCancelled: a report that governance cancelled does not come back, and
+// does not pay for other offences of the same session, era or span.
+func TestOffenceAfterCancelled(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		wait    int
+		height  uint64 // of the second report
+		slashed bool
+	}{
+		{"the same report", 0, 3, false},
+		{"the same session", 0, 4, true},
+		{"another session", 5, 8, true},
+		{"another era of the span", 20, 15, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := quick()
+			p.SlashDeferEras = 2
+			e := nominated(t, p)
+			e.skip(5)
+			e.report(3, 1)
+			taken := e.taken(1, 20)
+			if taken.IsZero() {
+				t.Fatal("the first report has no effect")
+			}
+			e.Block(msg(e.k.CancelSlash, &types.MsgCancelSlash{Authority: authority, Ids: []uint64{1}}))
+			e.skip(c.wait + 1)
+			if got := e.taken(1, 20); !got.IsZero() || e.exposure(1, 1).Slashed != 0 {
+				t.Fatalf("%v is counted after the slash was cancelled", got)
+			}
+			before := e.ledger(20).Active
+			e.report(c.height, 1)
+			if got := len(e.slashes()) == 1; got != c.slashed {
+				t.Fatalf("%d slashes", len(e.slashes()))
+			}
+			e.era(e.active() + 3)
+			want := npos.U128{}
+			if c.slashed {
+				want = of(pha(800), oneOfFour)
+			}
+			if got := before.SaturatingSub(e.ledger(20).Active); got != want {
+				t.Errorf("the nominator lost %v, not %v", got, want)
+			}
+		})
+	}
+}
+
+// taken is what the reports on an era cost a staker.
+func (e *env) taken(era uint64, n int) npos.U128 {
+	e.t.Helper()
+	list, err := read(e.k.kv(e.Context()), key(prefixTaken, u64(era), account(n)), parseShares)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if len(list) == 0 {
+		return npos.U128{}
+	}
+	return list[0].Amount
 }
 
 // TestSpans: offences in two eras that are found together cost the larger one, not both.
