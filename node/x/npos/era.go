@@ -118,7 +118,11 @@ func (k *Keeper) issue(ctx sdk.Context, n uint64, e *period) error {
 		return err
 	}
 	millis := uint64(max(0, ctx.BlockTime().UnixMilli()-e.Time))
-	stakers, treasury, err := p.curve().Issue(e.Staked, supply, min(millis, p.MaxEraSeconds*1000))
+	staked := e.Staked
+	if supply.Less(staked) { // what was slashed and spent since may have been burnt
+		staked = supply
+	}
+	stakers, treasury, err := p.curve().Issue(staked, supply, min(millis, p.MaxEraSeconds*1000))
 	if err != nil {
 		return err
 	}

@@ -141,6 +141,29 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// TestEvict: where there is no room, candidates below the minimum make it, one for each
+// that comes.
+func TestEvict(t *testing.T) {
+	p := stay()
+	p.MaxCandidates = 4
+	e := started(t, p, 4)
+	e.attempt(t, "no room", e.validate(7, 5000, 0), ErrFull)
+	e.Block(e.bond(2, 1000), func(ctx sdk.Context) error {
+		p.MinValidatorBond = pha(2000)
+		return e.k.SetParams(ctx, p)
+	})
+	for _, n := range []int{7, 8, 9} { // in place of 1, 3 and 4
+		e.attempt(t, "room", e.validate(n, 5000, 0), nil)
+	}
+	e.attempt(t, "no room again", e.validate(10, 5000, 0), ErrFull)
+	if l := e.ledger(1); l.Role != roleNone || l.Active != pha(1000) || e.ledger(2).Role != roleCandidate {
+		t.Fatalf("%+v", l)
+	}
+	if x := e.exposure(1, 1); x == nil {
+		t.Fatal("the seat is gone before its era is")
+	}
+}
+
 func TestChill(t *testing.T) {
 	e := started(t, stay(), 3, func(e *env) []tx { return []tx{e.nominate(20, 100, 1)} })
 	e.attempts(t, []attempt{

@@ -325,6 +325,16 @@ func (k *Keeper) owes(ctx context.Context, s *slash, h share) (npos.U128, error)
 	if spans == nil {
 		spans = &era.Spans{}
 	}
+	p, err := k.Params(ctx)
+	if err != nil {
+		return total, err
+	}
+	spans.Prune(min(s.Era, s.Reported-min(s.Reported, p.UnbondingEras)))
+	if len(spans.List) > 0 && s.Era < spans.List[0].Start {
+		// Governance has lengthened the period: what was paid that long ago is forgotten,
+		// and nobody pays twice.
+		return npos.U128{}, nil
+	}
 	extra, err := spans.Slash(s.Era, s.Reported, total)
 	if err != nil {
 		return total, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/phala-go/phala/node/x/npos/types"
 	"github.com/phala-go/phala/npos"
+	"github.com/phala-go/phala/npos/era"
 )
 
 // report has x/evidence find in the next block that validators signed twice at a height.
@@ -428,6 +429,51 @@ func max128(a, b npos.U128) npos.U128 {
 		return b
 	}
 	return a
+}
+
+// TestSpansForgotten: what a staker keeps of its slashes does not grow with them, and
+// eras that could not be reported any more cost nothing if governance lets them be again.
+func TestSpansForgotten(t *testing.T) {
+	p := quick()
+	p.HistoryEras = 30
+	e := nominated(t, p)
+	spans := func() []era.Span {
+		s, err := read(e.k.kv(e.Context()), key(prefixSpans, account(1)), parseSpans)
+		if err != nil || s == nil {
+			t.Fatal(s, err)
+		}
+		return s.List
+	}
+	longest := 0
+	for n := uint64(1); n <= 10; n++ {
+		e.era(n)
+		e.skip(3)
+		period, err := e.k.period(e.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.exposure(n, 1) != nil {
+			e.report(period.Start, 1)
+		}
+		e.Block(e.bond(1, 700), e.validate(1, 0, 0))
+		longest = max(longest, len(spans()))
+	}
+	if longest < 3 || longest > int(p.UnbondingEras)+2 {
+		t.Fatalf("up to %d spans for %d eras", longest, p.UnbondingEras)
+	}
+	e.Block(func(ctx sdk.Context) error {
+		p.UnbondingEras = 20
+		return e.k.SetParams(ctx, p)
+	})
+	e.report(3, 1) // slashed in era 1 already
+	second, err := e.k.period(e.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.report(second.Start+7, 1) // another session
+	if list := e.slashes(); slices.ContainsFunc(list, func(s *slash) bool { return s.State == slashFailed }) {
+		t.Fatal("an old report fails")
+	}
 }
 
 // TestSilence: who does not sign loses the seat for the era and no stake, as long as
