@@ -399,7 +399,7 @@ func marshalCandidates(list []candidate) []byte {
 
 func parseCandidates(b []byte) ([]candidate, error) {
 	r := wire.NewReader(b)
-	out := make([]candidate, r.Count(1<<16, 44))
+	out := make([]candidate, r.Count(maxCandidates, 44))
 	for i := range out {
 		out[i].Operator = r.Blob(maxAddress)
 		r.Fixed(out[i].Cons[:])
