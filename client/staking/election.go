@@ -26,15 +26,17 @@ func (c *Client) Election(ctx context.Context, progress func(voters int)) (s *sn
 	if err != nil {
 		return nil, 0, err
 	}
-	voters, err := c.Voters(ctx, progress)
-	if err != nil {
-		return nil, 0, err
-	}
 	s = &snapshot.Snapshot{Version: snapshot.Version, Symbol: Symbol, Decimals: Decimals, Seats: int(p.Seats)}
 	for _, v := range list {
 		if v.Candidate {
 			s.Candidates = append(s.Candidates, v.Operator)
 		}
+	}
+	// The candidates come first, each with its own vote; then the nominators, the largest
+	// first, of whom so many vote.
+	voters, err := c.Voters(ctx, len(s.Candidates)+p.MaxElectingVoters, progress)
+	if err != nil {
+		return nil, 0, err
 	}
 	for _, v := range voters {
 		s.Voters = append(s.Voters, snapshot.Voter{ID: v.Account, Stake: v.Amount.Amount, Approvals: v.Targets})

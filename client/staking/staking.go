@@ -107,6 +107,7 @@ type Voter struct {
 type Params struct {
 	Seats               uint32 `json:"seats"`
 	BalancingIterations uint32 `json:"balancing_iterations"`
+	MaxElectingVoters   int    `json:"max_electing_voters"` // nominators
 	HistoryEras         uint64 `json:"history_eras"`
 }
 
@@ -220,9 +221,10 @@ const (
 	maxPages  = 1 << 10
 )
 
-// Voters reads who would vote now, in the order in which the chain would take them.
+// Voters reads who would vote now, the first ones of them in the order in which the chain
+// would take them.
 // progress, which may be nil, hears how many there are so far.
-func (c *Client) Voters(ctx context.Context, progress func(n int)) ([]Voter, error) {
+func (c *Client) Voters(ctx context.Context, most int, progress func(n int)) ([]Voter, error) {
 	var out []Voter
 	var cursor []byte
 	for range maxPages {
@@ -244,10 +246,11 @@ func (c *Client) Voters(ctx context.Context, progress func(n int)) ([]Voter, err
 			}
 			out = append(out, x)
 		}
+		out = out[:min(len(out), max(0, most))]
 		if progress != nil {
 			progress(len(out))
 		}
-		if cursor = m.last(2); len(cursor) == 0 {
+		if cursor = m.last(2); len(cursor) == 0 || len(out) == most {
 			return out, nil
 		}
 	}

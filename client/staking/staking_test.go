@@ -51,7 +51,7 @@ func network() node {
 		return msg(1, name, 2, []byte{1, 2}, 3, 50_000_000, 4, elected, 6, candidate, 7, own, 8, own, 9, total, 10, backers, 11, 7, 12, 2, 13, 1, 99, "newer")
 	}
 	return node{
-		"Params ":               msg(1, `{"seats":2,"balancing_iterations":10,"history_eras":84,"session_blocks":5}`),
+		"Params ":               msg(1, `{"seats":2,"balancing_iterations":10,"history_eras":84,"max_electing_voters":22500,"session_blocks":5}`),
 		"Era ":                  msg(1, 3, 2, 3, 3, 1000, 4, 1_800_000_000_000, 5, 1500, 6, 2, 7, "340", 11, 14, 12, "election", 13, 5, 14, 9, 15, 2, 16, 2, 17, "400"),
 		"Era 0802":              msg(1, 2, 2, 3, 8, "12", 9, "3", 10, "4"),
 		"Validators ":           msg(1, 3, 2, validator("a", 1, 1, "100", "180", 2), 2, validator("b", 1, 0, "100", "160", 1), 2, validator("c", 0, 1, "50", "0", 0)),
@@ -103,6 +103,18 @@ func TestElection(t *testing.T) {
 	}
 }
 
+// No more nominators vote than may.
+func TestElectionOfTheLargest(t *testing.T) {
+	for most, want := range map[int]int{0: 2, 1: 3, 2: 4, 3: 4} {
+		n := network()
+		n["Params "] = msg(1, fmt.Sprintf(`{"seats":2,"balancing_iterations":10,"history_eras":84,"max_electing_voters":%d}`, most))
+		c := &staking.Client{Node: n}
+		if s, _, err := c.Election(t.Context(), nil); err != nil || len(s.Voters) != want {
+			t.Errorf("of %d nominators: %+v, %v", most, s, err)
+		}
+	}
+}
+
 // The set of the active era is one that an election could have: every stake in one place,
 // and the chilled validator among the candidates.
 func TestSet(t *testing.T) {
@@ -147,7 +159,7 @@ func TestHostileNode(t *testing.T) {
 		{"an amount too large", "Validators ", msg(2, msg(9, strings.Repeat("9", 40))), func(c *staking.Client) error { _, err := c.Validators(t.Context(), 0); return err }},
 		{"parameters that are none", "Params ", msg(1, "{"), func(c *staking.Client) error { _, err := c.Params(t.Context()); return err }},
 		{"an exposure without end", "Exposure 120161", msg(3, 1<<30), func(c *staking.Client) error { _, err := c.Exposure(t.Context(), 0, "a"); return err }},
-		{"voters without end", "Voters 10e807", msg(2, []byte{1}), func(c *staking.Client) error { _, err := c.Voters(t.Context(), nil); return err }},
+		{"voters without end", "Voters 10e807", msg(2, []byte{1}), func(c *staking.Client) error { _, err := c.Voters(t.Context(), 1000, nil); return err }},
 		{"a staker's list that is none", "Staker 0a016e", msg(7, []byte{0xff}), func(c *staking.Client) error { _, err := c.Staker(t.Context(), "n"); return err }},
 	} {
 		n := endless{network(), c.query, c.answer}

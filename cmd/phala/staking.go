@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,7 +16,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/staking"
 	"github.com/phala-go/phala/client/tx"
@@ -388,51 +388,65 @@ func runPayout(ctx context.Context, a *app, args []string) error {
 			return fmt.Errorf("era %d is not over: era %d runs", *only, e.Active)
 		}
 	}
-	type payment struct {
-		Validator string `json:"validator"`
-		Era       uint64 `json:"era"`
-		Pages     uint32 `json:"pages"`
-		Tx        string `json:"tx"`
-	}
-	done := []payment{}
-	for era := first; era < end; era++ {
-		list, err := read.Validators(ctx, era)
+	done, failed := payEras(first, end, wanted, func(era uint64) ([]staking.Validator, error) {
+		return read.Validators(ctx, era)
+	}, func(v staking.Validator, era uint64) (string, error) {
+		fmt.Fprintf(a.err, "era %d, %s: page %d of %d\n", era, v.Operator, v.PaidPages+1, v.Pages)
+		// Each page in a transaction of its own: it has as many payments as a block should take.
+		res, err := c.Sender().Send(ctx, gasPayout, tx.Payout(c.Account(), wanted[v.Operator], era))
 		if err != nil {
-			return err
+			return "", err
 		}
-		for _, v := range list {
-			if wanted[v.Operator] == nil || v.PaidPages >= v.Pages {
-				continue
-			}
-			p := payment{Validator: v.Operator, Era: era, Pages: v.Pages - v.PaidPages}
-			fmt.Fprintf(a.err, "era %d, %s: %d pages\n", era, v.Operator, p.Pages)
-			if p.Tx, err = a.payPages(ctx, c, wanted[v.Operator], era, int(p.Pages)); err != nil {
-				return err
-			}
-			done = append(done, p)
-		}
-	}
-	return a.print(done, func(w io.Writer) {
-		if len(done) == 0 {
+		return res.Hash, nil
+	})
+	// What was paid is told even when the rest fails.
+	return errors.Join(failed, a.print(done, func(w io.Writer) {
+		if len(done) == 0 && failed == nil {
 			fmt.Fprintln(w, "nothing to pay")
 		}
 		for _, p := range done {
 			fmt.Fprintf(w, "paid %d pages of %s for era %d\n", p.Pages, p.Validator, p.Era)
 		}
-	})
+	}))
 }
 
-// payPages pays pages one after the other, each in a transaction of its own: a page has as
-// many payments as a block should take.
-func (a *app) payPages(ctx context.Context, c *client.Client, validator []byte, era uint64, pages int) (hash string, err error) {
-	for range pages {
-		res, err := c.Sender().Send(ctx, gasPayout, tx.Payout(c.Account(), validator, era))
+// A payment is what was paid of a validator's rewards for an era.
+type payment struct {
+	Validator string `json:"validator"`
+	Era       uint64 `json:"era"`
+	Pages     uint32 `json:"pages"`
+	Tx        string `json:"tx"` // the last one
+}
+
+// payEras pays the pages of eras that are not paid, one after the other. It returns what
+// it paid with an error, too.
+func payEras(first, end uint64, wanted map[string][]byte, list func(era uint64) ([]staking.Validator, error), pay func(v staking.Validator, era uint64) (hash string, err error)) ([]payment, error) {
+	done := []payment{}
+	for era := first; era < end; era++ {
+		validators, err := list(era)
 		if err != nil {
-			return "", err
+			return done, fmt.Errorf("era %d: %w", era, err)
 		}
-		hash = res.Hash
+		for _, v := range validators {
+			if wanted[v.Operator] == nil || v.PaidPages >= v.Pages || v.Points == 0 {
+				continue // who signed nothing earned nothing
+			}
+			p := payment{Validator: v.Operator, Era: era}
+			for ; v.PaidPages < v.Pages && err == nil; v.PaidPages++ {
+				var hash string
+				if hash, err = pay(v, era); err == nil {
+					p.Pages, p.Tx = p.Pages+1, hash
+				}
+			}
+			if p.Pages > 0 {
+				done = append(done, p)
+			}
+			if err != nil {
+				return done, fmt.Errorf("era %d of %s: %w", era, v.Operator, err)
+			}
+		}
 	}
-	return hash, nil
+	return done, nil
 }
 
 // gasPayout is for a page of payments.

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/client/staking"
 	"github.com/phala-go/phala/internal/devnet"
 )
 
@@ -197,6 +200,44 @@ func TestWatch(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// Eras in which a validator earned nothing are passed over, and what was paid before an
+// error is told.
+func TestPayEras(t *testing.T) {
+	list := func(era uint64) ([]staking.Validator, error) {
+		a := staking.Validator{Operator: "a", Points: 5, Pages: 2}
+		switch era {
+		case 2:
+			a.Points = 0
+		case 3:
+			a.PaidPages = 1
+		case 5:
+			return nil, errors.New("no answer")
+		}
+		return []staking.Validator{{Operator: "b", Points: 1, Pages: 1}, a}, nil
+	}
+	wanted := map[string][]byte{"a": {1}}
+	for _, c := range []struct {
+		name      string
+		end, lost uint64 // lost: the second page of this era
+		want      string
+		ok        bool
+	}{
+		{"good", 5, 0, "[{a 1 2 1/1} {a 3 1 3/1} {a 4 2 4/1}]", true},
+		{"a page fails", 5, 4, "[{a 1 2 1/1} {a 3 1 3/1} {a 4 1 4/0}]", false},
+		{"an era is not answered", 6, 0, "[{a 1 2 1/1} {a 3 1 3/1} {a 4 2 4/1}]", false},
+	} {
+		got, err := payEras(1, c.end, wanted, list, func(v staking.Validator, era uint64) (string, error) {
+			if v.Points == 0 || era == c.lost && v.PaidPages == 1 {
+				return "", errors.New("refused")
+			}
+			return fmt.Sprintf("%d/%d", era, v.PaidPages), nil
+		})
+		if fmt.Sprint(got) != c.want || (err == nil) != c.ok {
+			t.Errorf("%s: %v, %v", c.name, got, err)
+		}
 	}
 }
 

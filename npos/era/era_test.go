@@ -349,3 +349,24 @@ func TestSpansAgainstDefinition(t *testing.T) {
 		t.Errorf("pruned to %+v, want %+v", s.List, want)
 	}
 }
+
+// TestUndo: a slash that is taken back leaves what other slashes of its span cost, and
+// other spans, as they were.
+func TestUndo(t *testing.T) {
+	var s era.Spans
+	for _, c := range []struct{ era, now, total, extra uint64 }{{2, 5, 100, 100}, {3, 5, 150, 50}, {7, 8, 30, 30}} {
+		if got, err := s.Slash(c.era, c.now, npos.U64(c.total)); err != nil || got != npos.U64(c.extra) {
+			t.Fatal(got, err)
+		}
+	}
+	s.Undo(3, npos.U64(50))
+	s.Undo(2, npos.U64(100))
+	if got, err := s.Slash(4, 9, npos.U64(40)); err != nil || got != npos.U64(40) {
+		t.Errorf("another fault of the span costs %v, %v", got, err)
+	}
+	if got, err := s.Slash(6, 9, npos.U64(35)); err != nil || got != npos.U64(5) {
+		t.Errorf("the span after it has %v more, %v", got, err)
+	}
+	var none era.Spans
+	none.Undo(3, npos.U64(1))
+}

@@ -61,6 +61,17 @@ func (s *Spans) Slash(era, now uint64, total npos.U128) (npos.U128, error) {
 	return extra, nil
 }
 
+// Undo takes back what a slash for an era that was cancelled added, so that another
+// offence in the same span costs what it does. Spans that the slash ended stay ended.
+func (s *Spans) Undo(era uint64, extra npos.U128) {
+	for i := len(s.List) - 1; i >= 0; i-- {
+		if p := &s.List[i]; p.Start <= era {
+			p.Slashed = p.Slashed.SaturatingSub(extra)
+			return
+		}
+	}
+}
+
 // Prune forgets the spans that ended before an era, from which no slash can be
 // reported any more.
 func (s *Spans) Prune(era uint64) {

@@ -17,13 +17,14 @@ import (
 	"github.com/phala-go/phala/npos"
 )
 
-// crowd is a chain of Polkadot's size: a thousand candidates, 297 seats, nominators of
-// 16 targets each with stakes over four decades.
-func crowd(b *testing.B, candidates, nominators int) *env {
+// crowd is a chain of Polkadot's size, as large as the parameters allow: a thousand
+// candidates, 300 seats, 22,500 nominators of 16 targets each with stakes over four
+// decades.
+func crowd(b *testing.B) *env {
 	b.Helper()
 	p := DefaultParams()
-	p.Seats, p.SessionBlocks, p.SessionsPerEra, p.UnbondingEras, p.SlashDeferEras, p.HistoryEras = 297, 120, 1, 2, 1, 3
-	p.MaxCandidates, p.MaxElectingVoters = uint32(candidates), uint32(nominators)
+	p.Seats, p.SessionBlocks, p.SessionsPerEra, p.UnbondingEras, p.SlashDeferEras, p.HistoryEras = maxSeats, 120, 1, 2, 1, 3
+	p.MaxCandidates, p.MaxElectingVoters = maxCandidates, maxVoters
 	e := newEnv(b, p)
 	ctx := e.Context()
 	rng := rand.New(rand.NewPCG(2026, 11))
@@ -38,7 +39,7 @@ func crowd(b *testing.B, candidates, nominators int) *env {
 			b.Fatal(err)
 		}
 	}
-	for n := range candidates {
+	for n := range maxCandidates {
 		op := who("candidate", n)
 		enter(op, &ledger{Active: pha(10_000 + rng.Uint64N(1000)), Role: roleCandidate})
 		if err := e.k.setKey(ctx, op, consKey(n), &p); err != nil {
@@ -48,7 +49,7 @@ func crowd(b *testing.B, candidates, nominators int) *env {
 			b.Fatal(err)
 		}
 	}
-	for n := range nominators {
+	for n := range maxVoters {
 		stake := 100 + rng.Uint64N(900)
 		for range rng.IntN(4) {
 			stake *= 10
@@ -56,7 +57,7 @@ func crowd(b *testing.B, candidates, nominators int) *env {
 		l := &ledger{Active: pha(stake), Role: roleNominator}
 		picks := map[int]bool{}
 		for len(l.Targets) < MaxTargets {
-			if c := min(rng.IntN(candidates), rng.IntN(candidates)); !picks[c] {
+			if c := min(rng.IntN(maxCandidates), rng.IntN(maxCandidates)); !picks[c] {
 				picks[c] = true
 				l.Targets = append(l.Targets, who("candidate", c))
 			}
@@ -70,7 +71,7 @@ func crowd(b *testing.B, candidates, nominators int) *env {
 		b.Fatal(err)
 	}
 	updates, err := GenesisStaking{e.staking, e.k}.ApplyAndReturnValidatorSetUpdates(ctx)
-	if err != nil || len(updates) != 297 {
+	if err != nil || len(updates) != maxSeats {
 		b.Fatal(len(updates), err)
 	}
 	first := map[string]int64{}
@@ -112,14 +113,14 @@ func (e *env) reconsider(ctx sdk.Context, rng *rand.Rand) error {
 
 // BenchmarkEra runs eras of 22,500 nominators with 16 targets each, a tenth of whom
 // changes its targets in each era, and reports what the slowest block takes in addition
-// to an ordinary one, which has the signatures of 297 validators to count. On a machine
+// to an ordinary one, which has the signatures of 300 validators to count. On a machine
 // that does other things too era_block_cpu_ms, the processor time of the process, tells
 // more.
 func BenchmarkEra(b *testing.B) {
 	// The database is on the heap here, where a node's is not: collecting it is no part
 	// of an era's work.
 	defer debug.SetGCPercent(debug.SetGCPercent(1000))
-	e := crowd(b, 1000, 22_500)
+	e := crowd(b)
 	e.era(2)
 	var worst, worstCPU, usual time.Duration
 	phases := map[string][]time.Duration{}

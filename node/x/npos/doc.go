@@ -20,8 +20,9 @@
 // until it is; where nobody is elected it lasts until another session's election
 // succeeds. While it lasts, nothing unbonds: the stake behind the validators stays.
 //
-// The election runs in memory. The state holds its snapshot and the number of steps
-// made, from which a node that restarts makes the same steps again.
+// The election runs in memory. The state holds its snapshot, the parameters that it
+// began with and the number of steps made, from which a node that restarts makes the
+// same steps again.
 //
 // # x/staking
 //

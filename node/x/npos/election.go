@@ -68,8 +68,9 @@ func (k *Keeper) beginSnapshot(ctx context.Context, x *progress) error {
 		return err
 	}
 	b := marshalCandidates(list)
-	*x = progress{Phase: phaseSnapshot, Places: p.Seats, Iterations: p.BalancingIterations}
-	x.Hash = sha256.Sum256(append(append(u32(x.Places), u32(x.Iterations)...), b...))
+	*x = progress{Phase: phaseSnapshot, Places: p.Seats, Balancing: p.BalancingIterations, Limit: p.MaxElectingVoters}
+	// The hash names the whole input of the run that is kept in memory.
+	x.Hash = sha256.Sum256(slices.Concat(b, u32(x.Places), u32(x.Balancing), u32(x.Limit)))
 	if err := k.kv(ctx).Set(keySnapshot, b); err != nil {
 		return err
 	}
@@ -97,10 +98,6 @@ func (k *Keeper) candidates(ctx context.Context, p *Params) (list []candidate, e
 
 // snapshot reads the next nominators, the largest first.
 func (k *Keeper) snapshot(ctx context.Context, x *progress) error {
-	p, err := k.Params(ctx)
-	if err != nil {
-		return err
-	}
 	s := k.kv(ctx)
 	list, err := read(s, keySnapshot, parseCandidates)
 	if err != nil {
@@ -109,8 +106,8 @@ func (k *Keeper) snapshot(ctx context.Context, x *progress) error {
 	number := numbered(list)
 	var page []voter
 	room, looked := uint32(0), 0
-	if x.Voters < p.MaxElectingVoters {
-		room = p.MaxElectingVoters - x.Voters
+	if x.Voters < x.Limit {
+		room = x.Limit - x.Voters
 	}
 	if room > 0 {
 		err = k.eachNominator(ctx, x.Cursor, func(place []byte, who sdk.AccAddress, l *ledger) (bool, error) {
@@ -120,7 +117,7 @@ func (k *Keeper) snapshot(ctx context.Context, x *progress) error {
 			if err != nil {
 				return false, err
 			}
-			if v := number.vote(who, l); !was && len(v.Targets) > 0 && !v.Stake.IsZero() {
+			if v := number.vote(who, l); !was && len(v.Targets) > 0 {
 				page = append(page, v)
 			}
 			return looked < votersPerBlock && uint32(len(page)) < room, nil
@@ -252,6 +249,7 @@ func (k *Keeper) endElection(ctx context.Context, x *progress) error {
 			return err
 		}
 	}
+	k.runs.drop()
 	return k.setProgress(ctx, x)
 }
 
@@ -311,7 +309,7 @@ func (k *Keeper) newRun(ctx context.Context, x *progress) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{hash: x.Hash, candidates: list, places: int(x.Places), balancing: npos.Balancing{Iterations: int(x.Iterations)}}
+	r := &run{hash: x.Hash, candidates: list, places: int(x.Places), balancing: npos.Balancing{Iterations: int(x.Balancing)}}
 	var stakes []npos.U128
 	var rows [][]uint32
 	for i, c := range list { // a candidate votes for itself

@@ -333,6 +333,16 @@ func (e *env) active() uint64 {
 	return n
 }
 
+// phase is that of the election of the next era.
+func (e *env) phase() uint8 {
+	e.t.Helper()
+	x, err := e.k.progress(e.Context())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return x.Phase
+}
+
 // era lets blocks pass until an era has begun.
 func (e *env) era(n uint64) {
 	e.t.Helper()

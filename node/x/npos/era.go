@@ -62,7 +62,14 @@ func (k *Keeper) EndBlock(ctx sdk.Context) error {
 	if err := k.workSlashes(ctx, active); err != nil {
 		return err
 	}
-	return k.prune(ctx, active)
+	cached, write := ctx.CacheContext()
+	if err := k.prune(cached, active); err != nil {
+		// Nothing of what goes on needs an old era to be forgotten.
+		emit(ctx, "prune_failed", "error", err.Error())
+		return nil
+	}
+	write()
+	return nil
 }
 
 // Begin elects and begins the first era, in one block, of a chain that has none: at
@@ -111,7 +118,11 @@ func (k *Keeper) issue(ctx sdk.Context, n uint64, e *period) error {
 		return err
 	}
 	millis := uint64(max(0, ctx.BlockTime().UnixMilli()-e.Time))
-	stakers, treasury, err := p.curve().Issue(e.Staked, supply, min(millis, p.MaxEraSeconds*1000))
+	staked := e.Staked
+	if supply.Less(staked) { // what was slashed and spent since may have been burnt
+		staked = supply
+	}
+	stakers, treasury, err := p.curve().Issue(staked, supply, min(millis, p.MaxEraSeconds*1000))
 	if err != nil {
 		return err
 	}

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
-	"reflect"
 	"slices"
 	"testing"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
-	"github.com/phala-go/phala/node/x/internal/kv"
 	"github.com/phala-go/phala/node/x/internal/testchain"
 	"github.com/phala-go/phala/node/x/npos/types"
 	"github.com/phala-go/phala/npos"
@@ -56,128 +54,6 @@ func TestNominationsElect(t *testing.T) {
 	if got := e.elected(); !slices.Equal(got, []int{3, 4}) {
 		t.Fatalf("elected %v", got)
 	}
-	e.check()
-}
-
-// script is a run in which things happen while elections go on; f is called before
-// each block.
-func script(t *testing.T, f func(e *env)) *env {
-	e := started(t, quick(), 6, func(e *env) []tx { return []tx{e.nominate(20, 800, 1, 2), e.nominate(21, 500, 3, 4, 5)} })
-	rng := rand.New(rand.NewPCG(7, 7))
-	for range 60 {
-		f(e)
-		var txs []tx
-		if n := 20 + rng.IntN(20); rng.IntN(2) == 0 {
-			txs = append(txs, e.nominate(n, 10+rng.Uint64N(100), 1+rng.IntN(6)))
-		}
-		if rng.IntN(8) == 0 { // governance may change its mind in the midst of an election
-			txs = append(txs, func(ctx sdk.Context) error {
-				p := quick()
-				p.Seats, p.BalancingIterations = 2+rng.Uint32N(4), rng.Uint32N(10)
-				return e.k.SetParams(ctx, p)
-			})
-		}
-		e.Block(txs...)
-	}
-	return e
-}
-
-// TestRestart: a node that restarts before any block, in the midst of an election too,
-// and a node that executes each block twice, have the state of one that did not.
-func TestRestart(t *testing.T) {
-	want := script(t, func(*env) {})
-	for _, c := range []struct {
-		name   string
-		before func(*env)
-	}{
-		{"restarts before each block", func(e *env) { e.k.runs.run = nil }},
-		{"executes each block twice", func(e *env) {
-			e.Start()
-			if err := e.k.EndBlock(e.Context()); err != nil {
-				t.Fatal(err)
-			}
-			e.Abandon()
-		}},
-	} {
-		got := script(t, c.before)
-		if !bytes.Equal(got.MS.LastCommitID().Hash, want.MS.LastCommitID().Hash) || got.active() < 6 {
-			t.Errorf("a node that %s differs at height %d", c.name, got.Height())
-		}
-	}
-}
-
-// TestSnapshotWhileTheListChanges: nominators who change their stake while the list is
-// read over several blocks are in the snapshot once each.
-func TestSnapshotWhileTheListChanges(t *testing.T) {
-	const crowd = 3*votersPerBlock - 50
-	p := quick()
-	p.SessionBlocks = 30
-	e := started(t, p, 3, func(e *env) (txs []tx) {
-		for n := 100; n < 100+crowd; n++ {
-			e.fund(account(n), pha(1000))
-			txs = append(txs, e.nominate(n, 20+uint64(n%7)*10, 1+n%3))
-		}
-		return txs
-	})
-	rng := rand.New(rand.NewPCG(3, 3))
-	phase := func() uint8 {
-		x, err := e.k.progress(e.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return x.Phase
-	}
-	for phase() != phaseSnapshot {
-		e.Block()
-	}
-	moved := 0
-	for phase() == phaseSnapshot {
-		var txs []tx
-		for range 100 {
-			n := 100 + rng.IntN(crowd)
-			switch rng.IntN(3) {
-			case 0:
-				txs = append(txs, e.bond(n, 1+rng.Uint64N(50)))
-			case 1:
-				if l := e.ledger(n); pha(30).Less(l.Active) {
-					txs = append(txs, func(ctx sdk.Context) error {
-						_, err := e.k.Unbond(ctx, &types.MsgUnbond{Staker: name(n), Amount: "1000000000000"})
-						if ErrMinimum.Is(err) {
-							return nil
-						}
-						return err
-					})
-				}
-			case 2: // out of the list and into it again
-				txs = append(txs, e.chill(n), e.nominate(n, 0, 2))
-			}
-		}
-		moved += len(txs)
-		e.Block(txs...)
-		e.check()
-	}
-	seen := map[string]int{}
-	for _, prefix := range []string{prefixVoters, prefixExtra} {
-		err := kv.Each(e.k.kv(e.Context()), []byte(prefix), func(_, b []byte) (bool, error) {
-			list, err := parseVoters(b)
-			for _, v := range list {
-				seen[string(v.Staker)]++
-			}
-			return true, err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for n := 100; n < 100+crowd; n++ {
-		if seen[string(account(n))] != 1 {
-			t.Errorf("nominator %d is in the snapshot %d times", n, seen[string(account(n))])
-		}
-	}
-	if len(seen) != crowd || moved < 200 {
-		t.Fatalf("%d voters of %d, %d transactions", len(seen), crowd, moved)
-	}
-	e.era(2)
 	e.check()
 }
 
@@ -298,65 +174,6 @@ func TestLeave(t *testing.T) {
 	e.attempt(t, "another uses the key", msg(e.k.Validate, &types.MsgValidate{Staker: name(11), ConsensusKey: consKey(10), Bond: pha(100).String()}), nil)
 }
 
-// TestGenesisRoundTrip: an export in any phase of an election begins a chain that has
-// the same state, and goes on alike.
-func TestGenesisRoundTrip(t *testing.T) {
-	e := nominated(t, quick())
-	phases := map[uint8]bool{}
-	for range 25 {
-		e.Block()
-		if e.Height() == 4 {
-			e.report(3, 1)
-		}
-		x, err := e.k.progress(e.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		phases[x.Phase] = true
-		first := Module{e.k}.ExportGenesis(e.Context(), nil)
-		if err := (Module{}).ValidateGenesis(nil, nil, first); err != nil {
-			t.Fatal(err)
-		}
-		other := newEnv(t, quick())
-		other.Start()
-		Module{other.k}.InitGenesis(other.Context(), nil, first)
-		if second := (Module{other.k}).ExportGenesis(other.Context(), nil); !bytes.Equal(first, second) {
-			t.Fatalf("height %d: another export", e.Height())
-		}
-		if !reflect.DeepEqual(other.Dump(ModuleName), e.Dump(ModuleName)) {
-			t.Fatalf("height %d: something is not exported", e.Height())
-		}
-	}
-	if len(phases) != 5 {
-		t.Fatalf("phases %v", phases)
-	}
-}
-
-func TestGenesisRefused(t *testing.T) {
-	good := string(Module{}.DefaultGenesis(nil))
-	if err := (Module{}).ValidateGenesis(nil, nil, []byte(good)); err != nil {
-		t.Fatal(err)
-	}
-	for _, bad := range []string{"{", good + good, `{"params":{}}`, `{"parms":{}}`} {
-		if err := (Module{}).ValidateGenesis(nil, nil, []byte(bad)); err == nil {
-			t.Errorf("accepted %s", bad)
-		}
-	}
-	// A chain without a candidate does not begin.
-	e := newEnv(t, quick())
-	if _, err := (GenesisStaking{e.staking, e.k}).ApplyAndReturnValidatorSetUpdates(e.Context()); !errors.Is(err, ErrNoSeat) {
-		t.Fatal(err)
-	}
-	for _, msgs := range [][]sdk.Msg{nil, {&types.MsgChill{}}, {&types.MsgValidate{}, &types.MsgValidate{}}} {
-		if ValidateGenesisTx(msgs) == nil {
-			t.Errorf("accepted %v", msgs)
-		}
-	}
-	if err := ValidateGenesisTx([]sdk.Msg{&types.MsgValidate{}}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestQueries: what a client sees is what the chain does: from Voters and Validators
 // it elects whom the chain elects.
 func TestQueries(t *testing.T) {
@@ -461,6 +278,26 @@ func TestQueries(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: answered", what)
 		}
+	}
+}
+
+// TestQueryWhileForgotten: an era that is being forgotten is answered or refused.
+func TestQueryWhileForgotten(t *testing.T) {
+	e := nominated(t, quick())
+	answered, refused := 0, 0
+	for range 120 {
+		e.Block()
+		for n := uint64(1); n <= e.active(); n++ {
+			_, err := queries{e.k}.Validators(e.Context(), &types.QueryValidatorsRequest{Era: n})
+			if err == nil {
+				answered++
+			} else if refused++; !errors.Is(err, ErrEra) {
+				t.Fatal(err)
+			}
+		}
+	}
+	if answered == 0 || refused == 0 {
+		t.Fatalf("%d answered, %d refused", answered, refused)
 	}
 }
 

@@ -125,6 +125,7 @@ const (
 	prefixSlash     = "w/"   // number
 	prefixSlashPage = "z/"   // number, page
 	prefixOffender  = "f/"   // era, session, operator
+	prefixForgiven  = "n/"   // era, height, operator: an offence whose slash was cancelled
 	prefixTaken     = "t/"   // era, staker: reported slashes of the era
 	prefixSpans     = "h/"   // staker
 )

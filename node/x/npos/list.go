@@ -68,9 +68,8 @@ func (k *Keeper) moved(ctx context.Context, who sdk.AccAddress, l *ledger, from,
 	if err := s.Set(mark, []byte{1}); err != nil {
 		return err
 	}
-	p, err := k.Params(ctx)
-	if err != nil || x.Voters >= p.MaxElectingVoters {
-		return err
+	if x.Voters >= x.Limit {
+		return nil
 	}
 	list, err := read(s, keySnapshot, parseCandidates)
 	if err != nil {
@@ -100,9 +99,13 @@ func numbered(list []candidate) numbers {
 }
 
 // vote is a nominator's entry in a snapshot, without the targets that are no
-// candidates any more.
+// candidates any more. Whoever stands in the snapshot votes for itself already, and has
+// no other vote if it became a nominator since: its stake counts once.
 func (n numbers) vote(who sdk.AccAddress, l *ledger) voter {
 	v := voter{Staker: who, Stake: l.Active}
+	if _, stands := n[string(who)]; stands || l.Active.IsZero() {
+		return v
+	}
 	for _, t := range l.Targets {
 		if i, ok := n[string(t)]; ok {
 			v.Targets = append(v.Targets, i)

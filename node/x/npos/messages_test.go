@@ -141,6 +141,29 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// TestEvict: where there is no room, candidates below the minimum make it, one for each
+// that comes.
+func TestEvict(t *testing.T) {
+	p := stay()
+	p.MaxCandidates = 4
+	e := started(t, p, 4)
+	e.attempt(t, "no room", e.validate(7, 5000, 0), ErrFull)
+	e.Block(e.bond(2, 1000), func(ctx sdk.Context) error {
+		p.MinValidatorBond = pha(2000)
+		return e.k.SetParams(ctx, p)
+	})
+	for _, n := range []int{7, 8, 9} { // in place of 1, 3 and 4
+		e.attempt(t, "room", e.validate(n, 5000, 0), nil)
+	}
+	e.attempt(t, "no room again", e.validate(10, 5000, 0), ErrFull)
+	if l := e.ledger(1); l.Role != roleNone || l.Active != pha(1000) || e.ledger(2).Role != roleCandidate {
+		t.Fatalf("%+v", l)
+	}
+	if x := e.exposure(1, 1); x == nil {
+		t.Fatal("the seat is gone before its era is")
+	}
+}
+
 func TestChill(t *testing.T) {
 	e := started(t, stay(), 3, func(e *env) []tx { return []tx{e.nominate(20, 100, 1)} })
 	e.attempts(t, []attempt{
@@ -344,7 +367,7 @@ func TestUpdateParams(t *testing.T) {
 		{"two values", raw(authority, good+good), ErrParams},
 		{"unknown field", raw(authority, with(`"seats"`, `"chairs"`)), ErrParams},
 		{"no seats", raw(authority, with(`"seats":9`, `"seats":0`)), ErrParams},
-		{"too many seats", raw(authority, with(`"seats":9`, `"seats":1001`)), ErrParams},
+		{"too many seats", raw(authority, with(`"seats":9`, `"seats":301`)), ErrParams},
 		{"short session", raw(authority, with(`"session_blocks":1000`, `"session_blocks":4`)), ErrParams},
 		{"no session", raw(authority, with(`"sessions_per_era":2`, `"sessions_per_era":0`)), ErrParams},
 		{"no unbonding", raw(authority, with(`"unbonding_eras":3`, `"unbonding_eras":0`)), ErrParams},
@@ -354,7 +377,8 @@ func TestUpdateParams(t *testing.T) {
 		{"a validator without power", raw(authority, with(`"min_validator_bond":"100000000000000"`, `"min_validator_bond":"999999999999"`)), ErrParams},
 		{"commission above all", raw(authority, with(`"min_commission":0`, `"min_commission":1000000001`)), ErrParams},
 		{"no candidates", raw(authority, with(`"max_candidates":20`, `"max_candidates":0`)), ErrParams},
-		{"more voters than a block bears", raw(authority, with(`"max_electing_voters":22500`, `"max_electing_voters":50001`)), ErrParams},
+		{"more candidates than a block bears", raw(authority, with(`"max_candidates":20`, `"max_candidates":1001`)), ErrParams},
+		{"more voters than a block bears", raw(authority, with(`"max_electing_voters":22500`, `"max_electing_voters":22501`)), ErrParams},
 		{"balancing without end", raw(authority, with(`"balancing_iterations":10`, `"balancing_iterations":101`)), ErrParams},
 		{"eras that pay nothing", raw(authority, with(`"max_era_seconds":172800`, `"max_era_seconds":0`)), ErrParams},
 		{"a curve that is none", raw(authority, with(`"falloff":50000000000000000`, `"falloff":0`)), ErrParams},

@@ -119,7 +119,7 @@ func (m Module) ExportGenesis(ctx sdk.Context, _ codec.JSONCodec) json.RawMessag
 	}
 	state, err := kv.Export(m.K.kv(ctx), string(keyActive), string(keySequence), string(keySlashSeq), string(keyProgress), string(keySnapshot),
 		prefixLedger, prefixCandidate, prefixKey, prefixOperator, prefixList, prefixVoters, prefixExtra, prefixMoved, prefixEra, prefixSeats,
-		prefixPoints, prefixExposure, prefixPage, prefixSlash, prefixSlashPage, prefixOffender, prefixTaken, prefixSpans)
+		prefixPoints, prefixExposure, prefixPage, prefixSlash, prefixSlashPage, prefixOffender, prefixForgiven, prefixTaken, prefixSpans)
 	if err != nil {
 		panic(err)
 	}

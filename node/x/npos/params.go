@@ -2,7 +2,6 @@ package npos
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/phala-go/phala/node/x/internal/kv"
 	"github.com/phala-go/phala/npos"
@@ -57,7 +56,7 @@ type Issuance struct {
 func DefaultParams() Params {
 	c := era.Polkadot()
 	return Params{Seats: 100, SessionBlocks: 2400, SessionsPerEra: 6, UnbondingEras: 28, SlashDeferEras: 27, HistoryEras: 84,
-		MinNominatorBond: pha(100), MinValidatorBond: pha(10_000), MaxCandidates: 1000, MaxElectingVoters: 22_500, BalancingIterations: 10,
+		MinNominatorBond: pha(100), MinValidatorBond: pha(10_000), MaxCandidates: maxCandidates, MaxElectingVoters: maxVoters, BalancingIterations: 10,
 		MaxEraSeconds: 2 * 24 * 3600, Issuance: Issuance{c.Min, c.Max, c.Ideal, c.Falloff}}
 }
 
@@ -69,13 +68,16 @@ func pha(n uint64) npos.U128 {
 	return v
 }
 
-// Bounds of the parameters: sums of heights and eras stay far below 2^64, and the work
-// of an election in proportion to what was measured.
+// Bounds of the parameters: sums of heights and eras stay far below 2^64, and an
+// election and its boundary are no larger than what was measured:
+//
+//	go test ./x/npos -run XXX -bench BenchmarkEra
 const (
-	maxSeats  = 1000
-	maxBlocks = 1 << 24
-	maxEras   = 1 << 16
-	maxVoters = 50_000
+	maxSeats      = 300
+	maxCandidates = 1000
+	maxVoters     = 22_500
+	maxBlocks     = 1 << 24
+	maxEras       = 1 << 16
 )
 
 // Validate checks parameters.
@@ -96,8 +98,8 @@ func (p *Params) Validate() error {
 		return bad("min_nominator_bond %v must be positive, min_validator_bond %v at least %d", p.MinNominatorBond, p.MinValidatorBond, uint64(powerUnit))
 	case p.MinCommission > npos.Billion:
 		return bad("min_commission %d is above %d", p.MinCommission, npos.Billion)
-	case p.MaxCandidates < 1 || p.MaxCandidates > math.MaxUint16:
-		return bad("max_candidates %d is not between 1 and %d", p.MaxCandidates, math.MaxUint16)
+	case p.MaxCandidates < 1 || p.MaxCandidates > maxCandidates:
+		return bad("max_candidates %d is not between 1 and %d", p.MaxCandidates, maxCandidates)
 	case p.MaxElectingVoters > maxVoters:
 		return bad("max_electing_voters %d is above %d", p.MaxElectingVoters, maxVoters)
 	case p.BalancingIterations > 100:

@@ -72,13 +72,9 @@ func (q queries) Era(ctx context.Context, m *types.QueryEraRequest) (*types.Quer
 	if err != nil {
 		return nil, err
 	}
-	p, err := k.Params(ctx)
-	if err != nil {
-		return nil, err
-	}
 	switch x.Phase {
 	case phaseSnapshot:
-		r.Done, r.Total = uint64(x.Voters), uint64(min(r.Nominators, p.MaxElectingVoters))
+		r.Done, r.Total = uint64(x.Voters), uint64(min(r.Nominators, x.Limit))
 	case phaseElection:
 		r.Done = x.Steps // how many there will be, only the election tells
 	case phaseExposures, phaseReady:
@@ -107,6 +103,9 @@ func (q queries) Validators(ctx context.Context, m *types.QueryValidatorsRequest
 		x, err := k.exposure(ctx, n, s.Operator)
 		if err != nil {
 			return nil, err
+		}
+		if x == nil || i >= len(points) {
+			return nil, ErrEra.Wrapf("%d is being forgotten", n)
 		}
 		v := types.Validator{Operator: s.Operator.String(), Commission: x.Commission, Elected: true, Disabled: x.Disabled, Own: x.Own.String(), Total: x.Total.String(),
 			Backers: x.Backers, Points: points[i], Pages: x.pages(), PaidPages: x.Paid, Slashed: x.Slashed}
@@ -289,7 +288,7 @@ func (q queries) Voters(ctx context.Context, m *types.QueryVotersRequest) (*type
 		looked++
 		r.Cursor = append([]byte{1}, place...)
 		v := number.vote(who, l)
-		if len(v.Targets) == 0 || v.Stake.IsZero() {
+		if len(v.Targets) == 0 {
 			return true, nil
 		}
 		out := types.Voter{Staker: who.String(), Amount: v.Stake.String()}

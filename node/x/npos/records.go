@@ -245,32 +245,35 @@ const (
 	slashWaiting
 	slashApplying
 	slashCancelling
+	slashFailed // and left for governance: what it names stays bonded until then
 )
 
 // A slash takes the difference of two fractions from an exposure.
 type slash struct {
 	Validator              sdk.AccAddress
 	Era, Reported, Applies uint64
-	From, To               uint32
-	State                  uint8
-	Page                   uint32 // the next one to compute, apply or cancel
-	Pages                  uint32
-	Amount                 npos.U128
-	Stakers                uint32
+	// Height is that of the offence; 0 where another validator's raised the fraction.
+	Height   uint64
+	From, To uint32
+	State    uint8
+	Page     uint32 // the next one to compute, apply or cancel
+	Pages    uint32
+	Amount   npos.U128
+	Stakers  uint32
 }
 
 func (s *slash) marshal() []byte {
-	w := wire.NewWriter(96)
-	w.Blob(s.Validator).U64(s.Era).U64(s.Reported).U64(s.Applies).U32(s.From).U32(s.To).U8(s.State).U32(s.Page).U32(s.Pages)
+	w := wire.NewWriter(104)
+	w.Blob(s.Validator).U64(s.Era).U64(s.Reported).U64(s.Applies).U64(s.Height).U32(s.From).U32(s.To).U8(s.State).U32(s.Page).U32(s.Pages)
 	putAmount(w, s.Amount)
 	return w.U32(s.Stakers).Bytes()
 }
 
 func parseSlash(b []byte) (*slash, error) {
 	r := wire.NewReader(b)
-	s := &slash{Validator: r.Blob(maxAddress), Era: r.U64(), Reported: r.U64(), Applies: r.U64(), From: r.U32(), To: r.U32(), State: r.U8(), Page: r.U32(), Pages: r.U32(),
+	s := &slash{Validator: r.Blob(maxAddress), Era: r.U64(), Reported: r.U64(), Applies: r.U64(), Height: r.U64(), From: r.U32(), To: r.U32(), State: r.U8(), Page: r.U32(), Pages: r.U32(),
 		Amount: getAmount(r), Stakers: r.U32()}
-	if s.State > slashCancelling {
+	if s.State > slashFailed {
 		r.Fail(errors.New("unknown state"))
 	}
 	return s, closed(r, "slash")
@@ -310,31 +313,31 @@ var phaseNames = [...]string{"idle", "snapshot", "election", "exposures", "ready
 type progress struct {
 	Phase     uint8
 	NotBefore uint64 // the next attempt, after one that failed
-	// Places and Iterations are the parameters as they were when it began: a node that
-	// restarts after they changed makes the same election.
-	Places     uint32
-	Iterations uint32
-	Cursor     []byte // the last place in the list that was read
-	Voters     uint32 // nominators taken
-	Pages      uint32 // of the snapshot
-	Extras     uint32 // nominators who moved past the cursor
-	Hash       [32]byte
-	Steps      uint64 // of the election
-	Seats      uint32 // exposures written
-	Winners    uint32
-	Staked     npos.U128
+	// Places, Balancing and Limit are the parameters that the election began with:
+	// seats, balancing iterations, and nominators at most. Governance may change them
+	// while it goes on.
+	Places, Balancing, Limit uint32
+	Cursor                   []byte // the last place in the list that was read
+	Voters                   uint32 // nominators taken
+	Pages                    uint32 // of the snapshot
+	Extras                   uint32 // nominators who moved past the cursor
+	Hash                     [32]byte
+	Steps                    uint64 // of the election
+	Seats                    uint32 // exposures written
+	Winners                  uint32
+	Staked                   npos.U128
 }
 
 func (x *progress) marshal() []byte {
 	w := wire.NewWriter(128)
-	w.U8(x.Phase).U64(x.NotBefore).U32(x.Places).U32(x.Iterations).Blob(x.Cursor).U32(x.Voters).U32(x.Pages).U32(x.Extras).Fixed(x.Hash[:]).U64(x.Steps).U32(x.Seats).U32(x.Winners)
+	w.U8(x.Phase).U64(x.NotBefore).U32(x.Places).U32(x.Balancing).U32(x.Limit).Blob(x.Cursor).U32(x.Voters).U32(x.Pages).U32(x.Extras).Fixed(x.Hash[:]).U64(x.Steps).U32(x.Seats).U32(x.Winners)
 	putAmount(w, x.Staked)
 	return w.Bytes()
 }
 
 func parseProgress(b []byte) (*progress, error) {
 	r := wire.NewReader(b)
-	x := &progress{Phase: r.U8(), NotBefore: r.U64(), Places: r.U32(), Iterations: r.U32(), Cursor: r.Blob(32), Voters: r.U32(), Pages: r.U32(), Extras: r.U32()}
+	x := &progress{Phase: r.U8(), NotBefore: r.U64(), Places: r.U32(), Balancing: r.U32(), Limit: r.U32(), Cursor: r.Blob(32), Voters: r.U32(), Pages: r.U32(), Extras: r.U32()}
 	r.Fixed(x.Hash[:])
 	x.Steps, x.Seats, x.Winners, x.Staked = r.U64(), r.U32(), r.U32(), getAmount(r)
 	if x.Phase > phaseReady {
@@ -396,7 +399,7 @@ func marshalCandidates(list []candidate) []byte {
 
 func parseCandidates(b []byte) ([]candidate, error) {
 	r := wire.NewReader(b)
-	out := make([]candidate, r.Count(1<<16, 44))
+	out := make([]candidate, r.Count(maxCandidates, 44))
 	for i := range out {
 		out[i].Operator = r.Blob(maxAddress)
 		r.Fixed(out[i].Cons[:])

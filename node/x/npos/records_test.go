@@ -47,9 +47,9 @@ func records() []record {
 		{"points", marshalPoints([]uint64{1, 2, 3}), again(parsePoints, marshalPoints)},
 		{"exposure", (&exposure{Cons: cons, Commission: 1, Own: one, Total: big, Backers: 2, Paid: 3, Slashed: 4, Disabled: true}).marshal(), again(parseExposure, (*exposure).marshal)},
 		{"shares", marshalShares([]share{{a, big}, {b, one}}), again(parseShares, marshalShares)},
-		{"slash", (&slash{Validator: b, Era: 1, Reported: 2, Applies: 3, From: 4, To: 5, State: slashApplying, Page: 6, Pages: 7, Amount: big, Stakers: 8}).marshal(), again(parseSlash, (*slash).marshal)},
+		{"slash", (&slash{Validator: b, Era: 1, Reported: 2, Applies: 3, Height: 9, From: 4, To: 5, State: slashApplying, Page: 6, Pages: 7, Amount: big, Stakers: 8}).marshal(), again(parseSlash, (*slash).marshal)},
 		{"spans", marshalSpans(&era.Spans{List: []era.Span{{Start: 1, Slashed: big}, {Start: 2}}}), again(parseSpans, marshalSpans)},
-		{"progress", (&progress{Phase: phaseExposures, NotBefore: 1, Places: 10, Iterations: 11, Cursor: []byte{2}, Voters: 3, Pages: 4, Extras: 5, Hash: [32]byte{6}, Steps: 7, Seats: 8, Winners: 9, Staked: big}).marshal(), again(parseProgress, (*progress).marshal)},
+		{"progress", (&progress{Phase: phaseExposures, NotBefore: 1, Places: 10, Balancing: 11, Limit: 12, Cursor: []byte{2}, Voters: 3, Pages: 4, Extras: 5, Hash: [32]byte{6}, Steps: 7, Seats: 8, Winners: 9, Staked: big}).marshal(), again(parseProgress, (*progress).marshal)},
 		{"voters", marshalVoters([]voter{{a, big, []uint16{1, 2}}, {b, one, []uint16{}}}), again(parseVoters, marshalVoters)},
 		{"candidates", marshalCandidates([]candidate{{a, cons, 5, big}, {b, cons, 6, one}}), again(parseCandidates, marshalCandidates)},
 	}

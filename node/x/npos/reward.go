@@ -210,6 +210,9 @@ func (k *Keeper) prune(ctx context.Context, active uint64) error {
 	if first+p.HistoryEras >= active {
 		return nil
 	}
+	if busy, err := k.computing(ctx); err != nil || busy {
+		return err // it may read this era: governance can shorten history at any time
+	}
 	e, err := k.period(ctx, first)
 	if err != nil {
 		return err
@@ -223,7 +226,7 @@ func (k *Keeper) prune(ctx context.Context, active uint64) error {
 		}
 		return k.setPeriod(ctx, first, e)
 	}
-	for _, prefix := range []string{prefixExposure, prefixPage, prefixTaken, prefixOffender, prefixSeats, prefixPoints} {
+	for _, prefix := range []string{prefixExposure, prefixPage, prefixTaken, prefixOffender, prefixForgiven, prefixSeats, prefixPoints} {
 		any := false
 		prefix += string(u64(first))
 		if err := kv.Each(s, []byte(prefix), func(_, _ []byte) (bool, error) { any = true; return false, nil }); err != nil {

@@ -3,6 +3,7 @@ package npos
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"github.com/cosmos/cosmos-sdk/crypto/keys/ed25519"
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -56,7 +57,11 @@ func (k *Keeper) Validate(ctx context.Context, m *types.MsgValidate) (*types.Msg
 			return nil, err
 		}
 		if n >= p.MaxCandidates {
-			return nil, ErrFull.Wrapf("%d candidates", n)
+			if gone, err := k.evict(ctx, &p); err != nil {
+				return nil, err
+			} else if !gone {
+				return nil, ErrFull.Wrapf("%d candidates", n)
+			}
 		}
 		if err := k.kv(ctx).Set(key(prefixCandidate, who), []byte{1}); err != nil {
 			return nil, err
@@ -65,6 +70,27 @@ func (k *Keeper) Validate(ctx context.Context, m *types.MsgValidate) (*types.Msg
 	l.Role, l.Commission = roleCandidate, m.Commission
 	emit(ctx, "candidate", "validator", who.String())
 	return &types.MsgValidateResponse{}, k.place(ctx, who, l)
+}
+
+// evict chills a candidate whose stake is below the minimum, by a slash or because the
+// minimum was raised: it is not elected, and must not keep others out.
+func (k *Keeper) evict(ctx context.Context, p *Params) (bool, error) {
+	var who sdk.AccAddress
+	var l *ledger
+	err := kv.Each(k.kv(ctx), []byte(prefixCandidate), func(op, _ []byte) (bool, error) {
+		var err error
+		if l, err = k.ledger(ctx, op); err != nil {
+			return false, err
+		}
+		if l.Active.Less(p.MinValidatorBond) {
+			who = slices.Clone(op)
+		}
+		return who == nil, nil
+	})
+	if err != nil || who == nil {
+		return false, err
+	}
+	return true, k.chill(ctx, who, l)
 }
 
 // setKey gives an operator its consensus key.
@@ -229,14 +255,18 @@ func (k *Keeper) Chill(ctx context.Context, m *types.MsgChill) (*types.MsgChillR
 	if l == nil || l.Role == roleNone {
 		return nil, ErrNothing.Wrapf("%s is neither a candidate nor a nominator", who)
 	}
+	return &types.MsgChillResponse{}, k.chill(ctx, who, l)
+}
+
+func (k *Keeper) chill(ctx context.Context, who sdk.AccAddress, l *ledger) error {
 	if l.Role == roleCandidate {
 		if err := k.kv(ctx).Delete(key(prefixCandidate, who)); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	l.Role, l.Commission, l.Targets = roleNone, 0, nil
 	emit(ctx, "chilled", "staker", who.String())
-	return &types.MsgChillResponse{}, k.place(ctx, who, l)
+	return k.place(ctx, who, l)
 }
 
 // UpdateParams replaces the parameters; governance only.

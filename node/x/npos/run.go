@@ -58,6 +58,13 @@ func (c *runCache) winners(hash [32]byte, steps uint64, fresh func() (*run, erro
 	return r.seats, nil
 }
 
+// drop frees the memory of an election that is over.
+func (c *runCache) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.run = nil
+}
+
 func (c *runCache) get(hash [32]byte, steps uint64, fresh func() (*run, error)) (*run, error) {
 	if c.run == nil || c.run.hash != hash {
 		r, err := fresh()
@@ -71,6 +78,7 @@ func (c *runCache) get(hash [32]byte, steps uint64, fresh func() (*run, error)) 
 	for r.steps < steps && r.doneAt == 0 {
 		r.steps++
 		if err := r.step(); err != nil {
+			c.run = nil // so that asking again fails again
 			return nil, err
 		}
 	}

@@ -39,7 +39,7 @@ func simulate(t *testing.T, seed, eras uint64) {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	p := quick()
 	p.MaxElectingVoters, p.SlashDeferEras = 20, (seed+1)%3
-	wanted := []string{"cancel", "bond", "unbond", "rebond", "withdraw", "validate", "nominate", "chill", "payout", "slashed", "disabled", "seats changed", "swept"}
+	wanted := []string{"cancel", "bond", "unbond", "rebond", "withdraw", "validate", "nominate", "chill", "payout", "slashed", "disabled", "seats changed", "swept", "changed roles", "balanced"}
 	if p.SlashDeferEras == 0 {
 		wanted = wanted[1:] // there is nothing to cancel
 	}
@@ -77,7 +77,16 @@ func (s *simulation) block() {
 			s.offline[string(consOf(1+s.rng.IntN(simValidators)))] = true
 		}
 	}
+	snapshot := s.phase() == phaseSnapshot
 	s.Start()
+	if snapshot && s.rng.IntN(3) == 0 { // a candidate becomes a nominator while an election reads
+		who := 1 + s.rng.IntN(simValidators)
+		if _, err := s.Tx(func(ctx sdk.Context) error {
+			return errors.Join(s.chill(who)(ctx), s.nominate(who, 0, 1+who%simValidators)(ctx))
+		}); err == nil {
+			s.done["changed roles"]++
+		}
+	}
 	for range s.rng.IntN(6) {
 		s.act()
 	}
@@ -94,19 +103,38 @@ func (s *simulation) block() {
 			s.done["slashed"]++
 		case "npos_swept":
 			s.done["swept"]++
+		case "npos_disabled":
+			s.done["disabled"]++
 		case "npos_era":
 			if now := s.elected(); fmt.Sprint(now) != fmt.Sprint(s.last) {
 				s.last = now
 				s.done["seats changed"]++
 			}
-			for _, seat := range s.elected() {
-				if x := s.exposure(s.active()-1, seat); x != nil && x.Disabled {
-					s.done["disabled"]++
-				}
-			}
 		}
 	}
 	s.check()
+	if r := s.k.runs.run; s.phase() == phaseExposures && r != nil {
+		s.checkBalance(r)
+	}
+}
+
+// checkBalance: balancing elects the same and makes no score worse.
+func (s *simulation) checkBalance(r *run) {
+	s.t.Helper()
+	got, err := r.election.Result()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	plain, err := npos.SeqPhragmen(r.instance, r.places, npos.Balancing{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	switch c := got.Score().Compare(plain.Score()); {
+	case c < 0:
+		s.t.Fatalf("height %d: balancing made %+v of %+v", s.Height(), got.Score(), plain.Score())
+	case c > 0:
+		s.done["balanced"]++
+	}
 }
 
 // act is one transaction. Whatever is refused is refused with an error of the module.
@@ -124,13 +152,17 @@ func (s *simulation) act() {
 	case 4, 5:
 		kind, f = "withdraw", s.withdraw(who)
 	case 6:
-		kind, f = "validate", s.validate(1+s.rng.IntN(simValidators), 100+amount, s.rng.Uint32N(npos.Billion+1))
+		who = 1 + s.rng.IntN(simValidators)
+		kind, f = "validate", s.validate(who, 100+amount, s.rng.Uint32N(npos.Billion+1))
+		if l := s.ledger(who); l.Role == roleNominator {
+			s.Must(s.chill(who))
+		}
 	case 7, 8, 9:
 		var targets []int
 		for range 1 + s.rng.IntN(5) {
 			targets = append(targets, 1+s.rng.IntN(simValidators))
 		}
-		kind, f = "nominate", s.nominate(simValidators+1+s.rng.IntN(simAccounts-simValidators), amount, targets...)
+		kind, f = "nominate", s.nominate(who, amount, targets...)
 	case 10:
 		if s.rng.IntN(4) == 0 {
 			kind, f = "chill", s.chill(who)

@@ -8,7 +8,6 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/phala-go/phala/node/x/internal/kv"
-	"github.com/phala-go/phala/node/x/npos/types"
 	"github.com/phala-go/phala/npos"
 	"github.com/phala-go/phala/npos/era"
 )
@@ -33,7 +32,10 @@ func (k *Keeper) equivocated(ctx context.Context, cons []byte, height int64) err
 		return err
 	}
 	s := k.kv(ctx)
-	session := key(prefixOffender, u64(n), u64((uint64(height)-e.Start)/max(1, e.Session)))
+	if forgiven, err := s.Has(key(prefixForgiven, u64(n), u64(uint64(height)), who)); err != nil || forgiven {
+		return err
+	}
+	session := e.session(n, uint64(height))
 	if again, err := s.Has(key(string(session), who)); err != nil || again {
 		return err // two reports on one session are one offence
 	}
@@ -55,11 +57,20 @@ func (k *Keeper) equivocated(ctx context.Context, cons []byte, height int64) err
 	fraction := era.EquivocationFraction(uint32(len(offenders)), uint32(len(seats)))
 	emit(ctx, "equivocation", "validator", who.String(), "era", fmt.Sprint(n), "height", fmt.Sprint(height), "fraction", fmt.Sprint(fraction))
 	for _, op := range offenders {
-		if err := k.report(ctx, op, n, active, fraction, &p); err != nil {
+		at := uint64(height)
+		if !op.Equals(who) {
+			at = 0
+		}
+		if err := k.report(ctx, op, n, active, at, fraction, &p); err != nil {
 			return err
 		}
 	}
 	return k.disable(ctx, active, who)
+}
+
+// session is the prefix of the offenders of a height's session, in the era n.
+func (e *period) session(n, height uint64) []byte {
+	return key(prefixOffender, u64(n), u64((height-e.Start)/max(1, e.Session)))
 }
 
 // silent takes the report that the owner of a consensus key does not sign. That costs
@@ -100,7 +111,7 @@ func (k *Keeper) eraAt(ctx context.Context, active, height uint64) (uint64, *per
 
 // report queues the slash of a validator for an era up to a fraction, unless it was
 // slashed by as much already.
-func (k *Keeper) report(ctx context.Context, who sdk.AccAddress, n, active uint64, fraction uint32, p *Params) error {
+func (k *Keeper) report(ctx context.Context, who sdk.AccAddress, n, active, height uint64, fraction uint32, p *Params) error {
 	x, err := k.exposure(ctx, n, who)
 	if err != nil || x == nil || fraction <= x.Slashed {
 		return err
@@ -109,7 +120,7 @@ func (k *Keeper) report(ctx context.Context, who sdk.AccAddress, n, active uint6
 	if err != nil {
 		return err
 	}
-	sl := &slash{Validator: who, Era: n, Reported: active, Applies: active + p.SlashDeferEras, From: x.Slashed, To: fraction, Pages: x.pages()}
+	sl := &slash{Validator: who, Era: n, Reported: active, Applies: active + p.SlashDeferEras, Height: height, From: x.Slashed, To: fraction, Pages: x.pages()}
 	x.Slashed = fraction
 	if err := k.setExposure(ctx, n, who, x); err != nil {
 		return err
@@ -175,163 +186,6 @@ func (k *Keeper) computing(ctx context.Context) (yes bool, err error) {
 	return yes, err
 }
 
-// workSlashes does a block's part of the slashes: it computes what is reported, in
-// order, then applies what is due.
-func (k *Keeper) workSlashes(ctx context.Context, active uint64) error {
-	for range pagesPerBlock {
-		var id uint64
-		var due *slash
-		err := k.eachSlash(ctx, func(n uint64, s *slash) (bool, error) {
-			if s.State == slashComputing {
-				id, due = n, s
-				return false, nil
-			}
-			if due == nil && (s.State != slashWaiting || s.Applies <= active) {
-				id, due = n, s
-			}
-			return true, nil
-		})
-		if err != nil || due == nil {
-			return err
-		}
-		switch due.State {
-		case slashComputing:
-			err = k.computePage(ctx, id, due)
-		case slashWaiting:
-			due.State = slashApplying
-			err = k.applyPage(ctx, id, due)
-		default:
-			err = k.applyPage(ctx, id, due)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// computePage works out what a page of an exposure loses by a slash.
-func (k *Keeper) computePage(ctx context.Context, id uint64, s *slash) error {
-	x, err := k.exposure(ctx, s.Era, s.Validator)
-	if err != nil {
-		return err
-	}
-	list, err := k.page(ctx, s.Era, s.Validator, s.Page)
-	if err != nil {
-		return err
-	}
-	if s.Page == 0 {
-		list = append([]share{{s.Validator, x.Own}}, list...)
-	}
-	var out []share
-	for _, h := range list {
-		extra, err := k.owes(ctx, s, h)
-		if err != nil {
-			return err
-		}
-		if extra.IsZero() {
-			continue
-		}
-		l, err := k.ledger(ctx, h.Staker)
-		if err != nil {
-			return err
-		}
-		if l == nil {
-			continue // nothing is left to take
-		}
-		l.Slashes++
-		if err := k.setLedger(ctx, h.Staker, l); err != nil {
-			return err
-		}
-		out = append(out, share{h.Staker, extra})
-		s.Amount, s.Stakers = s.Amount.SaturatingAdd(extra), s.Stakers+1
-	}
-	if err := k.kv(ctx).Set(key(prefixSlashPage, u64(id), u32(s.Page)), marshalShares(out)); err != nil {
-		return err
-	}
-	if s.Page++; s.Page == s.Pages {
-		s.Page, s.State = 0, slashWaiting
-		emit(ctx, "slash", "id", fmt.Sprint(id), "validator", s.Validator.String(), "era", fmt.Sprint(s.Era), "applies", fmt.Sprint(s.Applies), "amount", s.Amount.String())
-	}
-	return k.setSlash(ctx, id, s)
-}
-
-// owes is what a staker loses by a slash beyond what earlier ones took: by its
-// exposure, and by the spans of package npos/era.
-func (k *Keeper) owes(ctx context.Context, s *slash, h share) (npos.U128, error) {
-	at := func(fraction uint32) npos.U128 {
-		q, _ := npos.MulDiv(h.Amount, npos.U64(uint64(fraction)), npos.U64(npos.Billion))
-		return q
-	}
-	more := at(s.To).SaturatingSub(at(s.From))
-	if more.IsZero() {
-		return npos.U128{}, nil
-	}
-	kvs := k.kv(ctx)
-	taken := key(prefixTaken, u64(s.Era), h.Staker)
-	var total npos.U128
-	if list, err := read(kvs, taken, parseShares); err != nil {
-		return total, err
-	} else if len(list) == 1 {
-		total = list[0].Amount
-	}
-	total = total.SaturatingAdd(more)
-	if err := kvs.Set(taken, marshalShares([]share{{h.Staker, total}})); err != nil {
-		return total, err
-	}
-	spans, err := read(kvs, key(prefixSpans, h.Staker), parseSpans)
-	if err != nil {
-		return total, err
-	}
-	if spans == nil {
-		spans = &era.Spans{}
-	}
-	extra, err := spans.Slash(s.Era, s.Reported, total)
-	if err != nil {
-		return total, err
-	}
-	return extra, kvs.Set(key(prefixSpans, h.Staker), marshalSpans(spans))
-}
-
-// applyPage takes a page of a slash from its stakers, or lets them off.
-func (k *Keeper) applyPage(ctx context.Context, id uint64, s *slash) error {
-	pageKey := key(prefixSlashPage, u64(id), u32(s.Page))
-	list, err := read(k.kv(ctx), pageKey, parseShares)
-	if err != nil {
-		return err
-	}
-	var all npos.U128
-	for _, h := range list {
-		l, err := k.ledger(ctx, h.Staker)
-		if err != nil {
-			return err
-		}
-		if l == nil || l.Slashes == 0 {
-			return fmt.Errorf("npos: slash %d of %s, who has none", id, h.Staker)
-		}
-		l.Slashes--
-		if s.State == slashApplying {
-			all = all.SaturatingAdd(l.take(h.Amount))
-		}
-		if err := k.place(ctx, h.Staker, l); err != nil {
-			return err
-		}
-	}
-	if err := k.toTreasury(ctx, ModuleName, all); err != nil {
-		return err
-	}
-	if err := k.kv(ctx).Delete(pageKey); err != nil {
-		return err
-	}
-	if !all.IsZero() {
-		emit(ctx, "slashed", "id", fmt.Sprint(id), "amount", all.String())
-	}
-	if s.Page++; s.Page == s.Pages {
-		return k.kv(ctx).Delete(key(prefixSlash, u64(id)))
-	}
-	return k.setSlash(ctx, id, s)
-}
-
 // take removes up to an amount from a stake: from what is active first, then from what
 // unbonds, the youngest first. It returns what it took.
 func (l *ledger) take(a npos.U128) npos.U128 {
@@ -351,29 +205,4 @@ func (l *ledger) take(a npos.U128) npos.U128 {
 		}
 	}
 	return a.SaturatingSub(rest)
-}
-
-// CancelSlash drops slashes that wait; governance only.
-func (k *Keeper) CancelSlash(ctx context.Context, m *types.MsgCancelSlash) (*types.MsgCancelSlashResponse, error) {
-	if m.Authority != k.authority {
-		return nil, ErrAuthority.Wrapf("not %q", clip(m.Authority))
-	}
-	if len(m.Ids) == 0 {
-		return nil, ErrSlash.Wrap("none is named")
-	}
-	for _, id := range m.Ids {
-		s, err := read(k.kv(ctx), key(prefixSlash, u64(id)), parseSlash)
-		if err != nil {
-			return nil, err
-		}
-		if s == nil || s.State != slashWaiting {
-			return nil, ErrSlash.Wrapf("number %d is not waiting", id)
-		}
-		s.State = slashCancelling
-		if err := k.setSlash(ctx, id, s); err != nil {
-			return nil, err
-		}
-		emit(ctx, "slash_cancelled", "id", fmt.Sprint(id), "validator", s.Validator.String())
-	}
-	return &types.MsgCancelSlashResponse{}, nil
 }

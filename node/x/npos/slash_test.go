@@ -8,6 +8,7 @@ import (
 
 	"github.com/phala-go/phala/node/x/npos/types"
 	"github.com/phala-go/phala/npos"
+	"github.com/phala-go/phala/npos/era"
 )
 
 // report has x/evidence find in the next block that validators signed twice at a height.
@@ -232,30 +233,6 @@ func TestWithdrawRefusedWhileSlashed(t *testing.T) {
 	}
 }
 
-func TestCancelSlash(t *testing.T) {
-	e := nominated(t, quick())
-	e.skip(3)
-	e.report(3, 1)
-	cancel := func(who string, ids ...uint64) tx {
-		return msg(e.k.CancelSlash, &types.MsgCancelSlash{Authority: who, Ids: ids})
-	}
-	e.attempts(t, []attempt{
-		{"anybody", cancel(name(1), 1), ErrAuthority},
-		{"none", cancel(authority), ErrSlash},
-		{"one that is not there", cancel(authority, 2), ErrSlash},
-		{"one and one that is not there", cancel(authority, 1, 2), ErrSlash},
-		{"good", cancel(authority, 1), nil},
-		{"again", cancel(authority, 1), ErrSlash},
-	})
-	e.era(2)
-	e.skip(3)
-	for n, want := range map[int]uint64{1: 1000, 20: 800, 21: 400} {
-		if l := e.ledger(n); l.Active != pha(want) || l.Slashes != 0 {
-			t.Errorf("account %d: %+v", n, l)
-		}
-	}
-}
-
 // TestSpans: offences in two eras that are found together cost the larger one, not both.
 func TestSpans(t *testing.T) {
 	e := nominated(t, quick())
@@ -296,6 +273,51 @@ func max128(a, b npos.U128) npos.U128 {
 		return b
 	}
 	return a
+}
+
+// TestSpansForgotten: what a staker keeps of its slashes does not grow with them, and
+// eras that could not be reported any more cost nothing if governance lets them be again.
+func TestSpansForgotten(t *testing.T) {
+	p := quick()
+	p.HistoryEras = 30
+	e := nominated(t, p)
+	spans := func() []era.Span {
+		s, err := read(e.k.kv(e.Context()), key(prefixSpans, account(1)), parseSpans)
+		if err != nil || s == nil {
+			t.Fatal(s, err)
+		}
+		return s.List
+	}
+	longest := 0
+	for n := uint64(1); n <= 10; n++ {
+		e.era(n)
+		e.skip(3)
+		period, err := e.k.period(e.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.exposure(n, 1) != nil {
+			e.report(period.Start, 1)
+		}
+		e.Block(e.bond(1, 700), e.validate(1, 0, 0))
+		longest = max(longest, len(spans()))
+	}
+	if longest < 3 || longest > int(p.UnbondingEras)+2 {
+		t.Fatalf("up to %d spans for %d eras", longest, p.UnbondingEras)
+	}
+	e.Block(func(ctx sdk.Context) error {
+		p.UnbondingEras = 20
+		return e.k.SetParams(ctx, p)
+	})
+	e.report(3, 1) // slashed in era 1 already
+	second, err := e.k.period(e.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.report(second.Start+7, 1) // another session
+	if list := e.slashes(); slices.ContainsFunc(list, func(s *slash) bool { return s.State == slashFailed }) {
+		t.Fatal("an old report fails")
+	}
 }
 
 // TestSilence: who does not sign loses the seat for the era and no stake, as long as
