@@ -17,7 +17,7 @@ type Params struct {
 	// AttestationBlocks is how many blocks an admission lasts at most.
 	AttestationBlocks uint64 `json:"attestation_blocks"`
 	// RenewalBlocks is how many blocks a worker has to show new evidence when its vendor
-	// published a new TCB evaluation or revocation list.
+	// published a new TCB evaluation or revoked another key.
 	RenewalBlocks uint64 `json:"renewal_blocks"`
 	// LeaseBlocks is how many blocks a worker counts as serving after its outbox
 	// last spoke.
