@@ -2,7 +2,9 @@ package registry
 
 import (
 	"bytes"
+	"encoding/pem"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/attest/snp"
 	"github.com/phala-go/phala/node/x/internal/testchain"
 	"github.com/phala-go/phala/node/x/mq"
 	"github.com/phala-go/phala/node/x/registry/types"
@@ -93,6 +96,25 @@ func TestUpdateCollateral(t *testing.T) {
 	e.Block(e.update(b))
 	if !bytes.Equal(e.held("sgx/deadbeef0001/platform"), b) {
 		t.Error("SGX's is not held")
+	}
+}
+
+// TestRevocationListNeeded: AMD's chain is genuine without a revocation list too, but then
+// nobody would see a revocation.
+func TestRevocationListNeeded(t *testing.T) {
+	text, err := os.ReadFile("../../../attest/testdata/google-sev/milan.testcer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	e := newEnvWith(t, params(t), nil) // the vendors' roots
+	c := attest.Collateral{TEE: attest.SNP, SNP: &snp.Collateral{ASK: block.Bytes}}
+	if _, err := attest.VerifyCollateral(&c, attest.ProductionRoots(), testchain.Genesis); err != nil {
+		t.Fatal(err)
+	}
+	e.refused(e.update(c.Marshal()), ErrCollateral)
+	if e.held("snp/Milan") != nil {
+		t.Error("it is held")
 	}
 }
 
@@ -269,7 +291,7 @@ func BenchmarkRegistrations(b *testing.B) {
 			m := e.apply(int(i)).message(b)
 			run = append(run, func(ctx sdk.Context) error {
 				_, err := e.k.RegisterWorker(ctx, m)
-				return errors.Join(e.k.Reserve(ctx, []sdk.Msg{m}), err)
+				return errors.Join(e.k.Reserve(ctx, []sdk.Msg{m}, 1<<40), err)
 			})
 		}
 		start := time.Now()
