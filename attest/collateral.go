@@ -126,6 +126,16 @@ func (held *Collateral) Newer(next *Collateral) error {
 	return old.Newer(info)
 }
 
+// Evaluation is the greatest TCB evaluation number in Intel's collateral, 0 for AMD's. It
+// checks no signature.
+func (c *Collateral) Evaluation() (uint32, error) {
+	info, err := describe(c)
+	if err != nil || info.DCAP == nil {
+		return 0, err
+	}
+	return max(info.DCAP.Evaluation, info.DCAP.QEEvaluation), nil
+}
+
 // Revises reports whether next, which is newer than held, may judge a platform worse: by
 // a new evaluation of TCB levels, or by revoking what was not revoked before. Other
 // collateral is the same with a later date. It checks no signature.

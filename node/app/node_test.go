@@ -84,6 +84,7 @@ func network(t *testing.T) (*genutiltypes.AppGenesis, *simulator.Store) {
 		t.Fatal(err)
 	}
 	params := registry.DefaultParams()
+	params.TCBEvaluations = registry.EvaluationCeilings{TDX: 100}
 	home := filepath.Join(t.TempDir(), "validator")
 	spec := &NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Roots: hex.EncodeToString(roots), Registry: params, Measurements: []registry.AllowedMeasurement{{Digest: digest, Role: "worker"}},
 		Validators: []ValidatorSpec{{Home: home, Seed: hex.EncodeToString(seed(100)), RPC: "tcp://127.0.0.1:1", P2P: "tcp://127.0.0.1:2"}},

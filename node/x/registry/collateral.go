@@ -139,8 +139,8 @@ func (k *Keeper) revision(ctx context.Context, platform string) (n, height uint6
 }
 
 // UpdateCollateral takes newer collateral from anybody. The vendor's signatures are what
-// is trusted, and no part of it may be older than what is held. What is held already
-// changes nothing.
+// is trusted, and no part of it may be older than what is held, nor have a TCB evaluation
+// number that does not count yet. What is held already changes nothing.
 func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollateral) (*types.MsgUpdateCollateralResponse, error) {
 	ctx := sdk.UnwrapSDKContext(c)
 	next, err := parseCollateral(m.Collateral)
@@ -158,6 +158,16 @@ func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollatera
 	if held != nil && bytes.Equal(held.Marshal(), m.Collateral) {
 		// Two relayers bring the same: the second one's transaction goes on.
 		return &types.MsgUpdateCollateralResponse{Platform: platform}, nil
+	}
+	p, err := k.Params(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.TCBEvaluations.check(next); err != nil {
+		return nil, err
+	}
+	if held != nil && errors.Is(p.TCBEvaluations.check(held), ErrEvaluation) {
+		held = nil // governance lowered the ceiling: what is held was taken in error
 	}
 	roots, err := k.attestationRoots(ctx)
 	if err != nil {

@@ -99,6 +99,52 @@ func TestUpdateCollateral(t *testing.T) {
 	}
 }
 
+// TestEarlyCollateral: data of a TCB recovery that does not count yet are the vendor's own
+// signed ones, and exclude nobody before governance says that they count.
+func TestEarlyCollateral(t *testing.T) {
+	st := simulated(t)
+	at := func(tee attest.TEE, tcb, qe uint32, later time.Duration) []byte {
+		t.Helper()
+		p := st.Network.Publication(tee, testchain.Genesis.Add(later), simulator.State{})
+		p.TCBInfo.Evaluation, p.QEIdentity.Evaluation = tcb, qe
+		c, err := st.Network.Collateral(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Marshal()
+	}
+	e := newEnv(t)
+	ceilings := func(sgx, tdx uint32) {
+		e.edit(func(p *Params) { p.TCBEvaluations = EvaluationCeilings{SGX: sgx, TDX: tdx} })
+	}
+	ceilings(0, 17)
+	e.Block(e.update(at(attest.TDX, 17, 17, 0)))
+	early := at(attest.TDX, 18, 18, time.Second)
+	e.refused(e.update(early), ErrEvaluation)
+	e.refused(e.update(at(attest.TDX, 18, 17, time.Second)), ErrEvaluation)
+	e.refused(e.update(at(attest.TDX, 17, 18, time.Second)), ErrEvaluation)
+	// A class without a ceiling takes none, however new the chain is.
+	e.refused(e.update(at(attest.SGX, 1, 1, 0)), ErrEvaluation)
+	standard := at(attest.TDX, 17, 17, 2*time.Second)
+	e.Block(e.update(standard))
+	if !bytes.Equal(e.held(simulatedTDX), standard) {
+		t.Fatal("standard data are not held")
+	}
+	// It counts; then it turns out that it does not.
+	ceilings(0, 18)
+	early = at(attest.TDX, 18, 18, 3*time.Second)
+	e.Block(e.update(early))
+	if !bytes.Equal(e.held(simulatedTDX), early) {
+		t.Fatal("a raised ceiling takes nothing")
+	}
+	e.refused(e.update(standard), ErrCollateral)
+	ceilings(0, 17)
+	e.Block(e.update(standard))
+	if !bytes.Equal(e.held(simulatedTDX), standard) {
+		t.Fatal("a lowered ceiling brings nothing back")
+	}
+}
+
 // TestRevocationListNeeded: AMD's chain is genuine without a revocation list too, but then
 // nobody would see a revocation.
 func TestRevocationListNeeded(t *testing.T) {
