@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/crypto/identity"
@@ -72,6 +73,7 @@ func (n *Net) create(measurement string) error {
 		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "100ms", "min_gas_price": "0.001ppha",
 		"validators":   validators,
 		"accounts":     []any{map[string]any{"address": alice, "pha": 1_000_000}, map[string]any{"address": operator, "pha": 1_000_000}},
+		"class":        attest.ClassSimulated,
 		"roots":        hex.EncodeToString(roots),
 		"measurements": []any{map[string]any{"digest": digest, "role": "worker"}, map[string]any{"digest": digest, "role": "gatekeeper"}},
 		"registry": map[string]any{"gatekeeper_operators": []string{operator},
