@@ -52,13 +52,15 @@ test-cgo:
 test-e2e: build
 	PHALA_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 30m ./test/e2e
 
-# The enclave's binary must not depend on where it is built: a copy of the sources in
-# another folder, built with an empty cache, has to give the same bytes.
+# Released programs must not depend on where they are built: a copy of the sources in
+# another folder, built with an empty cache, has to give the same bytes. phala-node is of
+# another module, whose build with an empty cache takes minutes.
+PROGRAMS := phala pherry pruntime tee-simulator
 reproducible: build
-	@dir=$$(mktemp -d) && trap 'chmod -R u+w "$$dir" && rm -rf "$$dir"' EXIT && mkdir "$$dir/elsewhere" && \
+	@dir=$$(mktemp -d) && trap 'chmod -R u+w "$$dir" && rm -rf "$$dir"' EXIT && mkdir "$$dir/elsewhere" "$$dir/bin" && \
 	tar -cf - --exclude=./bin --exclude=./.git --exclude=./.devnet --exclude=./node --exclude=./test . | tar -xf - -C "$$dir/elsewhere" && \
-	cd "$$dir/elsewhere" && GOCACHE="$$dir/cache" $(GO) build -ldflags '$(LDFLAGS)' -o ../pruntime ./cmd/pruntime && \
-	cmp ../pruntime $(CURDIR)/bin/pruntime && echo "reproducible: pruntime $$(sha256sum ../pruntime 2>/dev/null | cut -c1-64)"
+	cd "$$dir/elsewhere" && GOCACHE="$$dir/cache" $(GO) build -ldflags '$(LDFLAGS)' -o ../bin/ $(PROGRAMS:%=./cmd/%) && \
+	for p in $(PROGRAMS); do cmp "../bin/$$p" "$(CURDIR)/bin/$$p" || exit 1; echo "reproducible: $$p $$(sha256sum "../bin/$$p" | cut -c1-64)"; done
 
 # Every fuzz target for a short, fixed budget. The seeds run with the ordinary tests.
 # A count, not a time: a run that ends by the clock sometimes fails by it.

@@ -126,26 +126,34 @@ func (held *Collateral) Newer(next *Collateral) error {
 	return old.Newer(info)
 }
 
+// Evaluation is the greatest TCB evaluation number in Intel's collateral, 0 for AMD's. It
+// checks no signature.
+func (c *Collateral) Evaluation() (uint32, error) {
+	info, err := describe(c)
+	if err != nil || info.DCAP == nil {
+		return 0, err
+	}
+	return max(info.DCAP.Evaluation, info.DCAP.QEEvaluation), nil
+}
+
 // Revises reports whether next, which is newer than held, may judge a platform worse: by
-// a new evaluation of TCB levels or a new revocation list. Other collateral is the same
-// with a later date. It checks no signature.
+// a new evaluation of TCB levels, or by revoking what was not revoked before. Other
+// collateral is the same with a later date. It checks no signature.
 func (held *Collateral) Revises(next *Collateral) (bool, error) {
 	old, err := describe(held)
 	if err != nil {
 		return false, err
 	}
 	info, err := describe(next)
-	if err != nil {
+	switch {
+	case err != nil:
 		return false, err
-	}
-	if old.SNP != nil && info.SNP != nil {
-		return true, nil // only a later revocation list is newer
-	}
-	if old.DCAP == nil || info.DCAP == nil {
+	case old.Key != info.Key:
 		return false, fault.New(fault.CollateralIncompat, old.Key+" and "+info.Key)
+	case old.SNP != nil:
+		return old.SNP.Revises(info.SNP), nil
 	}
-	a, b := old.DCAP, info.DCAP
-	return b.Evaluation != a.Evaluation || b.QEEvaluation != a.QEEvaluation || b.PCKCRLNumber.Cmp(a.PCKCRLNumber) != 0 || b.RootCRLNumber.Cmp(a.RootCRLNumber) != 0, nil
+	return old.DCAP.Revises(info.DCAP), nil
 }
 
 // CollateralKey tells, from evidence that nobody has verified, which collateral

@@ -19,8 +19,12 @@ import (
 // simulated network name, so that whoever prints a chain reads it there.
 const SimulatedOrganization = "SIMULATED - NOT A TEE"
 
-// ClassSimulated is the network class, in a genesis, of a simulated network.
-const ClassSimulated = "simulated"
+// Network classes, in a genesis. Only the first makes a network simulated; every other one
+// is real, whatever it says.
+const (
+	ClassSimulated = "simulated"
+	ClassReal      = "real"
+)
 
 //go:embed roots/*.pem
 var vendorRoots embed.FS

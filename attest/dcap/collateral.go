@@ -43,9 +43,9 @@ type CollateralInfo struct {
 	TCBInfoIssued    time.Time
 	QEEvaluation     uint32
 	QEIdentityIssued time.Time
-	PCKCRLNumber     *big.Int
-	RootCRLNumber    *big.Int
 	Expiry           time.Time // the last moment at which every part is valid
+
+	pckCRL, rootCRL *pki.CRL
 }
 
 // verified is a collateral of which every signature and date was checked.
@@ -248,7 +248,7 @@ func describe(tcb *tcbInfo, qe *qeIdentity, ca CA, pck, root *pki.CRL) Collatera
 		TEE: tcb.tee, FMSPC: tcb.fmspc, CA: ca,
 		Evaluation: tcb.evaluation, TCBInfoIssued: tcb.issueDate,
 		QEEvaluation: qe.evaluation, QEIdentityIssued: qe.issueDate,
-		PCKCRLNumber: pck.Number, RootCRLNumber: root.Number,
+		pckCRL: pck, rootCRL: root,
 	}
 }
 
@@ -264,8 +264,8 @@ func (held *CollateralInfo) Newer(next *CollateralInfo) error {
 		next.TCBInfoIssued.Compare(held.TCBInfoIssued),
 		compare(next.QEEvaluation, held.QEEvaluation),
 		next.QEIdentityIssued.Compare(held.QEIdentityIssued),
-		next.PCKCRLNumber.Cmp(held.PCKCRLNumber),
-		next.RootCRLNumber.Cmp(held.RootCRLNumber),
+		held.pckCRL.Compare(next.pckCRL),
+		held.rootCRL.Compare(next.rootCRL),
 	}
 	newer := false
 	for i, c := range order {
@@ -279,6 +279,14 @@ func (held *CollateralInfo) Newer(next *CollateralInfo) error {
 		return fault.New(fault.CollateralNotNewer, "it is what is held")
 	}
 	return nil
+}
+
+// Revises reports whether next, which is newer than held, may judge a platform worse: it
+// has another evaluation of TCB levels, or revokes what held does not. Intel signs the
+// same content anew about daily.
+func (held *CollateralInfo) Revises(next *CollateralInfo) bool {
+	return next.Evaluation != held.Evaluation || next.QEEvaluation != held.QEEvaluation ||
+		held.pckCRL.RevokesMore(next.pckCRL) || held.rootCRL.RevokesMore(next.rootCRL)
 }
 
 func compare(a, b uint32) int {

@@ -41,33 +41,69 @@ func FuzzCanonical(f *testing.F) {
 	})
 }
 
-// FuzzVerifyQuote: no panic, and no changed quote is accepted with another
-// verdict.
-func FuzzVerifyQuote(f *testing.F) {
-	tr := newTrial(attest.TDX)
-	quote, c := tr.bytes(f)
-	want, err := dcap.Verify(quote, c, tr.root, tr.now)
-	if err != nil {
-		f.Fatal(err)
+// shown is a result with all that a quote says, and without how it was encoded.
+func shown(r *dcap.Result) *dcap.Result {
+	out, q := *r, reflect.New(reflect.TypeFor[dcap.Quote]()).Elem()
+	for i := range q.NumField() {
+		if q.Type().Field(i).IsExported() {
+			q.Field(i).Set(reflect.ValueOf(r.Quote).Elem().Field(i))
+		}
 	}
-	f.Add(uint16(0), []byte{5})
-	f.Add(uint16(700), []byte{0xff, 0xff})
-	f.Fuzz(func(t *testing.T, at uint16, patch []byte) {
-		changed := bytes.Clone(quote)
-		if int(at) > len(changed) {
-			return
+	quote := q.Interface().(dcap.Quote)
+	out.Quote = &quote
+	return &out
+}
+
+// FuzzVerifyQuote: no panic, and no changed quote is accepted with another verdict, other
+// measurements or report data, or other bytes in what is signed.
+func FuzzVerifyQuote(f *testing.F) {
+	type genuine struct {
+		tr     *trial
+		quote  []byte
+		c      *dcap.Collateral
+		signed int // header and body
+		want   *dcap.Result
+	}
+	var classes []genuine
+	for _, tee := range []attest.TEE{attest.SGX, attest.TDX} {
+		g := genuine{tr: newTrial(tee), signed: 48 + 584}
+		if tee == attest.SGX {
+			g.signed = 48 + 384
 		}
-		changed = append(changed[:at], patch...)
-		if rest := int(at) + len(patch); rest < len(quote) {
-			changed = append(changed, quote[rest:]...)
-		}
-		r, err := dcap.Verify(changed, c, tr.root, tr.now)
+		g.quote, g.c = g.tr.bytes(f)
+		r, err := dcap.Verify(g.quote, g.c, g.tr.root, g.tr.now)
 		if err != nil {
+			f.Fatal(err)
+		}
+		g.want = shown(r)
+		classes = append(classes, g)
+	}
+	for i := range classes {
+		f.Add(uint8(i), uint16(0), []byte{5})
+		f.Add(uint8(i), uint16(700), []byte{0xff, 0xff})
+		f.Add(uint8(i), uint16(0), []byte{}) // as it is: accepted
+	}
+	f.Fuzz(func(t *testing.T, class uint8, at uint16, patch []byte) {
+		g := &classes[int(class)%len(classes)]
+		if int(at) > len(g.quote) {
 			return
 		}
-		r.Quote, want.Quote = nil, nil
-		if !reflect.DeepEqual(r, want) {
-			t.Fatalf("another verdict: %+v", r)
+		changed := append(bytes.Clone(g.quote[:at]), patch...)
+		if len(changed) < len(g.quote) {
+			changed = append(changed, g.quote[len(changed):]...)
+		}
+		r, err := dcap.Verify(changed, g.c, g.tr.root, g.tr.now)
+		if err != nil {
+			if bytes.Equal(changed, g.quote) {
+				t.Fatal("unchanged:", err)
+			}
+			return
+		}
+		if got := shown(r); !reflect.DeepEqual(got, g.want) {
+			t.Fatalf("another verdict: %+v", got)
+		}
+		if !bytes.Equal(changed[:g.signed], g.quote[:g.signed]) {
+			t.Fatal("other signed bytes are accepted")
 		}
 	})
 }
@@ -101,7 +137,6 @@ func FuzzCollateral(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r.Quote, want.Quote = nil, nil
 		if !reflect.DeepEqual(r, want) {
 			t.Fatalf("another verdict: %+v", r)
 		}

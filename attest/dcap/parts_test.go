@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/phala-go/phala/attest/fault"
+	"github.com/phala-go/phala/attest/internal/pki"
 )
 
 // convergeByTable is Intel's rule for a TDX module or quoting enclave, written
@@ -164,9 +165,12 @@ func TestResponses(t *testing.T) {
 
 func TestNewer(t *testing.T) {
 	at := func(day int) time.Time { return time.Date(2026, 11, day, 0, 0, 0, 0, time.UTC) }
+	crl := func(number int64, day int) *pki.CRL {
+		return &pki.CRL{Number: big.NewInt(number), ThisUpdate: at(day)}
+	}
 	held := func() *CollateralInfo {
 		return &CollateralInfo{TEE: TDX, FMSPC: [6]byte{1}, CA: PlatformCA, Evaluation: 17, TCBInfoIssued: at(10),
-			QEEvaluation: 17, QEIdentityIssued: at(10), PCKCRLNumber: big.NewInt(5), RootCRLNumber: big.NewInt(5)}
+			QEEvaluation: 17, QEIdentityIssued: at(10), pckCRL: crl(5, 10), rootCRL: crl(5, 10)}
 	}
 	for _, c := range []struct {
 		name string
@@ -174,18 +178,25 @@ func TestNewer(t *testing.T) {
 		code fault.Code
 	}{
 		{"newer TCB info", func(i *CollateralInfo) { i.TCBInfoIssued = at(11) }, ""},
-		{"newer PCK CRL only", func(i *CollateralInfo) { i.PCKCRLNumber = big.NewInt(6) }, ""},
+		{"newer PCK CRL only", func(i *CollateralInfo) { i.pckCRL = crl(6, 10) }, ""},
+		{"PCK CRL of a later day, with the same number", func(i *CollateralInfo) { i.pckCRL = crl(5, 11) }, ""},
+		{"root CRL of a later day, with the same number", func(i *CollateralInfo) { i.rootCRL = crl(5, 11) }, ""},
 		{"everything newer", func(i *CollateralInfo) {
 			i.Evaluation, i.QEEvaluation, i.TCBInfoIssued, i.QEIdentityIssued = 18, 18, at(12), at(12)
-			i.RootCRLNumber = big.NewInt(9)
+			i.rootCRL = crl(9, 12)
 		}, ""},
 		{"the same", func(*CollateralInfo) {}, fault.CollateralNotNewer},
 		{"newer TCB info with an older CRL", func(i *CollateralInfo) {
-			i.TCBInfoIssued, i.PCKCRLNumber = at(11), big.NewInt(4)
+			i.TCBInfoIssued, i.pckCRL = at(11), crl(4, 10)
 		}, fault.CollateralNotNewer},
+		{"newer TCB info with a CRL of an earlier day", func(i *CollateralInfo) {
+			i.TCBInfoIssued, i.pckCRL = at(11), crl(5, 9)
+		}, fault.CollateralNotNewer},
+		{"greater number on an earlier day", func(i *CollateralInfo) { i.pckCRL = crl(6, 9) }, fault.CollateralNotNewer},
+		{"lower number on a later day", func(i *CollateralInfo) { i.rootCRL = crl(4, 11) }, fault.CollateralNotNewer},
 		{"older evaluation, issued later", func(i *CollateralInfo) { i.TCBInfoIssued, i.Evaluation = at(11), 16 }, fault.CollateralNotNewer},
 		{"older QE identity", func(i *CollateralInfo) { i.TCBInfoIssued, i.QEIdentityIssued = at(11), at(9) }, fault.CollateralNotNewer},
-		{"older root CRL", func(i *CollateralInfo) { i.TCBInfoIssued, i.RootCRLNumber = at(11), big.NewInt(1) }, fault.CollateralNotNewer},
+		{"older root CRL", func(i *CollateralInfo) { i.TCBInfoIssued, i.rootCRL = at(11), crl(1, 9) }, fault.CollateralNotNewer},
 		{"another family", func(i *CollateralInfo) { i.TCBInfoIssued, i.FMSPC = at(11), [6]byte{2} }, fault.CollateralIncompat},
 		{"another TEE", func(i *CollateralInfo) { i.TCBInfoIssued, i.TEE = at(11), SGX }, fault.CollateralIncompat},
 		{"another CA", func(i *CollateralInfo) { i.TCBInfoIssued, i.CA = at(11), ProcessorCA }, fault.CollateralIncompat},

@@ -238,12 +238,38 @@ func TestAttacks(t *testing.T) {
 	if err := connect(copied, w.verifier(start).Config()); err == nil {
 		t.Error("a copied certificate without its key was accepted")
 	}
-	// The vendor revokes the platform: the same certificate is refused at once where the
-	// verifier has newer collateral than the certificate brings.
+}
+
+// TestOldCollateral: a worker whose platform its vendor revoked shows collateral from before,
+// which is valid for weeks. What the chain holds counts where it is newer, and the
+// worker's own where that is.
+func TestOldCollateral(t *testing.T) {
+	w := newWorld(t)
+	a := w.identity("a")
+	old, before := w.issue(a, start, w.evidence(0, 1)), w.collateral()
+	holding := func(c *attest.Collateral) *tls.Config {
+		v := w.verifier(start)
+		v.Collateral = func(string) (*attest.Collateral, error) { return c, nil }
+		return v.Config()
+	}
+	if err := connect(*old, holding(before)); err != nil {
+		t.Fatal("before the revocation:", err)
+	}
 	w.state = simulator.State{Evaluation: 2, Status: string(dcap.Revoked)}
+	after := w.collateral()
+	if err := connect(*old, holding(after)); !errors.Is(err, fault.TCBRevoked) {
+		t.Errorf("the certificate's collateral is from before the revocation: %v", err)
+	}
 	revoked := w.issue(a, start, w.evidence(0, 1))
-	if err := connect(*revoked, w.verifier(start).Config()); !errors.Is(err, fault.TCBRevoked) {
-		t.Errorf("revoked: %v", err)
+	if err := connect(*revoked, holding(before)); !errors.Is(err, fault.TCBRevoked) {
+		t.Errorf("the chain's collateral is from before the revocation: %v", err)
+	}
+	if err := connect(*old, func() *tls.Config {
+		v := w.verifier(start)
+		v.Collateral = func(string) (*attest.Collateral, error) { return nil, io.ErrNoProgress }
+		return v.Config()
+	}()); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("what the chain holds cannot be read: %v", err)
 	}
 }
 

@@ -22,8 +22,10 @@ type Verifier struct {
 	// Admit says why the network does not take what the evidence proves, nil if it does:
 	// the measurement must be the one that the chain has for the worker. It is needed.
 	Admit func(*attest.Verdict) error
-	// Collateral gives what the chain holds under a key (attest.Evidence.CollateralKey),
-	// for evidence that comes without. Where it is nil, such evidence is refused.
+	// Collateral gives what the chain holds under a key (attest.Evidence.CollateralKey). Of
+	// that and what the evidence brings the newer counts, so that a worker cannot show what
+	// its vendor said before a revocation. Where it is nil, the evidence must bring its own,
+	// and nothing says how new that is.
 	Collateral func(key string) (*attest.Collateral, error)
 }
 
@@ -63,13 +65,17 @@ func (v *Verifier) judge(evidence []byte, now time.Time) (*attest.Verdict, error
 	if err != nil {
 		return nil, err
 	}
-	if ev.Collateral == nil && v.Collateral != nil {
+	if v.Collateral != nil {
 		key, err := ev.CollateralKey()
 		if err != nil {
 			return nil, err
 		}
-		if ev.Collateral, err = v.Collateral(key); err != nil {
+		held, err := v.Collateral(key)
+		if err != nil {
 			return nil, err
+		}
+		if ev.Collateral == nil || held != nil && held.Newer(ev.Collateral) != nil {
+			ev.Collateral = held
 		}
 	}
 	return attest.Verify(ev, v.Roots, now)

@@ -189,7 +189,8 @@ func randomSerial() *big.Int {
 // CRL issues a revocation list. Its number is the time of issue in seconds.
 func (a *Authority) CRL(issued, next time.Time, revoked []*big.Int) ([]byte, error) {
 	list := &x509.RevocationList{
-		Number: big.NewInt(issued.Unix()), ThisUpdate: issued, NextUpdate: next,
+		// Intel's lists all have this number, whatever they revoke.
+		Number: big.NewInt(1), ThisUpdate: issued, NextUpdate: next,
 	}
 	for _, serial := range revoked {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,

@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha512"
 	"errors"
-	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,10 +88,10 @@ func (c *Collateral) Fields() []*[]byte { return []*[]byte{&c.ASK, &c.CRL} }
 
 // CollateralInfo is what a verified collateral is about.
 type CollateralInfo struct {
-	Product   Product
-	CRLNumber *big.Int // nil without a CRL
-	CRLIssued time.Time
-	Expiry    time.Time
+	Product Product
+	Expiry  time.Time
+
+	crl *pki.CRL // nil without one
 }
 
 // Newer checks that next may replace held: the same product, and a later CRL.
@@ -100,10 +99,15 @@ func (held *CollateralInfo) Newer(next *CollateralInfo) error {
 	switch {
 	case held.Product != next.Product:
 		return fault.New(fault.CollateralIncompat, "")
-	case next.CRLNumber == nil, held.CRLNumber != nil && next.CRLNumber.Cmp(held.CRLNumber) <= 0:
+	case next.crl == nil, held.crl != nil && held.crl.Compare(next.crl) <= 0:
 		return fault.New(fault.CollateralNotNewer, "CRL")
 	}
 	return nil
+}
+
+// Revises reports whether next, which is newer than held, revokes what held does not.
+func (held *CollateralInfo) Revises(next *CollateralInfo) bool {
+	return next.crl != nil && held.crl.RevokesMore(next.crl)
 }
 
 // Describe says what a collateral is about without checking a signature or a
@@ -120,7 +124,7 @@ func Describe(c *Collateral) (*CollateralInfo, error) {
 		if err != nil {
 			return nil, fault.Wrap(fault.CRLMalformed, "ARK's CRL", err)
 		}
-		info.CRLNumber, info.CRLIssued = crl.Number, crl.ThisUpdate
+		info.crl = crl
 	}
 	return info, nil
 }
@@ -167,7 +171,7 @@ func verifyCollateral(c *Collateral, roots []*Root, now time.Time) (*pki.Certifi
 		if crl.Revokes(ask.Serial) {
 			return nil, nil, fault.New(fault.ASKRevoked, "")
 		}
-		info.CRLNumber, info.CRLIssued = crl.Number, crl.ThisUpdate
+		info.crl = crl
 		info.Expiry = earlier(info.Expiry, crl.NextUpdate)
 	}
 	return ask, info, nil
@@ -226,7 +230,7 @@ func Verify(report, vcek []byte, c *Collateral, roots []*Root, now time.Time) (*
 		Report: r, Product: info.Product,
 		Reported: tcb(r.ReportedTCB, info.Product), Committed: tcb(r.CommittedTCB, info.Product),
 		Current: tcb(r.CurrentTCB, info.Product), Launch: tcb(r.LaunchTCB, info.Product),
-		RevocationChecked: info.CRLNumber != nil,
+		RevocationChecked: info.crl != nil,
 		Expiry:            earlier(info.Expiry, leaf.NotAfter),
 	}
 	if err := checkVCEK(leaf, result); err != nil {

@@ -78,8 +78,10 @@ var (
 
 // Options say what is expected besides.
 type Options struct {
-	// Build is the measurement of a build of one's own (phala measure); nil for none.
-	Build *proto.Hash
+	// Build gives the measurement of a build of one's own (phala measure) on the class of TEE
+	// that an enclave proved to be in, for a network with these roots; nil for none. The
+	// same program measures differently on each class.
+	Build func(ctx context.Context, tee attest.TEE, roots attest.Roots) (proto.Hash, error)
 	// Code is the hash of a contract's code that one has built; nil for none.
 	Code *proto.Hash
 	// MaxAge is how old the newest header may be; five minutes if zero.
@@ -203,8 +205,12 @@ func (v *verifier) worker(ctx context.Context, id proto.WorkerID, prefix string)
 	})
 	if ok && v.o.Build != nil {
 		ok = v.link(prefix+"build", func() (string, error) {
-			if *v.o.Build != w.Measurement {
-				return "", fmt.Errorf("%w: that measures %s", ErrBuild, *v.o.Build)
+			build, err := v.o.Build(ctx, verdict.TEE, roots)
+			if err != nil {
+				return "", err
+			}
+			if build != w.Measurement {
+				return "", fmt.Errorf("%w: that measures %s", ErrBuild, build)
 			}
 			return "the given one", nil
 		})

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/dcap"
 	"github.com/phala-go/phala/attest/fault"
 	"github.com/phala-go/phala/attest/ratls"
@@ -71,6 +73,15 @@ func network(t *testing.T) (*stack.Stack, proto.ContractID) {
 // last is the link at which a report ends.
 func last(r *verify.Report) verify.Link { return r.Links[len(r.Links)-1] }
 
+func built(h proto.Hash) func(context.Context, attest.TEE, attest.Roots) (proto.Hash, error) {
+	return func(_ context.Context, tee attest.TEE, roots attest.Roots) (proto.Hash, error) {
+		if tee != attest.TDX || !roots.Simulated() {
+			return h, fmt.Errorf("a build for %s, simulated: %v, is asked for", tee, roots.Simulated())
+		}
+		return h, nil
+	}
+}
+
 func TestHolds(t *testing.T) {
 	s, id := network(t)
 	open := func() *client.Client { return client.Open(s.Network(), nil) }
@@ -83,7 +94,7 @@ func TestHolds(t *testing.T) {
 		{"chain", verify.Chain(within(t, 20*time.Second), open(), verify.Options{}), []string{"chain", "newest trust root"}},
 		{"gatekeeper", verify.Worker(within(t, 20*time.Second), open(), s.List[0].RT.Self(), verify.Options{}),
 			[]string{"chain", "registration", "roots", "allow-list", "certificate", "evidence", "software"}},
-		{"worker", verify.Worker(within(t, 20*time.Second), open(), s.List[1].RT.Self(), verify.Options{Build: &build}),
+		{"worker", verify.Worker(within(t, 20*time.Second), open(), s.List[1].RT.Self(), verify.Options{Build: built(build)}),
 			[]string{"chain", "registration", "roots", "allow-list", "certificate", "evidence", "software", "build", "session"}},
 		{"contract", verify.Contract(within(t, 20*time.Second), open(), id, verify.Options{}),
 			[]string{"chain", "contract", "code", "cluster", "receipt", "seat 1 registration", "seat 1 roots", "seat 1 allow-list", "seat 1 certificate", "seat 1 evidence", "seat 1 software", "seat 1 session",
@@ -233,7 +244,7 @@ func TestBroken(t *testing.T) {
 		}, repair: func() { amend(func(w *proto.WorkerInfo) { w.Measurement = own }) }, link: "software", want: ratls.ErrNotAdmitted},
 		{name: "a real TEE, says the chain", check: worker, damage: func() { amend(func(w *proto.WorkerInfo) { w.Simulated = false }) },
 			repair: func() { amend(func(w *proto.WorkerInfo) { w.Simulated = true }) }, link: "software", want: ratls.ErrNotAdmitted},
-		{name: "another build", check: worker, options: verify.Options{Build: &other}, link: "build", want: verify.ErrBuild},
+		{name: "another build", check: worker, options: verify.Options{Build: built(other)}, link: "build", want: verify.ErrBuild},
 		{name: "a session that the enclave does not hold", check: worker, damage: func() { amend(func(w *proto.WorkerInfo) { w.State.Session = stranger.Public() }) },
 			repair: func() { amend(func(w *proto.WorkerInfo) { w.State.Session = info.State.Session }) }, link: "session", want: verify.ErrSession},
 		{name: "another contract's code", check: contract, options: verify.Options{Code: &other}, link: "code", want: verify.ErrContract},

@@ -56,7 +56,7 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
 	f.StringVar(&o.class, "class", "sgx", "class that a simulator stands for: sgx, tdx or snp")
 	f.StringVar(&o.eventLog, "event-log", "", "event log of a dstack guest (JSON), from which RTMR3 is computed")
 	f.StringVar(&o.compose, "compose", "", "app-compose.json that the event log must name")
-	f.StringVar(&o.roots, "simulated-roots", "", "file with the attestation roots of a simulated network; without it the vendors' roots count")
+	roots := f.String("simulated-roots", "", "file with the attestation roots of a simulated network; without it the vendors' roots count")
 	f.StringVar(&o.pccs, "pccs", "", "PCCS to ask for Intel's collateral; Intel's own service without it")
 	f.StringVar(&o.kds, "kds", "", "service to ask for AMD's certificates; AMD's own without it")
 	pos, err := need(f, args, 1, 1)
@@ -65,6 +65,9 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
 	}
 	file, err := os.ReadFile(pos[0])
 	if err != nil {
+		return err
+	}
+	if o.roots, err = loadRoots(*roots); err != nil {
 		return err
 	}
 	m, err := measureFile(ctx, file, o)
@@ -90,7 +93,10 @@ func runMeasure(ctx context.Context, a *app, args []string) error {
 }
 
 // measureOptions are the flags that say how to read a file.
-type measureOptions struct{ role, class, eventLog, compose, roots, pccs, kds string }
+type measureOptions struct {
+	role, class, eventLog, compose, pccs, kds string
+	roots                                     attest.Roots
+}
 
 // measureFile measures what a file is of.
 func measureFile(ctx context.Context, file []byte, o measureOptions) (*measurement, error) {
@@ -151,16 +157,13 @@ func measureRaw(ctx context.Context, tee attest.TEE, file []byte, o measureOptio
 // measureEvidence verifies evidence and takes what it proves. What hardware leaves out is
 // asked of the vendor.
 func measureEvidence(ctx context.Context, ev attest.Evidence, o measureOptions) (*measurement, error) {
-	roots, err := loadRoots(o.roots)
-	if err != nil {
-		return nil, err
-	}
 	var v *attest.Verdict
+	var err error
 	if ev.Collateral != nil {
-		v, err = attest.Verify(ev, roots, time.Now())
+		v, err = attest.Verify(ev, o.roots, time.Now())
 	} else {
 		var c *pcs.Client
-		if c, err = pcs.New(pcs.Options{Intel: o.pccs, AMD: o.kds, Roots: roots}); err == nil {
+		if c, err = pcs.New(pcs.Options{Intel: o.pccs, AMD: o.kds, Roots: o.roots}); err == nil {
 			_, v, err = c.Complete(ctx, ev)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/client/verify"
 	"github.com/phala-go/phala/internal/devnet"
@@ -38,7 +39,7 @@ hold; exits 1 then. phala verify substrate checks proofs of Substrate chains, of
 		return err
 	}
 	var o verify.Options
-	if o.Build, err = a.expectedBuild(ctx, *build); err != nil {
+	if o.Build, err = expectedBuild(*build); err != nil {
 		return err
 	}
 	if *code != "" {
@@ -99,23 +100,29 @@ func verifyNamed(ctx context.Context, c *client.Client, s *devnet.State, pos []s
 	return verify.Contract(ctx, c, id, o), nil
 }
 
-// expectedBuild is a digest, or what phala measure says of a file.
-func (a *app) expectedBuild(ctx context.Context, build string) (*proto.Hash, error) {
+// expectedBuild is a digest, or what phala measure says of a file on the enclave's class of
+// TEE and under the network's roots.
+func expectedBuild(build string) (func(context.Context, attest.TEE, attest.Roots) (proto.Hash, error), error) {
 	if build == "" {
 		return nil, nil
 	}
 	var h proto.Hash
 	if b, err := hex.DecodeString(build); err == nil && len(b) == len(h) {
 		copy(h[:], b)
-		return &h, nil
+		return func(context.Context, attest.TEE, attest.Roots) (proto.Hash, error) { return h, nil }, nil
 	}
 	file, err := os.ReadFile(build)
 	if err != nil {
 		return nil, fmt.Errorf("--build is neither a digest nor a file: %w", err)
 	}
-	m, err := measureFile(ctx, file, measureOptions{class: "sgx"})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", build, err)
-	}
-	return &h, h.UnmarshalText([]byte(strings.ToLower(m.Digest)))
+	return func(ctx context.Context, tee attest.TEE, roots attest.Roots) (h proto.Hash, err error) {
+		m, err := measureFile(ctx, file, measureOptions{class: tee.String(), roots: roots})
+		if err != nil {
+			return h, fmt.Errorf("%s: %w", build, err)
+		}
+		if m.Class != tee.String() {
+			return h, fmt.Errorf("%w: %s is a build for %s, the enclave is in %s", verify.ErrBuild, build, m.Class, tee)
+		}
+		return h, h.UnmarshalText([]byte(strings.ToLower(m.Digest)))
+	}, nil
 }

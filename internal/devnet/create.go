@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/crypto/identity"
@@ -72,10 +73,11 @@ func (n *Net) create(measurement string) error {
 		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "100ms", "min_gas_price": "0.001ppha",
 		"validators":   validators,
 		"accounts":     []any{map[string]any{"address": alice, "pha": 1_000_000}, map[string]any{"address": operator, "pha": 1_000_000}},
+		"class":        attest.ClassSimulated,
 		"roots":        hex.EncodeToString(roots),
 		"measurements": []any{map[string]any{"digest": digest, "role": "worker"}, map[string]any{"digest": digest, "role": "gatekeeper"}},
 		"registry": map[string]any{"gatekeeper_operators": []string{operator},
-			"recent_blocks": 600, "attestation_blocks": 5_000_000, "renewal_blocks": 6000, "lease_blocks": 6000, "worst_level": 4, "registrations_per_block": 64,
+			"recent_blocks": 600, "attestation_blocks": 5_000_000, "renewal_blocks": 6000, "lease_blocks": 6000, "worst_level": 4, "registrations_per_block": 64, "tcb_evaluations": map[string]any{"sgx": 1000, "tdx": 1000},
 			"settings": map[string]any{"lease_ms": 600_000, "trusting_period_ms": 1_728_000_000, "clock_drift_ms": 60_000, "session_interval_ms": 604_800_000}},
 	}
 	// Eras of a minute, so that they can be watched.

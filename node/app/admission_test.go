@@ -76,6 +76,30 @@ func TestFailedRegistrationsCount(t *testing.T) {
 	n.must(n.signed(1, 0, fee, n.register(vendor, 11)))
 }
 
+// TestCheapTransactionTakesNoPlace: a transaction of 64 messages that nothing has to be
+// verified of stops nobody's registration, though the proposer put it first in the block.
+func TestCheapTransactionTakesNoPlace(t *testing.T) {
+	g, vendor := network(t)
+	n := genesisNode(t, g)
+	n.block()
+	n.block()
+	var attack []tx.Msg
+	for range registry.DefaultParams().RegistrationsPerBlock {
+		attack = append(attack, tx.UpdateCollateral(account(2), []byte{1}))
+	}
+	collateral, err := vendor.Collateral(attest.TDX, genesisTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := n.block(n.signed(2, 0, fee, attack...), n.signed(1, 0, fee, tx.UpdateCollateral(account(1), collateral.Marshal()), n.register(vendor, 11)))
+	if out[0].Codespace != registry.ModuleName || out[0].Code != 18 {
+		t.Errorf("the attack: %s %d: %s", out[0].Codespace, out[0].Code, out[0].Log)
+	}
+	if out[1].Code != 0 {
+		t.Fatalf("a registration after it: %s %d: %s", out[1].Codespace, out[1].Code, out[1].Log)
+	}
+}
+
 // TestGovernance: a proposal that passes does what its messages say, and nobody else may
 // say it.
 func TestGovernance(t *testing.T) {

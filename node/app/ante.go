@@ -1,6 +1,8 @@
 package app
 
 import (
+	gomath "math"
+
 	sdkerrors "cosmossdk.io/errors"
 	"cosmossdk.io/math"
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
@@ -41,7 +43,11 @@ func (a *App) newAnteHandler() (sdk.AnteHandler, error) {
 			return ctx, err
 		}
 		// Here and not where they run: what fails there leaves no trace.
-		return ctx, a.Registry.Reserve(ctx, tx.GetMsgs())
+		gas := uint64(gomath.MaxUint64) // a simulation is to find it
+		if feeTx, ok := tx.(sdk.FeeTx); ok && !simulate {
+			gas = feeTx.GetGas()
+		}
+		return ctx, a.Registry.Reserve(ctx, tx.GetMsgs(), gas)
 	}, nil
 }
 

@@ -43,7 +43,8 @@ type NetworkSpec struct {
 	BlockInterval string          `json:"block_interval"` // pause after a commit, such as "100ms"
 	Validators    []ValidatorSpec `json:"validators"`
 	Accounts      []AccountSpec   `json:"accounts"`
-	Roots         string          `json:"roots"`    // hex; simulated attestation roots, empty for the vendors'
+	Class         string          `json:"class"`    // "simulated" for simulated TEEs, else the network is real
+	Roots         string          `json:"roots"`    // hex; a simulated network's attestation roots
 	Registry      registry.Params `json:"registry"` // parameters
 	// Measurements that may register from the beginning.
 	Measurements []registry.AllowedMeasurement `json:"measurements"`
@@ -132,7 +133,7 @@ func InitNetwork(s *NetworkSpec) error {
 	if err != nil {
 		return fmt.Errorf("roots: %w", err)
 	}
-	if err := set(registry.ModuleName, registry.Genesis{Params: s.Registry, Measurements: s.Measurements, Roots: roots}); err != nil {
+	if err := set(registry.ModuleName, registry.Genesis{Params: s.Registry, Measurements: s.Measurements, Class: s.Class, Roots: roots}); err != nil {
 		return err
 	}
 	if len(s.Contracts) > 0 {

@@ -84,8 +84,9 @@ func network(t *testing.T) (*genutiltypes.AppGenesis, *simulator.Store) {
 		t.Fatal(err)
 	}
 	params := registry.DefaultParams()
+	params.TCBEvaluations = registry.EvaluationCeilings{TDX: 100}
 	home := filepath.Join(t.TempDir(), "validator")
-	spec := &NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Roots: hex.EncodeToString(roots), Registry: params, Measurements: []registry.AllowedMeasurement{{Digest: digest, Role: "worker"}},
+	spec := &NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Class: attest.ClassSimulated, Roots: hex.EncodeToString(roots), Registry: params, Measurements: []registry.AllowedMeasurement{{Digest: digest, Role: "worker"}},
 		Validators: []ValidatorSpec{{Home: home, Seed: hex.EncodeToString(seed(100)), RPC: "tcp://127.0.0.1:1", P2P: "tcp://127.0.0.1:2"}},
 		Accounts:   []AccountSpec{{account(1).String(), 1000}, {account(2).String(), 1000}, {sdk.AccAddress(wallet.PubKey().Address()).String(), 1000}}}
 	if err := InitNetwork(spec); err != nil {

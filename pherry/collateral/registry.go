@@ -48,10 +48,24 @@ func (r *Registry) Held(ctx context.Context, key string) (*attest.Collateral, er
 	return attest.ParseCollateral(b)
 }
 
-// Update sends newer collateral.
+// Update sends newer collateral, unless it has a TCB evaluation number that governance does
+// not take yet.
 func (r *Registry) Update(ctx context.Context, c *attest.Collateral) error {
+	params := struct {
+		TCBEvaluations map[string]uint32 `json:"tcb_evaluations"`
+	}{}
+	if err := r.readJSON(ctx, []byte("params"), &params); err != nil {
+		return err
+	}
+	n, err := c.Evaluation()
+	if err != nil {
+		return err
+	}
+	if ceiling, ok := params.TCBEvaluations[c.TEE.String()]; ok && n > ceiling {
+		return fmt.Errorf("%w: TCB evaluation number %d of %s, at most %d: governance must raise tcb_evaluations before what is held expires", ErrPolicy, n, c.TEE, ceiling)
+	}
 	pub := r.Operator.Key.Public()
-	_, err := r.Operator.Send(ctx, gasUpdate, tx.UpdateCollateral(pub[:], c.Marshal()))
+	_, err = r.Operator.Send(ctx, gasUpdate, tx.UpdateCollateral(pub[:], c.Marshal()))
 	return err
 }
 

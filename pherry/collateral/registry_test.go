@@ -122,6 +122,17 @@ func TestRegistry(t *testing.T) {
 		s.Step()
 	}
 
+	// What governance does not take yet costs no transaction, and is a problem to report.
+	now = now.Add(24 * time.Hour)
+	s.Chain.Set(proto.StoreRegistry, []byte("params"), []byte(`{"tcb_evaluations":{"sgx":9,"tdx":2}}`))
+	s.Step()
+	if r := k.Round(t.Context()); len(r.Updated) != 0 || len(r.Problems) != 1 || !errors.Is(r.Problems[0], collateral.ErrPolicy) {
+		t.Errorf("above the ceiling: %+v", r)
+	}
+	s.Chain.Set(proto.StoreRegistry, []byte("params"), []byte(`{"tcb_evaluations":{"tdx":3}}`))
+	s.Step()
+	round(1, 0)
+
 	// A recovery to come, and the metrics that an operator watches.
 	next = simulator.State{Evaluation: 4, Status: string(dcap.Revoked)}
 	round(0, 1)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -35,6 +36,13 @@ func TestAttestedTLS(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "ratls://") {
 			t.Errorf("phala %v: %v\n%s", args, err, out)
 		}
+	}
+	// Another build breaks the proof, and the exit status tells.
+	other := strings.Repeat("5a", 32)
+	out, err := exec.CommandContext(t.Context(), filepath.Join(opt.Bin, "phala"), "verify", "hello", "--build", other, "--devnet", opt.Dir).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "✗ seat 1 build") || !strings.Contains(string(out), "BROKEN") || strings.Contains(string(out), "all links hold") {
+		t.Errorf("phala verify with another build: %v\n%s", err, out)
 	}
 	address := strings.TrimPrefix(targets[0].Endpoint, "ratls://")
 	plain := &http.Client{Timeout: 5 * time.Second}

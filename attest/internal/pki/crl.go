@@ -16,7 +16,7 @@ type CRL struct {
 	RawIssuer  []byte
 	ThisUpdate time.Time
 	NextUpdate time.Time
-	// Number grows with every list that the issuer makes (RFC 5280 §5.2.3).
+	// Number should grow with every list that the issuer makes (RFC 5280 §5.2.3); see Compare.
 	Number *big.Int
 
 	revoked [][]byte
@@ -122,6 +122,34 @@ func (c *CRL) parseExtensions(der []byte) error {
 func (c *CRL) Revokes(serial []byte) bool {
 	for _, r := range c.revoked {
 		if bytes.Equal(r, serial) {
+			return true
+		}
+	}
+	return false
+}
+
+// Compare orders two lists of one issuer: 1 where next is newer in its number or its date
+// and older in neither, 0 where both are the same, -1 otherwise. The number alone does not
+// order them: Intel's lists have had the number 1 for years.
+func (c *CRL) Compare(next *CRL) int {
+	number, date := next.Number.Cmp(c.Number), next.ThisUpdate.Compare(c.ThisUpdate)
+	if number < 0 || date < 0 {
+		return -1
+	}
+	return max(number, date)
+}
+
+// RevokesMore reports whether next revokes a serial number that this list, which may be
+// nil, does not.
+func (c *CRL) RevokesMore(next *CRL) bool {
+	known := map[string]bool{}
+	if c != nil {
+		for _, r := range c.revoked {
+			known[string(r)] = true
+		}
+	}
+	for _, r := range next.revoked {
+		if !known[string(r)] {
 			return true
 		}
 	}

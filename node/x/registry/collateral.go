@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	errs "github.com/cosmos/cosmos-sdk/types/errors"
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/node/x/registry/types"
@@ -49,16 +50,39 @@ func (k *Keeper) attestationRoots(ctx context.Context) (attest.Roots, error) {
 	return k.roots, nil
 }
 
+// maxVerifications is how many verifications a transaction may ask for: a worker's new
+// collateral and its registration.
+const maxVerifications = 2
+
 // Reserve counts the messages that make validators verify evidence or collateral, before
-// they run: also those that fail then take a place in their block. The transaction's
-// signatures and fee have been checked.
-func (k *Keeper) Reserve(ctx sdk.Context, msgs []sdk.Msg) error {
-	var n uint64
+// they run: also those that fail then take a place in their block. So a transaction takes
+// few places, each with a message that parses and with the gas of its verification, which
+// its fee is reckoned by; otherwise one that costs next to nothing could fill a block. The
+// transaction's signatures and fee have been checked.
+func (k *Keeper) Reserve(ctx sdk.Context, msgs []sdk.Msg, gas uint64) error {
+	var n, need uint64
 	for _, m := range msgs {
-		switch m.(type) {
-		case *types.MsgRegisterWorker, *types.MsgUpdateCollateral:
-			n++
+		switch m := m.(type) {
+		case *types.MsgRegisterWorker:
+			if _, err := proto.ParseRegistration(m.Registration); err != nil {
+				return ErrMalformed.Wrap(err.Error())
+			}
+			if _, err := attest.Parse(m.Evidence); err != nil {
+				return ErrEvidence.Wrap(err.Error())
+			}
+			n, need = n+1, need+gasSignature+gasEvidence
+		case *types.MsgUpdateCollateral:
+			if _, err := parseCollateral(m.Collateral); err != nil {
+				return err
+			}
+			n, need = n+1, need+gasCollateral
 		}
+	}
+	switch {
+	case n > maxVerifications:
+		return ErrBusy.Wrapf("%d in one transaction, at most %d: send them one by one", n, maxVerifications)
+	case gas < need:
+		return errs.ErrOutOfGas.Wrapf("gas limit %d, verifying takes %d: raise the limit", gas, need)
 	}
 	if n == 0 {
 		return nil
@@ -81,6 +105,20 @@ func (k *Keeper) Reserve(ctx sdk.Context, msgs []sdk.Msg) error {
 	return t.Set([]byte("n"), binary.BigEndian.AppendUint64(nil, n))
 }
 
+func parseCollateral(b []byte) (*attest.Collateral, error) {
+	if len(b) > MaxCollateral {
+		return nil, ErrCollateral.Wrapf("%d bytes, at most %d", len(b), MaxCollateral)
+	}
+	c, err := attest.ParseCollateral(b)
+	if err != nil {
+		return nil, ErrCollateral.Wrap(err.Error())
+	}
+	if c.SNP != nil && len(c.SNP.CRL) == 0 {
+		return nil, ErrCollateral.Wrap("it has no revocation list")
+	}
+	return c, nil
+}
+
 // collateral returns what the chain holds for a platform, nil when it is nothing.
 func (k *Keeper) collateral(ctx context.Context, platform string) (*attest.Collateral, error) {
 	b, err := k.store.OpenKVStore(ctx).Get(proto.KeyCollateral(platform))
@@ -101,16 +139,13 @@ func (k *Keeper) revision(ctx context.Context, platform string) (n, height uint6
 }
 
 // UpdateCollateral takes newer collateral from anybody. The vendor's signatures are what
-// is trusted, and no part of it may be older than what is held. What is held already
-// changes nothing.
+// is trusted, and no part of it may be older than what is held, nor have a TCB evaluation
+// number that does not count yet. What is held already changes nothing.
 func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollateral) (*types.MsgUpdateCollateralResponse, error) {
 	ctx := sdk.UnwrapSDKContext(c)
-	if len(m.Collateral) > MaxCollateral {
-		return nil, ErrCollateral.Wrapf("%d bytes, at most %d", len(m.Collateral), MaxCollateral)
-	}
-	next, err := attest.ParseCollateral(m.Collateral)
+	next, err := parseCollateral(m.Collateral)
 	if err != nil {
-		return nil, ErrCollateral.Wrap(err.Error())
+		return nil, err
 	}
 	platform, err := next.Platform()
 	if err != nil {
@@ -123,6 +158,16 @@ func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollatera
 	if held != nil && bytes.Equal(held.Marshal(), m.Collateral) {
 		// Two relayers bring the same: the second one's transaction goes on.
 		return &types.MsgUpdateCollateralResponse{Platform: platform}, nil
+	}
+	p, err := k.Params(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.TCBEvaluations.check(next); err != nil {
+		return nil, err
+	}
+	if held != nil && errors.Is(p.TCBEvaluations.check(held), ErrEvaluation) {
+		held = nil // governance lowered the ceiling: what is held was taken in error
 	}
 	roots, err := k.attestationRoots(ctx)
 	if err != nil {

@@ -2,7 +2,9 @@ package registry
 
 import (
 	"bytes"
+	"encoding/pem"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/attest/snp"
 	"github.com/phala-go/phala/node/x/internal/testchain"
 	"github.com/phala-go/phala/node/x/mq"
 	"github.com/phala-go/phala/node/x/registry/types"
@@ -93,6 +96,71 @@ func TestUpdateCollateral(t *testing.T) {
 	e.Block(e.update(b))
 	if !bytes.Equal(e.held("sgx/deadbeef0001/platform"), b) {
 		t.Error("SGX's is not held")
+	}
+}
+
+// TestEarlyCollateral: data of a TCB recovery that does not count yet are the vendor's own
+// signed ones, and exclude nobody before governance says that they count.
+func TestEarlyCollateral(t *testing.T) {
+	st := simulated(t)
+	at := func(tee attest.TEE, tcb, qe uint32, later time.Duration) []byte {
+		t.Helper()
+		p := st.Network.Publication(tee, testchain.Genesis.Add(later), simulator.State{})
+		p.TCBInfo.Evaluation, p.QEIdentity.Evaluation = tcb, qe
+		c, err := st.Network.Collateral(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Marshal()
+	}
+	e := newEnv(t)
+	ceilings := func(sgx, tdx uint32) {
+		e.edit(func(p *Params) { p.TCBEvaluations = EvaluationCeilings{SGX: sgx, TDX: tdx} })
+	}
+	ceilings(0, 17)
+	e.Block(e.update(at(attest.TDX, 17, 17, 0)))
+	early := at(attest.TDX, 18, 18, time.Second)
+	e.refused(e.update(early), ErrEvaluation)
+	e.refused(e.update(at(attest.TDX, 18, 17, time.Second)), ErrEvaluation)
+	e.refused(e.update(at(attest.TDX, 17, 18, time.Second)), ErrEvaluation)
+	// A class without a ceiling takes none, however new the chain is.
+	e.refused(e.update(at(attest.SGX, 1, 1, 0)), ErrEvaluation)
+	standard := at(attest.TDX, 17, 17, 2*time.Second)
+	e.Block(e.update(standard))
+	if !bytes.Equal(e.held(simulatedTDX), standard) {
+		t.Fatal("standard data are not held")
+	}
+	// It counts; then it turns out that it does not.
+	ceilings(0, 18)
+	early = at(attest.TDX, 18, 18, 3*time.Second)
+	e.Block(e.update(early))
+	if !bytes.Equal(e.held(simulatedTDX), early) {
+		t.Fatal("a raised ceiling takes nothing")
+	}
+	e.refused(e.update(standard), ErrCollateral)
+	ceilings(0, 17)
+	e.Block(e.update(standard))
+	if !bytes.Equal(e.held(simulatedTDX), standard) {
+		t.Fatal("a lowered ceiling brings nothing back")
+	}
+}
+
+// TestRevocationListNeeded: AMD's chain is genuine without a revocation list too, but then
+// nobody would see a revocation.
+func TestRevocationListNeeded(t *testing.T) {
+	text, err := os.ReadFile("../../../attest/testdata/google-sev/milan.testcer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	e := newEnvWith(t, params(t), nil) // the vendors' roots
+	c := attest.Collateral{TEE: attest.SNP, SNP: &snp.Collateral{ASK: block.Bytes}}
+	if _, err := attest.VerifyCollateral(&c, attest.ProductionRoots(), testchain.Genesis); err != nil {
+		t.Fatal(err)
+	}
+	e.refused(e.update(c.Marshal()), ErrCollateral)
+	if e.held("snp/Milan") != nil {
+		t.Error("it is held")
 	}
 }
 
@@ -269,7 +337,7 @@ func BenchmarkRegistrations(b *testing.B) {
 			m := e.apply(int(i)).message(b)
 			run = append(run, func(ctx sdk.Context) error {
 				_, err := e.k.RegisterWorker(ctx, m)
-				return errors.Join(e.k.Reserve(ctx, []sdk.Msg{m}), err)
+				return errors.Join(e.k.Reserve(ctx, []sdk.Msg{m}, 1<<40), err)
 			})
 		}
 		start := time.Now()

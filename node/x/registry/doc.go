@@ -13,8 +13,9 @@
 //
 // Anyone brings a vendor's newer collateral with MsgUpdateCollateral; the vendor's
 // signatures are what is trusted, and nothing in it may be older than what is held.
-// Evidence that brings its own is refused: it could be from before a revocation. When
-// the vendor revised what it judges, by a TCB evaluation or a revocation list, whoever
+// Intel's data for a TCB recovery are signed months before they count: up to which TCB
+// evaluation number they are taken is Params.TCBEvaluations. Evidence that brings its own is refused: it could be from before a revocation. When
+// the vendor revised what it judges, by a TCB evaluation or by revoking another key, whoever
 // was admitted before shows new evidence within RenewalBlocks.
 //
 // # Policy

@@ -72,6 +72,7 @@ func params(t testing.TB) Params {
 	p := DefaultParams()
 	p.GatekeeperOperators = []string{testchain.Account(1).String()}
 	p.RecentBlocks, p.AttestationBlocks, p.RenewalBlocks, p.LeaseBlocks = 20, 100, 5, 10
+	p.TCBEvaluations = EvaluationCeilings{SGX: 100, TDX: 100}
 	return p
 }
 

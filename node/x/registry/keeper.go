@@ -42,6 +42,7 @@ var (
 	ErrFloor         = sdkerrors.Register(ModuleName, 20, "platform's versions are too old")
 	ErrFrozen        = sdkerrors.Register(ModuleName, 21, "registrations are frozen")
 	ErrSettings      = sdkerrors.Register(ModuleName, 22, "the enclave's settings go too far")
+	ErrEvaluation    = sdkerrors.Register(ModuleName, 23, "TCB evaluation number is not taken yet")
 )
 
 // A Keeper keeps the registry.

@@ -269,26 +269,6 @@ func TestEvidenceAge(t *testing.T) {
 
 var errUndo = errors.New("undo")
 
-// TestRegistrationsPerBlock: the block's quota; the next block takes more.
-func TestRegistrationsPerBlock(t *testing.T) {
-	e := newEnv(t)
-	e.edit(func(p *Params) { p.RegistrationsPerBlock = 2 })
-	e.Start()
-	take := func(msgs ...sdk.Msg) func(sdk.Context) error {
-		return func(ctx sdk.Context) error { return e.k.Reserve(ctx, msgs) }
-	}
-	e.Must(take(&types.MsgRegisterWorker{}))
-	e.Must(take(&types.MsgUpdateParams{}, &types.MsgUpdateCollateral{}))
-	for _, more := range [][]sdk.Msg{{&types.MsgRegisterWorker{}}, {&types.MsgUpdateCollateral{}}} {
-		if _, err := e.Tx(take(more...)); !errors.Is(err, ErrBusy) {
-			t.Fatalf("got %v", err)
-		}
-	}
-	e.Must(take(&types.MsgSetFloor{}))
-	e.Finish()
-	e.Block(take(&types.MsgRegisterWorker{}))
-}
-
 // TestRenewal keeps seat and topic and replaces session, endpoints and expiry.
 func TestRenewal(t *testing.T) {
 	e := newEnv(t)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/grpc-ecosystem/grpc-gateway/runtime"
 	"google.golang.org/grpc"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/node/x/internal/kv"
 	"github.com/phala-go/phala/node/x/registry/types"
 )
@@ -65,16 +67,38 @@ type Genesis struct {
 	Params Params `json:"params"`
 	// Measurements are the allow-list that the network begins with.
 	Measurements []AllowedMeasurement `json:"measurements"`
-	// Roots are the attestation roots: empty for the vendors' own, which are compiled
-	// in; else the roots of a simulated network. They never change.
+	// Class is attest.ClassSimulated for a simulated network, and else real, whatever it
+	// says. It never changes.
+	Class string `json:"class"`
+	// Roots are a simulated network's attestation roots; a real one's are the vendors',
+	// which are compiled in, and it may not name any. They never change.
 	Roots kv.HexBytes `json:"roots"`
 	// State is everything else, raw.
 	State []kv.Item `json:"state"`
 }
 
+// check checks all but the form of the state.
+func (g *Genesis) check() error {
+	if _, err := attest.NetworkRoots(g.Class, g.Roots); err != nil {
+		return fmt.Errorf("registry genesis: class %q: roots: %w", g.Class, err)
+	}
+	for i := range g.Measurements {
+		if err := g.Measurements[i].check(); err != nil {
+			return fmt.Errorf("registry genesis: %w", err)
+		}
+	}
+	for _, i := range g.State {
+		// Behind the back of class and params, which were checked.
+		if bytes.Equal(i.Key, keyRoots) || bytes.Equal(i.Key, keyParams) {
+			return fmt.Errorf("registry genesis: %q in the raw state", i.Key)
+		}
+	}
+	return g.Params.Validate()
+}
+
 // DefaultGenesis allows no measurement and trusts the vendors' roots.
 func (Module) DefaultGenesis(codec.JSONCodec) json.RawMessage {
-	b, err := json.Marshal(Genesis{Params: DefaultParams(), Measurements: []AllowedMeasurement{}, State: []kv.Item{}})
+	b, err := json.Marshal(Genesis{Params: DefaultParams(), Class: attest.ClassReal, Measurements: []AllowedMeasurement{}, State: []kv.Item{}})
 	if err != nil {
 		panic(err)
 	}
@@ -87,18 +111,16 @@ func (Module) ValidateGenesis(_ codec.JSONCodec, _ client.TxEncodingConfig, b js
 	if err := kv.StrictJSON(b, &g); err != nil {
 		return fmt.Errorf("registry genesis: %w", err)
 	}
-	for i := range g.Measurements {
-		if err := g.Measurements[i].check(); err != nil {
-			return fmt.Errorf("registry genesis: %w", err)
-		}
-	}
-	return g.Params.Validate()
+	return g.check()
 }
 
 // InitGenesis writes the state.
 func (m Module) InitGenesis(ctx sdk.Context, _ codec.JSONCodec, b json.RawMessage) {
 	var g Genesis
 	if err := kv.StrictJSON(b, &g); err != nil {
+		panic(err)
+	}
+	if err := g.check(); err != nil {
 		panic(err)
 	}
 	s := m.K.store.OpenKVStore(ctx)
@@ -114,9 +136,6 @@ func (m Module) InitGenesis(ctx sdk.Context, _ codec.JSONCodec, b json.RawMessag
 		if err := s.Set(keyRoots, g.Roots); err != nil {
 			panic(err)
 		}
-	}
-	if _, err := m.K.attestationRoots(ctx); err != nil {
-		panic(fmt.Errorf("registry genesis: roots: %w", err))
 	}
 	if err := kv.Import(s, g.State); err != nil {
 		panic(err)
@@ -139,7 +158,11 @@ func (m Module) ExportGenesis(ctx sdk.Context, _ codec.JSONCodec) json.RawMessag
 	if err != nil {
 		panic(err)
 	}
-	b, err := json.Marshal(Genesis{p, []AllowedMeasurement{}, roots, state})
+	class := attest.ClassReal
+	if len(roots) > 0 {
+		class = attest.ClassSimulated
+	}
+	b, err := json.Marshal(Genesis{Params: p, Measurements: []AllowedMeasurement{}, Class: class, Roots: roots, State: state})
 	if err != nil {
 		panic(err)
 	}

@@ -2,11 +2,11 @@ package registry
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
-	sdk "github.com/cosmos/cosmos-sdk/types"
-
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/node/x/internal/testchain"
 	"github.com/phala-go/phala/proto"
 )
@@ -72,28 +72,62 @@ func TestDefaultGenesis(t *testing.T) {
 }
 
 func TestGenesisRefused(t *testing.T) {
-	good, err := json.Marshal(Genesis{Params: params(t)})
+	roots, err := simulated(t).Network.Roots()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct{ name, genesis string }{
-		{"no JSON", `{`},
-		{"unknown field", strings.Replace(string(good), `"roots"`, `"root"`, 1)},
-		{"bad parameters", strings.Replace(string(good), `"worst_level":4`, `"worst_level":9`, 1)},
-		{"key that is no hexadecimal", strings.Replace(string(good), `"state":null`, `"state":[{"key":"zz","value":""}]`, 1)},
-		{"trailing brace", string(good) + "}"},
+	good, err := json.Marshal(Genesis{Params: params(t), Class: attest.ClassSimulated, Roots: roots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (Module{}).ValidateGenesis(nil, nil, good); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, old, new string }{
+		{"no JSON", string(good), `{`},
+		{"trailing brace", string(good), string(good) + "}"},
+		{"unknown field", `"roots"`, `"root"`},
+		{"bad parameters", `"worst_level":4`, `"worst_level":9`},
+		{"key that is no hexadecimal", `"state":null`, `"state":[{"key":"zz","value":""}]`},
+		{"roots of a real network", `"class":"simulated"`, `"class":"real"`},
+		{"roots of a network of an unknown class", `"class":"simulated"`, `"class":"Simulated"`},
+		{"simulated without roots", fmt.Sprintf(`"roots":"%x"`, roots), `"roots":""`},
+		{"roots that are none", fmt.Sprintf(`"roots":"%x"`, roots), `"roots":"0102"`},
+		{"roots in the raw state", `"state":null`, fmt.Sprintf(`"state":[{"key":"%x","value":"%x"}]`, keyRoots, roots)},
+		{"parameters in the raw state", `"state":null`, fmt.Sprintf(`"state":[{"key":"%x","value":"7b7d"}]`, keyParams)},
 	} {
-		if err := (Module{}).ValidateGenesis(nil, nil, []byte(c.genesis)); err == nil {
-			t.Errorf("%s: accepted", c.name)
+		bad := []byte(strings.Replace(string(good), c.old, c.new, 1))
+		if string(bad) == string(good) {
+			t.Fatalf("%s: nothing is replaced", c.name)
+		}
+		if err := (Module{}).ValidateGenesis(nil, nil, bad); err == nil {
+			t.Errorf("%s: validated", c.name)
+		}
+		// Nor does a chain begin with it that nobody validated.
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: a chain begins with it", c.name)
+				}
+			}()
+			e := newEnv(t)
+			e.Start()
+			Module{e.k}.InitGenesis(e.Context(), nil, bad)
+		}()
+	}
+	// A class that nobody knows is real, as none is.
+	for _, class := range []string{"", "real", "devnet", "Simulated"} {
+		g, err := json.Marshal(Genesis{Params: params(t), Class: class})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := imported(t, g)
+		if r, err := e.k.attestationRoots(e.Context()); err != nil || r.Simulated() {
+			t.Errorf("class %q: %v", class, err)
 		}
 	}
-	// Roots that are none stop the chain at its first block, not at the first worker.
-	bad := strings.Replace(string(good), `"roots":""`, `"roots":"0102"`, 1)
-	defer func() {
-		if r := recover(); r == nil || !strings.Contains(r.(error).Error(), "roots") {
-			t.Fatalf("got %v", r)
-		}
-	}()
-	e := newEnv(t)
-	e.Block(func(ctx sdk.Context) error { Module{e.k}.InitGenesis(ctx, nil, []byte(bad)); return nil })
+	e := imported(t, good)
+	if r, err := e.k.attestationRoots(e.Context()); err != nil || !r.Simulated() {
+		t.Errorf("simulated: %v", err)
+	}
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"fmt"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/node/x/internal/kv"
 )
@@ -17,7 +18,7 @@ type Params struct {
 	// AttestationBlocks is how many blocks an admission lasts at most.
 	AttestationBlocks uint64 `json:"attestation_blocks"`
 	// RenewalBlocks is how many blocks a worker has to show new evidence when its vendor
-	// published a new TCB evaluation or revocation list.
+	// published a new TCB evaluation or revoked another key.
 	RenewalBlocks uint64 `json:"renewal_blocks"`
 	// LeaseBlocks is how many blocks a worker counts as serving after its outbox
 	// last spoke.
@@ -27,10 +28,42 @@ type Params struct {
 	// RegistrationsPerBlock bounds the verification work in a block: registrations and
 	// updates of collateral, those that fail included.
 	RegistrationsPerBlock uint64 `json:"registrations_per_block"`
+	// TCBEvaluations are the greatest TCB evaluation numbers that Intel's collateral may
+	// have.
+	TCBEvaluations EvaluationCeilings `json:"tcb_evaluations"`
 	// Settings bound what enclaves are made with.
 	Settings SettingsBounds `json:"settings"`
 	// Frozen: no new worker is admitted; those that are may renew on their machine.
 	Frozen bool `json:"frozen"`
+}
+
+// EvaluationCeilings are for each of Intel's classes. Intel signs the data of a TCB recovery
+// months before they count, and whoever brought them early would exclude every machine
+// that is to be patched until then. Nothing in them says whether they count yet, so
+// governance does. 0 takes none: on a new chain, too, the first to come could bring early
+// ones.
+type EvaluationCeilings struct {
+	SGX uint32 `json:"sgx"`
+	TDX uint32 `json:"tdx"`
+}
+
+// check refuses collateral with a number above its class' ceiling.
+func (e *EvaluationCeilings) check(c *attest.Collateral) error {
+	n, err := c.Evaluation()
+	if err != nil {
+		return ErrCollateral.Wrap(err.Error())
+	}
+	ceiling := e.TDX
+	switch c.TEE {
+	case attest.SNP:
+		return nil
+	case attest.SGX:
+		ceiling = e.SGX
+	}
+	if n > ceiling {
+		return ErrEvaluation.Wrapf("%d of %s, at most %d: when the vendor's standard data have it, governance raises tcb_evaluations", n, c.TEE, ceiling)
+	}
+	return nil
 }
 
 // DefaultParams are the parameters of a new network. A light client's trusting period
