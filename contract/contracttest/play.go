@@ -41,6 +41,7 @@ type stage struct {
 	payer   contract.Account
 	random  [32]byte
 	drawn   uint64
+	written int
 	running []contract.ID
 	replay  []exchange // what the native run fetched
 	o       outcome
@@ -168,6 +169,9 @@ func (f *frame) get(key []byte) ([]byte, bool) {
 }
 
 func (f *frame) put(key, value []byte) error {
+	if f.s.written += len(key) + len(value); f.s.written > engine.MaxWritten {
+		return engine.ErrWritten()
+	}
 	payer := f.s.payer
 	if !f.keep {
 		payer = "nobody"

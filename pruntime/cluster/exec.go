@@ -33,6 +33,7 @@ type exec struct {
 	events  []emission
 	logs    []logged
 	fetches int
+	written int // bytes of keys and values that were put, whatever became of them
 }
 
 // A call is one contract's run within an exec.
@@ -104,6 +105,9 @@ func (h *host) Get(k []byte) ([]byte, bool) {
 }
 
 func (h *host) Put(k, v []byte) error {
+	if h.x.written += len(k) + len(v); h.x.written > engine.MaxWritten {
+		return engine.ErrWritten()
+	}
 	return h.x.o.put(h.key(k), v, len(k), h.call.keep)
 }
 

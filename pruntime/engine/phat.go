@@ -22,7 +22,16 @@ const (
 	MaxOutput = 192 << 10 // sealed, padded and signed it fits one outbox entry
 	maxStderr = 2 << 10
 	maxRandom = 1 << 10
+	// MaxWritten is how many bytes of keys and values one command or query stores, with
+	// everything that it calls, whether they stay or not. Hosts count: deposits do not
+	// bound what will not stay, and every replica holds it until the command ends.
+	MaxWritten = 16 << 20
 )
+
+// ErrWritten ends a call whose command or query has stored MaxWritten bytes.
+func ErrWritten() *Error {
+	return &Error{Kind: ErrTrap, Detail: fmt.Sprintf("a command or query stores at most %d bytes, with all that it calls", MaxWritten)}
+}
 
 // Gas of the host functions: a fixed part and one for each byte moved. One unit is
 // about one simple instruction; a storage access is a tree walk and, for a write,

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/phala-go/phala/contract"
 )
@@ -30,6 +31,15 @@ type Item struct{ Key, Value string }
 // Store stores an item.
 func (e *Everything) Store(ctx *contract.Command, i Item) error {
 	e.Items.Set(i.Key, i.Value)
+	return nil
+}
+
+// Churn stores one large item again and again.
+func (e *Everything) Churn(ctx *contract.Command, times int) error {
+	large := strings.Repeat("x", 250_000)
+	for range times {
+		e.Items.Set("large", large)
+	}
 	return nil
 }
 

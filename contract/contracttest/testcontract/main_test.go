@@ -194,6 +194,15 @@ func TestDeposits(t *testing.T) {
 	k.Call(owner, "Remove", "a", nil)
 }
 
+// TestLimits: what ends a command on the chain ends it here, natively too.
+func TestLimits(t *testing.T) {
+	k, owner := kit(t)
+	k.Call(owner, "Churn", 66, nil)
+	if err := k.TryCall(owner, "Churn", 70, nil); !errors.Is(err, contracttest.ErrPanic) || !strings.Contains(err.Error(), "at most 16777216 bytes") {
+		t.Errorf("storing 17 MB in one command: %v", err)
+	}
+}
+
 func TestSnapshotAndGas(t *testing.T) {
 	k, owner := kit(t)
 	k.Call(owner, "Store", Item{"a", "1"}, nil)
