@@ -160,6 +160,7 @@ type Program struct {
 	img   *image.Image
 	pool  *image.Pool
 	stats wasmprep.Stats
+	fresh uint64 // gas of a new instance
 }
 
 // Hash is the SHA-256 of the module; ImageHash that of its image.
@@ -192,7 +193,7 @@ func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
 	if err != nil {
 		return nil, errors.Join(err, code.Compiled.Close(ctx))
 	}
-	return &Program{sha256.Sum256(module), code, img, image.NewPool(img, 16), m.Stats}, nil
+	return &Program{sha256.Sum256(module), code, img, image.NewPool(img, 16), m.Stats, instanceGas(&m.Stats, img.Bytes())}, nil
 }
 
 // checkForm checks that a module is a contract, and returns what it exports.
@@ -267,14 +268,30 @@ const entryInitialise = "_initialize"
 // language runtime allocates on its first call is then in the image.
 const entryWarmup = "phat_warmup"
 
-// Run runs a call. The error is an *Error, or the context's.
+// instanceGas is what a new instance of a module costs: wazero fills its table and
+// memory before the image covers them.
+func instanceGas(s *wasmprep.Stats, imageBytes int) uint64 {
+	const base, element, segment, twoBytes, fault, page = 30_000, 60, 40, 1, 1_500, 100
+	pages := imageBytes >> 16
+	touched := min(s.DataSegments+s.DataBytes>>12, 16*pages) // of 4 KiB, each faulted in
+	return uint64(base + element*s.Elements + segment*s.DataSegments + twoBytes*s.DataBytes/2 + fault*touched + page*pages)
+}
+
+// Run runs a call. A call that fails or grows its memory spoils its instance, and pays for
+// the next one; so that it can, each call keeps that much of its gas in reserve. The error is an *Error, or the context's.
 func (p *Program) Run(ctx context.Context, c *Call) (Result, error) {
+	if c.Gas < p.fresh {
+		return Result{GasUsed: c.Gas}, &Error{Kind: ErrOutOfGas, Detail: fmt.Sprintf("a call of this contract needs %d gas in reserve: raise the gas limit", p.fresh)}
+	}
 	inst, err := p.pool.Get(ctx)
 	if err != nil {
 		return Result{}, &Error{Kind: ErrHost, Detail: err.Error()}
 	}
 	r := &run{host: c.Host, input: c.Input, query: c.Entry == EntryQuery, reentry: c.Reentry, clock: max(firstClock, c.Host.Time()*1e6)}
-	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas)
+	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas-p.fresh)
+	if p.pool.Spoiled(inst) {
+		used += p.fresh
+	}
 	if perr := p.pool.Put(ctx, inst); perr != nil && err == nil {
 		err = &Error{Kind: ErrHost, Detail: perr.Error()}
 	}

@@ -87,7 +87,7 @@ func TestCallGas(t *testing.T) {
 			got = o.Gas
 			return Result{GasUsed: o.Gas}, &Error{Kind: ErrOutOfGas}
 		}
-		if _, err := run1(p, EntryCall, h, "", 1_000_000); err != nil {
+		if _, err := run1(p, EntryCall, h, "", 1_000_000+p.fresh); err != nil {
 			t.Errorf("the caller of a callee that used up %d: %v", got, err)
 		}
 		if got < c.lowest || got > c.highest {
