@@ -164,7 +164,7 @@ func TestMillionHostCalls(t *testing.T) {
 		p := prepare(t, m.module(c.body(m)))
 		w := clustertest.New(t, p)
 		w.Deploy("alice", nil)
-		w.Gas = 1 << 40
+		w.Gas = 1 << 33
 		begin := time.Now()
 		s := w.Input("mallory", nil)
 		took := time.Since(begin)
