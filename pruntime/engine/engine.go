@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/experimental"
@@ -320,14 +321,28 @@ func (r *run) classify(err error) error {
 	case len(r.stderr) > 0:
 		return &Error{Kind: ErrTrap, Detail: string(r.stderr)}
 	}
-	return &Error{Kind: ErrTrap, Detail: firstLine(err.Error())}
+	return &Error{Kind: ErrTrap, Detail: trapDetail(err)}
 }
 
-func firstLine(s string) string {
-	for i := range len(s) {
-		if s[i] == '\n' {
-			return s[:i]
-		}
+// traps are the ways in which code itself traps, by what wazero calls them, and what a
+// caller is told. These words are in the output that seats agree on, and a calling
+// contract pays for their length: they are the rules', not the library's.
+var traps = map[string]string{
+	"unreachable":                   "unreachable code was reached",
+	"out of bounds memory access":   "access out of bounds of memory",
+	"integer divide by zero":        "integer division by zero",
+	"integer overflow":              "integer overflow",
+	"invalid conversion to integer": "invalid conversion to an integer",
+	"invalid table access":          "call of a table entry that is not there",
+	"indirect call type mismatch":   "call of a table entry of another type",
+}
+
+// trapDetail is "trap" for what is not in the list: its words may differ by machine.
+func trapDetail(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	_, what, _ := strings.Cut(line, "wasm error: ")
+	if own, ok := traps[what]; ok {
+		return own
 	}
-	return s
+	return "trap"
 }
