@@ -287,12 +287,12 @@ func TestRefusedModules(t *testing.T) {
 			c.Func("_initialize", nil, nil, nil, 0x03, 0x40, 0x0c, 0, 0x0b)
 			return c.module()
 		}},
-		{"initialiser writes", "may not write", func() []byte {
+		{"initialiser writes", "no function of module phat", func() []byte {
 			c := good()
 			c.Func("_initialize", nil, nil, nil, c.void("kv_put", 0, 1, 0, 1))
 			return c.module()
 		}},
-		{"initialiser deletes", "may not write", func() []byte {
+		{"initialiser deletes", "no function of module phat", func() []byte {
 			c := good()
 			c.Func("_initialize", nil, nil, nil, c.void("kv_delete", 0, 1))
 			return c.module()

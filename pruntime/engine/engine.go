@@ -227,7 +227,7 @@ func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has m
 		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
 	}
 	defer inst.Close(ctx)
-	state := &run{host: blank{}, clock: firstClock}
+	state := &run{clock: firstClock}
 	ctx = withCall(ctx, state)
 	run := func(name string, gas uint64) error {
 		_, _, err := inst.Call(ctx, name, gas)

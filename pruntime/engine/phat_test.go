@@ -133,7 +133,7 @@ func TestHostCallsCostFirst(t *testing.T) {
 	c := newContract()
 	p := prepare(t, c.module(c.void("kv_put", 0, 1, 0, 1)))
 	h := newMemory()
-	_, err := run1(p, EntryCall, h, "", 25_000)
+	_, err := run1(p, EntryCall, h, "", p.fresh+25_000)
 	wantKind(t, "too little gas for a write", err, ErrOutOfGas)
 	if len(h.kv) != 0 {
 		t.Error("it was written")
