@@ -314,8 +314,10 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 		cl.entry = engine.EntryDeploy
 		o.m = o.m.Set(keyContract(inst.Contract), rec.Marshal())
 	}
-	x := &exec{c: c, o: o, height: it.Height, time: it.Time,
-		random: newStream(subkey(c.keys.Stable, "random/v1", []byte(it.Message.Topic), transcript.U64(it.Message.Seq), it.Cursor.Head[:]))}
+	random := func(call uint64) io.Reader {
+		return newStream(subkey(c.keys.Stable, "random/v1", []byte(it.Message.Topic), transcript.U64(it.Message.Seq), it.Cursor.Head[:], transcript.U64(call)))
+	}
+	x := &exec{c: c, o: o, height: it.Height, time: it.Time, random: random}
 	res, err := x.run(ctx, cl)
 	a.out.GasUsed = gasOpen + res.GasUsed
 	if err != nil {
@@ -463,7 +465,7 @@ func (c *Cluster) Query(ctx context.Context, s *Snapshot, q *proto.Query, height
 	if q.GasLimit != 0 {
 		limit = min(limit, q.GasLimit)
 	}
-	x := &exec{c: c, o: &overlay{m: s.m}, height: height, time: time, random: c.rng, query: true}
+	x := &exec{c: c, o: &overlay{m: s.m}, height: height, time: time, random: func(uint64) io.Reader { return c.rng }, query: true}
 	res, err := x.run(ctx, &call{entry: engine.EntryQuery, to: q.To, rec: rec, caller: caller, reader: reader, input: q.Input, gas: limit})
 	if errors.Is(err, ErrNeedCode) {
 		return proto.StatusCodeFailed, nil, res.GasUsed, notPrepared, nil // of a contract that this one calls
