@@ -52,6 +52,7 @@ type run struct {
 	staged []byte // the value or key that a read found
 	query  bool
 	failed *Error
+	logged bool
 	stderr []byte
 	// reentry: the contract is already running further out. It must accept that, by
 	// asking, before it does anything that matters.
@@ -209,8 +210,12 @@ var basic = []function{
 		}
 	}},
 	{"log", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		n := min(uint32(s[1]), 4096)
-		image.Charge(ctx, gasCall+gasByte*uint64(n))
+		n, gas := min(uint32(s[1]), 4096), uint64(gasCall)
+		if !r.logged {
+			gas += gasSealed // the lines are sealed to their reader, together
+		}
+		image.Charge(ctx, gas+gasByte*uint64(n))
+		r.logged = true
 		r.host.Log(bytes.Clone(view(m, uint32(s[0]), n)))
 	}},
 }
