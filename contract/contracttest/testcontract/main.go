@@ -43,6 +43,20 @@ func (e *Everything) Churn(ctx *contract.Command, times int) error {
 	return nil
 }
 
+// A Flood is how many events and log lines of how many bytes.
+type Flood struct{ Events, Lines, Bytes int }
+
+// Flood emits and logs.
+func (e *Everything) Flood(ctx *contract.Command, f Flood) error {
+	for range f.Events {
+		contract.Emit(ctx, Item{"flood", strings.Repeat("x", f.Bytes)})
+	}
+	for range f.Lines {
+		ctx.Log("%s", strings.Repeat("x", f.Bytes))
+	}
+	return nil
+}
+
 // Remove removes one.
 func (e *Everything) Remove(ctx *contract.Command, key string) error { e.Items.Delete(key); return nil }
 
