@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/phala-go/phala/pruntime/engine/image"
+	"github.com/phala-go/phala/wasmprep"
 	"github.com/phala-go/phala/wasmprep/wasmtest"
 )
 
@@ -420,5 +422,31 @@ func TestTrapWords(t *testing.T) {
 		if got := trapDetail(errors.New(strange)); got != "trap" {
 			t.Errorf("%q becomes %q", strange, got)
 		}
+	}
+}
+
+// TestMachineFailureRefusesNothing: what the machine cannot do is no fault of the module,
+// or a worker short of memory would vote against it for ever.
+func TestMachineFailureRefusesNothing(t *testing.T) {
+	ctx := context.Background()
+	e, err := New(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := wasmprep.Prepare(newContract().module(), e.rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := image.Compile(ctx, e.rt, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, err = initialise(ctx, m, code, nil)
+	wantKind(t, "no instance can be made", err, ErrHost)
+	if errors.Is(err, ErrModule) {
+		t.Error("the module is refused")
 	}
 }

@@ -224,7 +224,8 @@ func checkForm(m *wasmprep.Module) (map[string]bool, error) {
 func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has map[string]bool) (*image.Image, error) {
 	inst, err := image.New(ctx, code)
 	if err != nil {
-		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+		// The module was accepted: it is this machine that has no room for it.
+		return nil, &Error{Kind: ErrHost, Detail: err.Error(), Err: err}
 	}
 	defer inst.Close(ctx)
 	state := &run{clock: firstClock}
@@ -253,7 +254,7 @@ func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has m
 	}
 	img, err := image.Capture(inst, image.Auto)
 	if err != nil {
-		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+		return nil, &Error{Kind: ErrHost, Detail: err.Error(), Err: err}
 	}
 	return img, nil
 }
