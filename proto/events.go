@@ -33,6 +33,10 @@ const (
 	MaxSession  = 128 // bytes of a StartSession
 )
 
+// MaxRules is the newest rules version that this build knows. Version 1 is the first. A
+// chain gives no cluster a newer one, and a worker stops where a newer one takes effect.
+const MaxRules = 1
+
 // RulesActivated (topic system): from EffectiveHeight on, clusters that adopted
 // the version run under these rules. It applies before any message of that height.
 type RulesActivated struct {

@@ -22,8 +22,12 @@ const (
 const (
 	// MinTierGas is the gas of tier 0; tier n has MinTierGas·2^n.
 	MinTierGas = 1 << 20
-	// MaxTier is the largest tier.
-	MaxTier = 20
+	// MaxTier is the largest tier: some seconds of work, and tens of them where a contract
+	// uses what costs most.
+	MaxTier = 13
+	// MaxBlockGas is how much gas the commands of one block may have bought in a cluster.
+	// Seats that are given more work in a block than this take too long over one receipt.
+	MaxBlockGas = 1 << 36
 )
 
 // TierGas returns the gas of a tier.

@@ -151,10 +151,17 @@ func (c *codes) prepare(h proto.Hash, module []byte) {
 		debug.FreeOSMemory() // compiling leaves a hundred megabytes of garbage
 		c.mu.Lock()
 		delete(c.busy, h)
-		if err != nil {
-			c.failed[h] = err
-		} else {
+		switch {
+		case err == nil:
 			c.programs[h] = p
+		case errors.Is(err, engine.ErrModule):
+			c.failed[h] = err
+		default:
+			// This machine's failure is no vote: the relayer brings the code again.
+			c.wanted[h] = true
+			c.mu.Unlock()
+			c.log("code not prepared, will be tried again", "code", h, "error", err)
+			return
 		}
 		c.mu.Unlock()
 		if err == nil {

@@ -366,7 +366,10 @@ func (r *Runtime) Hold(b []byte) error {
 // handle takes one item of a batch.
 func (r *Runtime) handle(it *inbox.Item) error {
 	if it.Message == nil {
-		return nil // rules: clusters adopt them by their own topic
+		if it.Rules > proto.MaxRules && r.codes != nil {
+			return fmt.Errorf("%w: version %d is in force from height %d on, this build knows up to %d: install a release that knows it", cluster.ErrRules, it.Rules, it.Height, proto.MaxRules)
+		}
+		return nil
 	}
 	switch it.Message.Topic {
 	case proto.TopicSystem:

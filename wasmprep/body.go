@@ -173,7 +173,7 @@ func (w *walker) walk(fn int, t FuncType, body span) {
 // in proportion to the square of the basic blocks and to blocks times locals.
 func (w *walker) compileWork() int64 {
 	joins := int64(w.joins + 2*w.canon)
-	return joins*joins/64 + joins*int64(len(w.locals)+1) + int64(w.instrs/4)
+	return joins*joins/16 + joins*int64(len(w.locals)+1) + int64(w.instrs/4)
 }
 
 func (w *walker) localDecls(t FuncType) {

@@ -57,4 +57,7 @@ type Stats struct {
 	MostFrame    int64
 	CompileWork  int64 // estimate, about microseconds
 	Guarded      int   // functions that count their depth
+	Elements     int   // what instantiating writes into the table
+	DataSegments int   // what instantiating writes into memory, joined ones counted once
+	DataBytes    int
 }

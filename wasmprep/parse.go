@@ -60,28 +60,29 @@ type dataSegment struct {
 
 // module is what the pass knows about its input.
 type module struct {
-	rules   *Rules
-	src     []byte
-	types   []FuncType
-	typeRaw []span // each type's bytes, to be copied
-	imports []Import
-	impType []uint32
-	funcs   []uint32 // type index of every function, imports first
-	hasTab  bool
-	tabMin  uint32
-	tabMax  uint32
-	tabLim  bool // tabMax is given
-	hasMem  bool
-	memMin  uint32
-	memMax  uint32
-	globals []rawGlobal
-	exports []rawExport
-	start   int // function index or -1
-	elems   []byte
-	nElems  int
-	bodies  []span
-	dataCnt int // data count section's value, -1 without
-	datas   []dataSegment
+	rules    *Rules
+	src      []byte
+	types    []FuncType
+	typeRaw  []span // each type's bytes, to be copied
+	imports  []Import
+	impType  []uint32
+	funcs    []uint32 // type index of every function, imports first
+	hasTab   bool
+	tabMin   uint32
+	tabMax   uint32
+	tabLim   bool // tabMax is given
+	hasMem   bool
+	memMin   uint32
+	memMax   uint32
+	globals  []rawGlobal
+	exports  []rawExport
+	start    int // function index or -1
+	elements int
+	elems    []byte
+	nElems   int
+	bodies   []span
+	dataCnt  int // data count section's value, -1 without
+	datas    []dataSegment
 }
 
 // parse reads every section but the function bodies' insides.
@@ -589,7 +590,7 @@ func (m *module) elementSection(r *reader) {
 			out = append(out, opEnd)
 		}
 	}
-	m.elems, m.nElems = out, n
+	m.elems, m.nElems, m.elements = out, n, total
 }
 
 // newFunc maps a function index to the output: the refill import comes last

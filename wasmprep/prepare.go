@@ -18,7 +18,7 @@ func Prepare(code []byte, rules Rules) (*Module, error) {
 	}
 	p := &Module{RulesVersion: rules.Version, Imports: m.imports, HasStart: m.start >= 0,
 		HasMemory: m.hasMem, MemoryMin: m.memMin, MemoryMax: m.memMax}
-	p.Stats.Functions = len(m.bodies)
+	p.Stats.Functions, p.Stats.Elements = len(m.bodies), m.elements
 	e := &emitter{m: m, gas: uint32(len(m.globals)), depth: uint32(len(m.globals)) + 1, refill: uint32(len(m.imports))}
 	e.out = make([]byte, 0, min(len(code)+len(code)/2+1024, rules.Limits.OutputBytes))
 	e.out = append(e.out, "\x00asm\x01\x00\x00\x00"...)
@@ -38,7 +38,7 @@ func Prepare(code []byte, rules Rules) (*Module, error) {
 	if err := e.codeSection(&p.Stats); err != nil {
 		return nil, err
 	}
-	if err := e.dataSection(); err != nil {
+	if err := e.dataSection(&p.Stats); err != nil {
 		return nil, err
 	}
 	if len(e.out) > rules.Limits.OutputBytes {
@@ -242,7 +242,7 @@ const dataGap = 32
 // segment and no two overlap, their order does not matter and those that
 // follow each other closely become one: the Go linker makes tens of thousands
 // of them, each of which costs every instance a bookkeeping entry.
-func (e *emitter) dataSection() error {
+func (e *emitter) dataSection(s *Stats) error {
 	m := e.m
 	if len(m.datas) == 0 {
 		return nil
@@ -279,8 +279,10 @@ func (e *emitter) dataSection() error {
 			b = append(b, ds[k].bytes...)
 		}
 		n++
+		s.DataBytes += int(size)
 		i = j
 	}
+	s.DataSegments = int(n)
 	e.section(secData, append(appendU32(nil, n), b...))
 	return nil
 }

@@ -81,7 +81,9 @@ type Limits struct {
 	Nesting       int // nested blocks in a function
 	BrTableLabels int // per br_table
 	// CompileWork bounds the estimated work of compiling the module, in units
-	// of about a microsecond; see walker.compileWork.
+	// of at most about a microsecond; see walker.compileWork. Go contracts of
+	// 4.6 MB with the whole of the standard library's usual packages need a third of
+	// version 1's.
 	CompileWork int64
 	// MemoryPages bounds the memory (64 KiB pages): a larger minimum is
 	// refused, a larger maximum is lowered to it.
@@ -129,7 +131,7 @@ func RulesV1() Rules {
 			Globals: 1024, Exports: 1024, NameBytes: 512, DataSegments: 65536,
 			Elements: 131072, TableEntries: 131072,
 			BodyBytes: 1 << 20, Locals: 4096, Operands: 4096, Nesting: 16384, BrTableLabels: 16384,
-			CompileWork: 30_000_000, MemoryPages: 1024, CallDepth: 1 << 21,
+			CompileWork: 20_000_000, MemoryPages: 1024, CallDepth: 1 << 21,
 		},
 		Costs: costsV1(),
 	}

@@ -107,6 +107,7 @@ func specRules() wasmprep.Rules {
 	r.Limits.MemoryPages = 65536
 	r.Limits.TableEntries, r.Limits.BrTableLabels = 1<<24, 1<<20
 	r.Limits.Params, r.Limits.Results = 1024, 1024
+	r.Limits.CompileWork = 1 << 30 // it has a table of 24,000 labels
 	return r
 }
 

@@ -38,6 +38,7 @@ import (
 
 	"github.com/phala-go/phala/contract"
 	"github.com/phala-go/phala/crypto/transcript"
+	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
 )
 
@@ -52,6 +53,7 @@ type Kit struct {
 	others  map[contract.ID]*other
 	fetcher func(*contract.HTTPRequest) (*contract.HTTPResponse, error)
 	limit   uint64
+	gas     uint64 // limit of a command
 	height  uint64
 	time    uint64
 	calls   uint64
@@ -72,7 +74,7 @@ func New(t testing.TB, options ...Option) *Kit {
 	if contract.Registered() == nil {
 		t.Fatal("contracttest: the package registers no contract: call contract.Register in an init function")
 	}
-	k := &Kit{t: t, native: newWorld(), height: 1, time: 1_700_000_000_000, limit: 1 << 40, others: map[contract.ID]*other{}, report: report{}}
+	k := &Kit{t: t, native: newWorld(), height: 1, time: 1_700_000_000_000, limit: 1 << 40, gas: proto.TierGas(proto.MaxTier), others: map[contract.ID]*other{}, report: report{}}
 	k.Contract = &Contract{ID: contract.ID(transcript.Hash("contracttest/contract", transcript.U64(0))), k: k}
 	if slices.Contains(options, Native) {
 		return k
@@ -112,6 +114,12 @@ func (k *Kit) HTTP(f func(*contract.HTTPRequest) (*contract.HTTPResponse, error)
 
 // DepositLimit sets how much new storage the commands from here on may bind.
 func (k *Kit) DepositLimit(limit uint64) { k.limit = limit }
+
+// GasLimit sets the gas limit of the commands from here on; at first it is the largest that
+// the chain sells. A command that goes beyond ends with an error and leaves nothing, like
+// on the chain. Only the Wasm run counts gas: what a contract does after a callee ran out
+// of its own gas differs natively, and fails the test.
+func (k *Kit) GasLimit(limit uint64) { k.gas = limit }
 
 // Gas is what the last call used as Wasm; 0 without a Wasm run.
 func (k *Kit) Gas() uint64 { return k.last.gas }
@@ -242,7 +250,11 @@ func (k *Kit) run(to contract.ID, entry string, caller contract.Account, method 
 		if p.strange != "" {
 			k.t.Fatalf("%s: %s", method, p.strange)
 		}
-		k.compare(method, native, wasm, &o, &p)
+		if errors.Is(p.err, engine.ErrOutOfGas) {
+			native, o.answer, o.err, o.events, o.deposit = k.native, nil, p.err, nil, 0
+		} else {
+			k.compare(method, native, wasm, &o, &p)
+		}
 		k.wasm, o.gas = wasm, p.gas
 	}
 	k.native, k.last = native, o

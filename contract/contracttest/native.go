@@ -126,7 +126,7 @@ func (h *nativeHost) Call(query bool, to [32]byte, input []byte, gas uint64) (ui
 	if len(input) > engine.MaxInput {
 		trap("input of %d bytes, at most %d", len(input), engine.MaxInput)
 	}
-	limit := uint64(callGas)
+	limit := h.f.gas
 	if gas != 0 {
 		limit = min(limit, gas)
 	}

@@ -25,11 +25,12 @@ func key(name string) *identity.KeyPair {
 	return k
 }
 
-// maxDepth and maxFetches are the rules' (pruntime/cluster).
+// These are the rules' (pruntime/cluster).
 const (
 	maxDepth   = 8
 	maxFetches = 8
-	callGas    = 1 << 34
+	gasOpen    = 150_000 // of a command, before its contract starts
+	queryGas   = 1 << 32
 )
 
 // A stage is one command or query on one of the worlds: what all calls in it share.
@@ -41,6 +42,9 @@ type stage struct {
 	payer   contract.Account
 	random  [32]byte
 	drawn   uint64
+	written int
+	emitted int // bytes, as they would be posted
+	logged  map[contract.ID]int
 	running []contract.ID
 	replay  []exchange // what the native run fetched
 	o       outcome
@@ -55,9 +59,13 @@ type exchange struct {
 
 // play runs a call on a world and returns the next.
 func (k *Kit) play(w *world, wasm bool, replay []exchange, to contract.ID, entry string, caller contract.Account, input []byte) (*world, outcome) {
-	s := &stage{k: k, w: w.fork(), wasm: wasm, query: entry == "query", payer: caller, replay: replay, random: transcript.Hash("contracttest/random", transcript.U64(k.calls))}
+	s := &stage{k: k, w: w.fork(), wasm: wasm, query: entry == "query", payer: caller, replay: replay, logged: map[contract.ID]int{}, random: transcript.Hash("contracttest/random", transcript.U64(k.calls))}
 	s.w.credit[caller] += k.limit
-	res, err := s.run(&frame{s: s, entry: entry, to: to, caller: caller, reader: k.reader, input: input, gas: callGas, keep: !s.query})
+	gas := uint64(queryGas)
+	if !s.query {
+		gas = k.gas - min(k.gas, gasOpen)
+	}
+	res, err := s.run(&frame{s: s, entry: entry, to: to, caller: caller, reader: k.reader, input: input, gas: gas, keep: !s.query})
 	s.o.answer, s.o.gas, s.o.err = res.Output, res.GasUsed, err
 	if err != nil || s.query {
 		s.o.events = nil
@@ -89,7 +97,7 @@ func (s *stage) run(f *frame) (engine.Result, error) {
 		f.reentry = f.reentry || id == f.to
 	}
 	s.running = append(s.running, f.to)
-	before, events := s.w.fork(), len(s.o.events)
+	before, events, emitted := s.w.fork(), len(s.o.events), s.emitted
 	var res engine.Result
 	var err error
 	switch o := s.k.others[f.to]; {
@@ -104,7 +112,7 @@ func (s *stage) run(f *frame) (engine.Result, error) {
 	}
 	s.running = s.running[:len(s.running)-1]
 	if err != nil || !f.keep {
-		s.w, s.o.events = before, s.o.events[:events]
+		s.w, s.o.events, s.emitted = before, s.o.events[:events], emitted
 	}
 	return res, err
 }
@@ -168,6 +176,9 @@ func (f *frame) get(key []byte) ([]byte, bool) {
 }
 
 func (f *frame) put(key, value []byte) error {
+	if f.s.written += len(key) + len(value); f.s.written > engine.MaxWritten {
+		return engine.ErrWritten()
+	}
 	payer := f.s.payer
 	if !f.keep {
 		payer = "nobody"
@@ -188,7 +199,16 @@ func (f *frame) secret(purpose string, label []byte) [32]byte {
 	return transcript.Hash("contracttest/secret", f.to[:], []byte(purpose), label)
 }
 
-func (f *frame) log(msg []byte) { f.s.o.logs = append(f.s.o.logs, string(msg)) }
+// log keeps as many lines as a command keeps on the chain, and a query's, which go
+// nowhere there.
+func (f *frame) log(msg []byte) {
+	room := engine.MaxLogBytes - f.s.logged[f.to]
+	if room <= 0 {
+		return
+	}
+	f.s.logged[f.to] += len(msg) + 1
+	f.s.o.logs = append(f.s.o.logs, string(msg[:min(len(msg), room)]))
+}
 
 func (f *frame) emit(reader *[32]byte, data []byte) error {
 	e := Event{Contract: f.to}
@@ -208,6 +228,10 @@ func (f *frame) emit(reader *[32]byte, data []byte) error {
 		e.Data = data
 	}
 	if f.keep {
+		f.s.emitted += engine.EventSize(reader != nil, len(data))
+		if len(f.s.o.events) == engine.MaxEvents || f.s.emitted > engine.MaxEventBytes {
+			return engine.ErrEvents()
+		}
 		f.s.o.events = append(f.s.o.events, e)
 	}
 	return nil

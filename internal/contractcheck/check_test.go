@@ -58,7 +58,7 @@ func TestRefused(t *testing.T) {
 		{"crypto/rand", one(source(`"crypto/rand"`, "rand.Text()")), []want{{"main.go:3:8", `import "crypto/rand"`, "use the context's Random"}}},
 		{"hash/maphash", one(source(`"hash/maphash"`, "maphash.MakeSeed()")), []want{{"main.go:3:8", `import "hash/maphash"`, "hash/fnv"}}},
 		{"net", one(source(`"net"`, `net.Dial("tcp", "")`)), []want{{"main.go:3:8", `import "net"`, "no sockets"}}},
-		{"net/http", one(source(`"net/http"`, `http.Get("")`)), []want{{"main.go:3:8", `import "net/http"`, "context's HTTP"}}},
+		{"net/http", one(source(`"net/http"`, `http.Get("")`)), []want{{"main.go:3:8", `import "net/http"`, "context's Fetch"}}},
 		{"crypto/tls", one(source(`_ "crypto/tls"`, "")), []want{{"main.go:3:8", `import "crypto/tls"`, "no sockets"}}},
 		{"os/exec", one(source(`"os/exec"`, `exec.Command("")`)), []want{{"main.go:3:8", `import "os/exec"`, "no processes"}}},
 		{"os/signal", one(source(`_ "os/signal"`, "")), []want{{"main.go:3:8", `import "os/signal"`, "signals"}}},

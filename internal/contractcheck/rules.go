@@ -9,7 +9,7 @@ var (
 	ruleRand    = rule{"its seed is part of the contract's published image, so everybody can compute its numbers, and every call sees the same ones", "use the context's Random or RandomN"}
 	ruleCrypto  = rule{"in go test its bytes differ from run to run, so the native and the Wasm run cannot agree (in the enclave it gives the context's bytes, which is what the standard library relies on inside)", "use the context's Random or RandomN, which a test can repeat"}
 	ruleHash    = rule{"its seed differs from run to run in go test and is public in the enclave", "use hash/fnv, or crypto/sha256 where somebody may choose the input"}
-	ruleNet     = rule{"a contract has no sockets: every replica must reach the same state, whatever a network answers", "in a query, use the context's HTTP; in a command, take the data as an argument and check its signature"}
+	ruleNet     = rule{"a contract has no sockets: every replica must reach the same state, whatever a network answers", "in a query, use the context's Fetch; in a command, take the data as an argument and check its signature"}
 	ruleProcess = rule{"a contract has no processes, users or signals", "do it in the contract's own code, or outside and pass the result as an argument"}
 	ruleCode    = rule{"a contract is one Wasm module and loads no other code", "call another contract instead"}
 	ruleOS      = rule{"a contract has no files, environment, arguments or exit code", "keep state in contract.Value and contract.Map, take settings as Init's argument, return an error to refuse"}

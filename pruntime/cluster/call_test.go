@@ -7,9 +7,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
+	"github.com/phala-go/phala/crypto/transcript"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
 )
@@ -390,5 +392,31 @@ func TestAtomicity(t *testing.T) {
 	}
 	if fmt.Sprint(got) != fmt.Sprint(model) {
 		t.Errorf("seed %d:\nstored %v\nwant   %v", seed, got, model)
+	}
+}
+
+// TestRandomPerCall: each call of a command draws from a stream of its own.
+func TestRandomPerCall(t *testing.T) {
+	draw := func(h *host, n int) []byte {
+		b := make([]byte, n)
+		if _, err := io.ReadFull(h.Random(), b); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	command := func(inner int) (outer, callee []byte) {
+		x := &exec{random: func(call uint64) io.Reader { return newStream(subkey([32]byte{1}, "test", transcript.U64(call))) }}
+		caller, called := x.host(&call{}), x.host(&call{})
+		first := draw(caller, 8)
+		callee = draw(called, inner)
+		return append(first, draw(caller, 8)...), callee
+	}
+	a, x := command(16)
+	b, y := command(500)
+	if !bytes.Equal(a, b) || !bytes.Equal(x, y[:16]) {
+		t.Error("what one call draws changes what another gets")
+	}
+	if bytes.Equal(a, x) || bytes.Equal(a[:8], a[8:]) {
+		t.Error("bytes come twice")
 	}
 }

@@ -316,8 +316,10 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 		cl.entry = engine.EntryDeploy
 		o.m = o.m.Set(keyContract(inst.Contract), rec.Marshal())
 	}
-	x := &exec{c: c, o: o, height: it.Height, time: it.Time,
-		random: newStream(subkey(c.keys.Stable, "random/v1", []byte(it.Message.Topic), transcript.U64(it.Message.Seq), it.Cursor.Head[:]))}
+	random := func(call uint64) io.Reader {
+		return newStream(subkey(c.keys.Stable, "random/v1", []byte(it.Message.Topic), transcript.U64(it.Message.Seq), it.Cursor.Head[:], transcript.U64(call)))
+	}
+	x := &exec{c: c, o: o, height: it.Height, time: it.Time, random: random}
 	res, err := x.run(ctx, cl)
 	a.out.GasUsed = gasOpen + res.GasUsed
 	if err != nil {

@@ -2,21 +2,12 @@ package cluster
 
 import (
 	"crypto/sha256"
-	"fmt"
 
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/crypto/transcript"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
-)
-
-// Limits of a command's events and logs, so that its answer with all of them fits one
-// outbox entry.
-const (
-	maxEvents     = 64
-	maxEventBytes = 64 << 10 // as they are posted
-	maxLogBytes   = 16 << 10
 )
 
 // An emission is an event of a command.
@@ -34,13 +25,7 @@ type logged struct {
 }
 
 // size is what an event takes in the post.
-func (e *emission) size() int {
-	n := 32 + len(e.data)
-	if e.reader != nil {
-		n = envelope.Overhead + envelope.Bucket(1+n)
-	}
-	return n
-}
+func (e *emission) size() int { return engine.EventSize(e.reader != nil, len(e.data)) }
 
 // Emit keeps an event for the receipt.
 func (h *host) Emit(reader *[32]byte, data []byte) error {
@@ -55,8 +40,8 @@ func (h *host) Emit(reader *[32]byte, data []byte) error {
 	for i := range h.x.events {
 		total += h.x.events[i].size()
 	}
-	if len(h.x.events) == maxEvents || total > maxEventBytes {
-		return &engine.Error{Kind: engine.ErrTrap, Detail: fmt.Sprintf("a command has at most %d events and %d bytes of them, padded and sealed", maxEvents, maxEventBytes)}
+	if len(h.x.events) == engine.MaxEvents || total > engine.MaxEventBytes {
+		return engine.ErrEvents()
 	}
 	h.x.events = append(h.x.events, e)
 	return nil
@@ -80,7 +65,7 @@ func (h *host) Log(msg []byte) {
 	}
 	l := &h.x.logs[i]
 	l.lines = append(append(l.lines, msg...), '\n')
-	l.lines = l.lines[:min(len(l.lines), maxLogBytes)]
+	l.lines = l.lines[:min(len(l.lines), engine.MaxLogBytes)]
 }
 
 // seal makes of a command's events and logs what is posted. Every replica makes the same:

@@ -10,6 +10,7 @@ import (
 	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/crypto/merkle"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/engine"
 )
 
 // reader is a key that reads events.
@@ -200,7 +201,7 @@ func TestEventLimits(t *testing.T) {
 	pub := readerKey(t, 1).Public()
 	key := [32]byte(pub)
 	many := h()
-	for i := range maxEvents {
+	for i := range engine.MaxEvents {
 		if err := many.Emit(nil, nil); err != nil {
 			t.Fatal(i, err)
 		}
@@ -219,7 +220,7 @@ func TestEventLimits(t *testing.T) {
 	for range 100 {
 		logs.Log(make([]byte, 4096))
 	}
-	if len(logs.x.logs) != 1 || len(logs.x.logs[0].lines) != maxLogBytes {
+	if len(logs.x.logs) != 1 || len(logs.x.logs[0].lines) != engine.MaxLogBytes {
 		t.Error("a log without end")
 	}
 	// The worst: the largest answer, all events, logs of every contract.

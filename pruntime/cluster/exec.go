@@ -27,12 +27,14 @@ type exec struct {
 	o       *overlay
 	height  uint64
 	time    uint64
-	random  io.Reader
+	random  func(call uint64) io.Reader // a stream for each call
+	calls   uint64                      // so far
 	query   bool
 	stack   []proto.ContractID
 	events  []emission
 	logs    []logged
 	fetches int
+	written int // bytes of keys and values that were put, whatever became of them
 }
 
 // A call is one contract's run within an exec.
@@ -74,7 +76,7 @@ func (x *exec) run(ctx context.Context, c *call) (engine.Result, error) {
 	}
 	before := x.mark()
 	x.stack = append(x.stack, c.to)
-	h := &host{x: x, prefix: storagePrefix(c.to), call: c}
+	h := x.host(c)
 	res, err := program.Run(ctx, &engine.Call{Entry: c.entry, Input: c.input, Gas: c.gas, Host: h, Reentry: reentry})
 	x.stack = x.stack[:len(x.stack)-1]
 	if err != nil || !c.keep {
@@ -88,6 +90,13 @@ type host struct {
 	x      *exec
 	prefix []byte
 	call   *call
+	number uint64    // of the call within the exec
+	random io.Reader // once it was asked for
+}
+
+func (x *exec) host(c *call) *host {
+	x.calls++
+	return &host{x: x, prefix: storagePrefix(c.to), call: c, number: x.calls - 1}
 }
 
 func (h *host) key(k []byte) []byte {
@@ -104,6 +113,9 @@ func (h *host) Get(k []byte) ([]byte, bool) {
 }
 
 func (h *host) Put(k, v []byte) error {
+	if h.x.written += len(k) + len(v); h.x.written > engine.MaxWritten {
+		return engine.ErrWritten()
+	}
 	return h.x.o.put(h.key(k), v, len(k), h.call.keep)
 }
 
@@ -124,12 +136,20 @@ func (h *host) Next(prefix, from []byte) (key, value []byte, ok bool) {
 	return k[len(h.prefix):], v, true
 }
 
-func (h *host) Caller() []byte    { return h.call.caller }
-func (h *host) Reader() []byte    { return h.call.reader }
-func (h *host) Self() [32]byte    { return h.call.to }
-func (h *host) Height() uint64    { return h.x.height }
-func (h *host) Time() uint64      { return h.x.time }
-func (h *host) Random() io.Reader { return h.x.random }
+func (h *host) Caller() []byte { return h.call.caller }
+func (h *host) Reader() []byte { return h.call.reader }
+func (h *host) Self() [32]byte { return h.call.to }
+func (h *host) Height() uint64 { return h.x.height }
+func (h *host) Time() uint64   { return h.x.time }
+
+// Random is the call's own stream, so that no contract learns from what it draws how much
+// those that it calls have drawn, nor steers what they will.
+func (h *host) Random() io.Reader {
+	if h.random == nil {
+		h.random = h.x.random(h.number)
+	}
+	return h.random
+}
 
 func (h *host) Secret(purpose string, label []byte) [32]byte {
 	return subkey(h.x.c.keys.Stable, "contract/v1", h.call.to[:], []byte(purpose), label)
@@ -166,7 +186,7 @@ func (h *host) Fetch(ctx context.Context, request []byte) ([]byte, error) {
 	return h.x.c.fetch(ctx, request)
 }
 
-// stream is AES-256-CTR under a key that is used for one command only.
+// stream is AES-256-CTR under a key that is used for one call of one command only.
 type stream struct{ s cipher.Stream }
 
 func newStream(key [32]byte) io.Reader {

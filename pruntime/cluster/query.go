@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
@@ -31,7 +32,7 @@ func (c *Cluster) Query(ctx context.Context, s *Snapshot, q *proto.Query, height
 	if q.GasLimit != 0 {
 		limit = min(limit, q.GasLimit)
 	}
-	x := &exec{c: c, o: &overlay{m: s.m}, height: height, time: time, random: c.rng, query: true}
+	x := &exec{c: c, o: &overlay{m: s.m}, height: height, time: time, random: func(uint64) io.Reader { return c.rng }, query: true}
 	res, err := x.run(ctx, &call{entry: engine.EntryQuery, to: q.To, rec: rec, caller: caller, reader: reader, input: q.Input, gas: limit})
 	if errors.Is(err, ErrNeedCode) {
 		return proto.StatusCodeFailed, nil, res.GasUsed, notPrepared, nil // of a contract that this one calls

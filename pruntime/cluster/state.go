@@ -126,6 +126,9 @@ func (s *Snapshot) Marshal() []byte {
 // ErrState: an encoded state is damaged, or was made under another key.
 var ErrState = errors.New("cluster: state does not have the root that it names")
 
+// ErrRules: rules that this build does not know. It would compute other results.
+var ErrRules = errors.New("cluster: unknown rules version")
+
 // ParseSnapshot decodes a state and checks its root.
 func ParseSnapshot(rootKey [32]byte, b []byte) (*Snapshot, error) {
 	r := wire.NewReader(b)
@@ -154,5 +157,9 @@ func ParseSnapshot(rootKey [32]byte, b []byte) (*Snapshot, error) {
 			return nil, ErrState
 		}
 	}
-	return &Snapshot{m, root}, nil
+	s := &Snapshot{m, root}
+	if v := s.Rules(); v == 0 || v > proto.MaxRules {
+		return nil, fmt.Errorf("%w: %d, this build knows up to %d: install a release that knows it", ErrRules, v, proto.MaxRules)
+	}
+	return s, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	mrand "math/rand/v2"
 	"testing"
@@ -227,6 +228,21 @@ func TestGolden(t *testing.T) {
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: the root is %s, the rules say %s", name, c.got, c.want)
+		}
+	}
+}
+
+// TestUnknownRulesState: a state under rules that this build does not know is not taken
+// over.
+func TestUnknownRulesState(t *testing.T) {
+	key := [32]byte{1}
+	for _, c := range []struct {
+		version uint32
+		want    error
+	}{{0, ErrRules}, {1, nil}, {proto.MaxRules + 1, ErrRules}} {
+		m := emptyState(key, chain, home).m.Set(keyRules, binary.BigEndian.AppendUint32(nil, c.version))
+		if _, err := ParseSnapshot(key, (&Snapshot{m, m.Root()}).Marshal()); !errors.Is(err, c.want) {
+			t.Errorf("version %d: %v", c.version, err)
 		}
 	}
 }

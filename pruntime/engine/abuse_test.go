@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/phala-go/phala/pruntime/engine/image"
+	"github.com/phala-go/phala/wasmprep"
 	"github.com/phala-go/phala/wasmprep/wasmtest"
 )
 
@@ -287,12 +289,12 @@ func TestRefusedModules(t *testing.T) {
 			c.Func("_initialize", nil, nil, nil, 0x03, 0x40, 0x0c, 0, 0x0b)
 			return c.module()
 		}},
-		{"initialiser writes", "may not write", func() []byte {
+		{"initialiser writes", "no function of module phat", func() []byte {
 			c := good()
 			c.Func("_initialize", nil, nil, nil, c.void("kv_put", 0, 1, 0, 1))
 			return c.module()
 		}},
-		{"initialiser deletes", "may not write", func() []byte {
+		{"initialiser deletes", "no function of module phat", func() []byte {
 			c := good()
 			c.Func("_initialize", nil, nil, nil, c.void("kv_delete", 0, 1))
 			return c.module()
@@ -380,5 +382,71 @@ func TestRefusedCodeIsFreed(t *testing.T) {
 	}
 	if after := executable(); after > before+10*4096 {
 		t.Errorf("%d bytes of machine code before, %d after 40 refused modules", before, after)
+	}
+}
+
+// TestTrapWords: what a trap is called is a rule, whatever the library calls it.
+func TestTrapWords(t *testing.T) {
+	null := wasmtest.Cat(n32(0), []byte{0x11, 0, 0})
+	for _, c := range []struct {
+		want string
+		body []byte
+	}{
+		{"unreachable code was reached", []byte{0}},
+		{"access out of bounds of memory", wasmtest.Cat(n32(0xffffffff), []byte{0x28, 0, 0, 0x1a})},
+		{"integer division by zero", wasmtest.Cat(n32(1), n32(0), []byte{0x6d, 0x1a})},
+		{"integer overflow", wasmtest.Cat(n32(1<<31), n32(0xffffffff), []byte{0x6d, 0x1a})},
+		{"invalid conversion to an integer", []byte{0x43, 0, 0, 0xc0, 0x7f, 0xa8, 0x1a}},
+		{"integer overflow", []byte{0x43, 0, 0, 0x80, 0x7f, 0xa8, 0x1a}},
+		{"call of a table entry that is not there", null},
+		{"call of a table entry of another type", wasmtest.Cat(n32(1), null[len(n32(0)):])},
+	} {
+		b := new(wasmtest.Builder)
+		b.Type(nil, nil)
+		b.Func("call", nil, nil, nil, c.body)
+		b.Func("deploy", nil, nil, nil)
+		b.Func("query", nil, nil, nil)
+		other := b.Func("", []byte{wasmtest.I32}, nil, nil)
+		b.Table(2)
+		b.Elem(1, other)
+		b.Memory(1, 1)
+		b.Export("memory", 2, 0)
+		_, err := run1(prepare(t, b.Bytes()), EntryCall, newMemory(), "", enough)
+		wantKind(t, c.want, err, ErrTrap)
+		var own *Error
+		if !errors.As(err, &own) || own.Detail != c.want {
+			t.Errorf("%q, want %q", err, c.want)
+		}
+	}
+	for _, strange := range []string{"wasm error: a new way to trap", "index out of range [5] with length 3 (recovered by wazero)", "wasm error: unreachable!"} {
+		if got := trapDetail(errors.New(strange)); got != "trap" {
+			t.Errorf("%q becomes %q", strange, got)
+		}
+	}
+}
+
+// TestMachineFailureRefusesNothing: what the machine cannot do is no fault of the module,
+// or a worker short of memory would vote against it for ever.
+func TestMachineFailureRefusesNothing(t *testing.T) {
+	ctx := context.Background()
+	e, err := New(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := wasmprep.Prepare(newContract().module(), e.rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := image.Compile(ctx, e.rt, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, err = initialise(ctx, m, code, nil)
+	wantKind(t, "no instance can be made", err, ErrHost)
+	if errors.Is(err, ErrModule) {
+		t.Error("the module is refused")
 	}
 }

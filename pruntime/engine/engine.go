@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/experimental"
@@ -160,6 +161,7 @@ type Program struct {
 	img   *image.Image
 	pool  *image.Pool
 	stats wasmprep.Stats
+	fresh uint64 // gas of a new instance
 }
 
 // Hash is the SHA-256 of the module; ImageHash that of its image.
@@ -192,7 +194,7 @@ func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
 	if err != nil {
 		return nil, errors.Join(err, code.Compiled.Close(ctx))
 	}
-	return &Program{sha256.Sum256(module), code, img, image.NewPool(img, 16), m.Stats}, nil
+	return &Program{sha256.Sum256(module), code, img, image.NewPool(img, 16), m.Stats, instanceGas(&m.Stats, img.Bytes())}, nil
 }
 
 // checkForm checks that a module is a contract, and returns what it exports.
@@ -222,10 +224,11 @@ func checkForm(m *wasmprep.Module) (map[string]bool, error) {
 func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has map[string]bool) (*image.Image, error) {
 	inst, err := image.New(ctx, code)
 	if err != nil {
-		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+		// The module was accepted: it is this machine that has no room for it.
+		return nil, &Error{Kind: ErrHost, Detail: err.Error(), Err: err}
 	}
 	defer inst.Close(ctx)
-	state := &run{host: blank{}, clock: firstClock}
+	state := &run{clock: firstClock}
 	ctx = withCall(ctx, state)
 	run := func(name string, gas uint64) error {
 		_, _, err := inst.Call(ctx, name, gas)
@@ -251,7 +254,7 @@ func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has m
 	}
 	img, err := image.Capture(inst, image.Auto)
 	if err != nil {
-		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
+		return nil, &Error{Kind: ErrHost, Detail: err.Error(), Err: err}
 	}
 	return img, nil
 }
@@ -267,14 +270,30 @@ const entryInitialise = "_initialize"
 // language runtime allocates on its first call is then in the image.
 const entryWarmup = "phat_warmup"
 
-// Run runs a call. The error is an *Error, or the context's.
+// instanceGas is what a new instance of a module costs: wazero fills its table and
+// memory before the image covers them.
+func instanceGas(s *wasmprep.Stats, imageBytes int) uint64 {
+	const base, element, segment, twoBytes, fault, page = 30_000, 60, 40, 1, 1_500, 100
+	pages := imageBytes >> 16
+	touched := min(s.DataSegments+s.DataBytes>>12, 16*pages) // of 4 KiB, each faulted in
+	return uint64(base + element*s.Elements + segment*s.DataSegments + twoBytes*s.DataBytes/2 + fault*touched + page*pages)
+}
+
+// Run runs a call. A call that fails or grows its memory spoils its instance, and pays for
+// the next one; so that it can, each call keeps that much of its gas in reserve. The error is an *Error, or the context's.
 func (p *Program) Run(ctx context.Context, c *Call) (Result, error) {
+	if c.Gas < p.fresh {
+		return Result{GasUsed: c.Gas}, &Error{Kind: ErrOutOfGas, Detail: fmt.Sprintf("a call of this contract needs %d gas in reserve: raise the gas limit", p.fresh)}
+	}
 	inst, err := p.pool.Get(ctx)
 	if err != nil {
 		return Result{}, &Error{Kind: ErrHost, Detail: err.Error()}
 	}
 	r := &run{host: c.Host, input: c.Input, query: c.Entry == EntryQuery, reentry: c.Reentry, clock: max(firstClock, c.Host.Time()*1e6)}
-	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas)
+	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas-p.fresh)
+	if p.pool.Spoiled(inst) {
+		used += p.fresh
+	}
 	if perr := p.pool.Put(ctx, inst); perr != nil && err == nil {
 		err = &Error{Kind: ErrHost, Detail: perr.Error()}
 	}
@@ -303,14 +322,28 @@ func (r *run) classify(err error) error {
 	case len(r.stderr) > 0:
 		return &Error{Kind: ErrTrap, Detail: string(r.stderr)}
 	}
-	return &Error{Kind: ErrTrap, Detail: firstLine(err.Error())}
+	return &Error{Kind: ErrTrap, Detail: trapDetail(err)}
 }
 
-func firstLine(s string) string {
-	for i := range len(s) {
-		if s[i] == '\n' {
-			return s[:i]
-		}
+// traps are the ways in which code itself traps, by what wazero calls them, and what a
+// caller is told. These words are in the output that seats agree on, and a calling
+// contract pays for their length: they are the rules', not the library's.
+var traps = map[string]string{
+	"unreachable":                   "unreachable code was reached",
+	"out of bounds memory access":   "access out of bounds of memory",
+	"integer divide by zero":        "integer division by zero",
+	"integer overflow":              "integer overflow",
+	"invalid conversion to integer": "invalid conversion to an integer",
+	"invalid table access":          "call of a table entry that is not there",
+	"indirect call type mismatch":   "call of a table entry of another type",
+}
+
+// trapDetail is "trap" for what is not in the list: its words may differ by machine.
+func trapDetail(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	_, what, _ := strings.Cut(line, "wasm error: ")
+	if own, ok := traps[what]; ok {
+		return own
 	}
-	return s
+	return "trap"
 }

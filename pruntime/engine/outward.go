@@ -9,6 +9,7 @@ import (
 
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/pruntime/engine/image"
 )
 
@@ -18,6 +19,28 @@ const (
 	MaxEvent = 16 << 10
 	MaxHTTP  = 256 << 10 // a request, and an answer
 )
+
+// Limits of one command's events and logs, so that its answer with all of them fits one
+// outbox entry. Hosts keep them.
+const (
+	MaxEvents     = 64
+	MaxEventBytes = 64 << 10 // as they are posted
+	MaxLogBytes   = 16 << 10 // of one contract
+)
+
+// EventSize is what an event of some bytes takes in the post.
+func EventSize(sealed bool, data int) int {
+	n := 32 + data
+	if sealed {
+		n = envelope.Overhead + envelope.Bucket(1+n)
+	}
+	return n
+}
+
+// ErrEvents ends a call whose command has emitted too much.
+func ErrEvents() *Error {
+	return &Error{Kind: ErrTrap, Detail: fmt.Sprintf("a command has at most %d events and %d bytes of them, padded and sealed", MaxEvents, MaxEventBytes)}
+}
 
 // Gas of what reaches beyond the contract.
 const (

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,7 +88,7 @@ func TestCallGas(t *testing.T) {
 			got = o.Gas
 			return Result{GasUsed: o.Gas}, &Error{Kind: ErrOutOfGas}
 		}
-		if _, err := run1(p, EntryCall, h, "", 1_000_000); err != nil {
+		if _, err := run1(p, EntryCall, h, "", 1_000_000+p.fresh); err != nil {
 			t.Errorf("the caller of a callee that used up %d: %v", got, err)
 		}
 		if got < c.lowest || got > c.highest {
@@ -157,6 +158,20 @@ func TestReentry(t *testing.T) {
 	c := newContract()
 	_, err := run(nil, c)
 	wantKind(t, "a method that does nothing", err, ErrReenter)
+	// What ends a call is the function, not the return behind it: a refusal in between
+	// would come first.
+	for _, f := range slices.Concat(phat, []function{*function1("random_get")}) {
+		a := args[f.name]
+		if a == nil {
+			a = make([]uint64, len(f.params))
+		}
+		c, want := newContract(), ErrReenter
+		if harmless[f.name] {
+			want = ErrContract
+		}
+		_, err := run(wasmtest.Cat(c.void(f.name, a...), c.void("fail", 1, 0, 0)), c)
+		wantKind(t, f.name+", then refusing", err, want)
+	}
 }
 
 func TestEmit(t *testing.T) {
@@ -196,13 +211,35 @@ func TestHTTP(t *testing.T) {
 	wantKind(t, "in a command", err, ErrTrap)
 }
 
-// TestNothingSecretInImages: what initialises has no keys, calls nobody and emits nothing.
-func TestNothingSecretInImages(t *testing.T) {
-	for name, args := range map[string][]uint64{"sign": {1, 0, 1, 0, 1, 200}, "public_key": {1, 0, 1, 200}, "derive": {0, 1, 200}, "call": {0, 0, 0, 0, 0}, "http": {0, 0}, "emit": {0, 0, 0, 0}, "kv_put": {0, 1, 0, 1}} {
-		c := newContract()
-		c.Export("_initialize", 0, c.Func("", nil, nil, nil, c.void(name, args...)))
-		_, err := sharedEngine(t).Prepare(t.Context(), c.module())
-		wantKind(t, name+" while it initialises", err, ErrModule)
+// TestNothingInImages: what initialises uses nothing of the chain, or it would be in the
+// image, which is public: a signature, an identity, random bytes that are none.
+func TestNothingInImages(t *testing.T) {
+	for _, f := range phat {
+		for _, entry := range []string{entryInitialise, entryWarmup, "a start section"} {
+			c := newContract()
+			args := make([]uint64, len(f.params))
+			body := c.do(f.name, args...)
+			if len(f.results) > 0 {
+				body = wasmtest.Cat(body, drop)
+			}
+			fn := c.Func("", nil, nil, nil, body)
+			if entry == "a start section" {
+				c.Start(fn)
+			} else {
+				c.Export(entry, 0, fn)
+			}
+			_, err := sharedEngine(t).Prepare(t.Context(), c.module())
+			wantKind(t, f.name+" in "+entry, err, ErrModule)
+			if !strings.Contains(err.Error(), "no function of module phat") {
+				t.Errorf("%s in %s: %v", f.name, entry, err)
+			}
+		}
+	}
+	// A language runtime seeds itself, with what everybody knows.
+	c := newContract()
+	c.Export(entryInitialise, 0, c.Func("", nil, nil, nil, c.void("random_get", 0, 8)))
+	if _, err := sharedEngine(t).Prepare(t.Context(), c.module()); err != nil {
+		t.Error(err)
 	}
 }
 

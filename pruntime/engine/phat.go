@@ -22,7 +22,16 @@ const (
 	MaxOutput = 192 << 10 // sealed, padded and signed it fits one outbox entry
 	maxStderr = 2 << 10
 	maxRandom = 1 << 10
+	// MaxWritten is how many bytes of keys and values one command or query stores, with
+	// everything that it calls, whether they stay or not. Hosts count: deposits do not
+	// bound what will not stay, and every replica holds it until the command ends.
+	MaxWritten = 16 << 20
 )
+
+// ErrWritten ends a call whose command or query has stored MaxWritten bytes.
+func ErrWritten() *Error {
+	return &Error{Kind: ErrTrap, Detail: fmt.Sprintf("a command or query stores at most %d bytes, with all that it calls", MaxWritten)}
+}
 
 // Gas of the host functions: a fixed part and one for each byte moved. One unit is
 // about one simple instruction; a storage access is a tree walk and, for a write,
@@ -37,12 +46,13 @@ const (
 
 // A run is the state of one call inside the host functions.
 type run struct {
-	host   Host
+	host   Host // nil while a module initialises: there is no state, no key, no identity
 	input  []byte
 	output []byte
 	staged []byte // the value or key that a read found
 	query  bool
 	failed *Error
+	logged bool
 	stderr []byte
 	// reentry: the contract is already running further out. It must accept that, by
 	// asking, before it does anything that matters.
@@ -200,8 +210,12 @@ var basic = []function{
 		}
 	}},
 	{"log", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		n := min(uint32(s[1]), 4096)
-		image.Charge(ctx, gasCall+gasByte*uint64(n))
+		n, gas := min(uint32(s[1]), 4096), uint64(gasCall)
+		if !r.logged {
+			gas += gasSealed // the lines are sealed to their reader, together
+		}
+		image.Charge(ctx, gas+gasByte*uint64(n))
+		r.logged = true
 		r.host.Log(bytes.Clone(view(m, uint32(s[0]), n)))
 	}},
 }
@@ -252,9 +266,13 @@ func instantiatePhat(ctx context.Context, rt wazero.Runtime) error {
 func build(ctx context.Context, rt wazero.Runtime, module string, fs []function) error {
 	b := rt.NewHostModuleBuilder(module)
 	for _, f := range fs {
-		guarded := module == "phat" && !harmless[f.name]
+		outside := module == "phat"
+		guarded := outside && !harmless[f.name] || f.name == "random_get"
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, s []uint64) {
 			r := of(ctx)
+			if outside && r.host == nil {
+				panic(errInitialising)
+			}
 			if guarded && r.reentry && !r.accepted {
 				panic(errReentered())
 			}
@@ -265,29 +283,9 @@ func build(ctx context.Context, rt wazero.Runtime, module string, fs []function)
 	return err
 }
 
-// blank serves an instance that initialises: no state, no keys, no identity. Its
-// randomness is public, and so is whatever a language runtime seeds from it.
-type blank struct{}
-
-func (blank) Get([]byte) ([]byte, bool)               { return nil, false }
-func (blank) Put(_, _ []byte) error                   { return errBlank }
-func (blank) Delete([]byte) error                     { return errBlank }
-func (blank) Next(_, _ []byte) (k, v []byte, ok bool) { return nil, nil, false }
-func (blank) Caller() []byte                          { return nil }
-func (blank) Reader() []byte                          { return nil }
-func (blank) Self() [32]byte                          { return [32]byte{} }
-func (blank) Height() uint64                          { return 0 }
-func (blank) Time() uint64                            { return 0 }
-func (blank) Random() io.Reader                       { return zeros{} }
-func (blank) Log([]byte)                              {}
-func (blank) Secret(string, []byte) [32]byte          { panic(errBlank) }
-func (blank) Emit(*[32]byte, []byte) error            { return errBlank }
-func (blank) Call(context.Context, *Outcall) (Result, error) {
-	return Result{}, &Error{Kind: ErrHost, Detail: errBlank.Detail}
-}
-func (blank) Fetch(context.Context, []byte) ([]byte, error) { return nil, errBlank }
-
-var errBlank = &Error{Kind: ErrTrap, Detail: "while it initialises, a contract may not write, call, or use its keys"}
+// errInitialising ends the preparation of a module that uses the chain's functions before
+// there is a call: what they gave would be in the image, which is public.
+var errInitialising = &Error{Kind: ErrTrap, Detail: "while a module initialises it may call no function of module phat"}
 
 type zeros struct{}
 

@@ -41,8 +41,8 @@ var goldenGas = []struct {
 	{"time", nil, 300},
 	{"is_query", nil, 300},
 	{"random", []uint64{0, 100}, 5_000 + 100},
-	{"log", []uint64{0, 100}, 300 + 100},
-	{"log", []uint64{0, 5000}, 300 + 4096},
+	{"log", []uint64{0, 100}, 250_000 + 300 + 100},
+	{"log", []uint64{0, 5000}, 250_000 + 300 + 4096},
 	{"reentry", nil, 300},
 	{"hash", []uint64{1, 0, 100, 200}, 1_500 + 12*100},
 	{"hash", []uint64{5, 0, 0, 200}, 1_500},
@@ -128,12 +128,32 @@ func TestHostGas(t *testing.T) {
 	}
 }
 
+// TestFirstLogLine: a call's lines are sealed together, once, and its first line pays.
+func TestFirstLogLine(t *testing.T) {
+	used := func(lines int) uint64 {
+		c := newContract()
+		var body []byte
+		for range lines {
+			body = append(body, c.void("log", 0, 1)...)
+		}
+		res, err := run1(prepare(t, c.module(body)), EntryCall, newMemory(), "", enough)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.GasUsed
+	}
+	none, one, two := used(0), used(1), used(2)
+	if one-none < 250_301 || two-one < 301 || two-one > 400 {
+		t.Errorf("%d gas without a line, %d with one, %d with two", none, one, two)
+	}
+}
+
 // TestHostCallsCostFirst: a host function whose price is not there does nothing.
 func TestHostCallsCostFirst(t *testing.T) {
 	c := newContract()
 	p := prepare(t, c.module(c.void("kv_put", 0, 1, 0, 1)))
 	h := newMemory()
-	_, err := run1(p, EntryCall, h, "", 25_000)
+	_, err := run1(p, EntryCall, h, "", p.fresh+25_000)
 	wantKind(t, "too little gas for a write", err, ErrOutOfGas)
 	if len(h.kv) != 0 {
 		t.Error("it was written")

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/phala-go/phala/contract"
 )
@@ -30,6 +31,29 @@ type Item struct{ Key, Value string }
 // Store stores an item.
 func (e *Everything) Store(ctx *contract.Command, i Item) error {
 	e.Items.Set(i.Key, i.Value)
+	return nil
+}
+
+// Churn stores one large item again and again.
+func (e *Everything) Churn(ctx *contract.Command, times int) error {
+	large := strings.Repeat("x", 250_000)
+	for range times {
+		e.Items.Set("large", large)
+	}
+	return nil
+}
+
+// A Flood is how many events and log lines of how many bytes.
+type Flood struct{ Events, Lines, Bytes int }
+
+// Flood emits and logs.
+func (e *Everything) Flood(ctx *contract.Command, f Flood) error {
+	for range f.Events {
+		contract.Emit(ctx, Item{"flood", strings.Repeat("x", f.Bytes)})
+	}
+	for range f.Lines {
+		ctx.Log("%s", strings.Repeat("x", f.Bytes))
+	}
 	return nil
 }
 

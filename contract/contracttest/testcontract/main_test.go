@@ -9,6 +9,7 @@ import (
 
 	"github.com/phala-go/phala/contract"
 	"github.com/phala-go/phala/contract/contracttest"
+	"github.com/phala-go/phala/pruntime/engine"
 )
 
 // kit is one with the contract deployed. Each call that a test makes runs natively and
@@ -192,6 +193,35 @@ func TestDeposits(t *testing.T) {
 		t.Errorf("overwriting binds %d", k.Deposit())
 	}
 	k.Call(owner, "Remove", "a", nil)
+}
+
+// TestLimits: what ends a command on the chain ends it here, natively too.
+func TestLimits(t *testing.T) {
+	k, owner := kit(t)
+	k.Call(owner, "Churn", 66, nil)
+	if err := k.TryCall(owner, "Churn", 70, nil); !errors.Is(err, contracttest.ErrPanic) || !strings.Contains(err.Error(), "at most 16777216 bytes") {
+		t.Errorf("storing 17 MB in one command: %v", err)
+	}
+	k.Call(owner, "Flood", Flood{Events: 64, Bytes: 10}, nil)
+	for _, f := range []Flood{{Events: 65, Bytes: 10}, {Events: 10, Bytes: 8000}} {
+		if err := k.TryCall(owner, "Flood", f, nil); !errors.Is(err, contracttest.ErrPanic) || !strings.Contains(err.Error(), "at most 64 events and 65536 bytes") {
+			t.Errorf("%+v: %v", f, err)
+		}
+	}
+	k.Call(owner, "Flood", Flood{Lines: 30, Bytes: 1000}, nil)
+	if n := len(strings.Join(k.Logs(), "\n")); n > 16<<10 || n < 16<<10-2 {
+		t.Errorf("%d bytes of log lines", n)
+	}
+	k.Call(owner, "Store", Item{"gas", "1"}, nil)
+	k.GasLimit(k.Gas() - 1)
+	if err := k.TryCall(owner, "Store", Item{"gas", "2"}, nil); !errors.Is(err, engine.ErrOutOfGas) {
+		t.Errorf("with too little gas: %v", err)
+	}
+	if k.Stored()["Items/gas"] != `"1"` {
+		t.Errorf("without the gas for it, it stored %q", k.Stored()["Items/gas"])
+	}
+	k.GasLimit(1 << 24)
+	k.Call(owner, "Store", Item{"gas", "3"}, nil)
 }
 
 func TestSnapshotAndGas(t *testing.T) {

@@ -215,7 +215,7 @@ func TestEntriesRefused(t *testing.T) {
 
 func TestUpdateParams(t *testing.T) {
 	e := newEnv(t)
-	good := `{"base_fee":"5","gas_price":"6","code_price":"7","rules":2}`
+	good := `{"base_fee":"5","gas_price":"6","code_price":"7","rules":1}`
 	for _, c := range []struct {
 		name, sender, params string
 		want                 error
@@ -224,7 +224,8 @@ func TestUpdateParams(t *testing.T) {
 		{"anybody else", testchain.Account(1).String(), good, ErrAuthority},
 		{"no JSON", authority, "[", ErrParams},
 		{"unknown field", authority, strings.Replace(good, "rules", "rule", 1), ErrParams},
-		{"no rules version", authority, strings.Replace(good, `"rules":2`, `"rules":0`, 1), ErrParams},
+		{"no rules version", authority, strings.Replace(good, `"rules":1`, `"rules":0`, 1), ErrParams},
+		{"a rules version that this build does not know", authority, strings.Replace(good, `"rules":1`, `"rules":2`, 1), ErrParams},
 		{"base fee too high", authority, strings.Replace(good, `"5"`, `"1099511627777"`, 1), ErrParams},
 		{"gas price too high", authority, strings.Replace(good, `"6"`, `"1099511627777"`, 1), ErrParams},
 		{"code price too high", authority, strings.Replace(good, `"7"`, `"131073"`, 1), ErrParams},
@@ -240,7 +241,7 @@ func TestUpdateParams(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)
 			}
-			want := Params{BaseFee: 5, GasPrice: 6, CodePrice: 7, Rules: 2}
+			want := Params{BaseFee: 5, GasPrice: 6, CodePrice: 7, Rules: 1}
 			if p, err := e.k.Params(e.Context()); err != nil || p != want {
 				t.Fatalf("parameters %+v, %v", p, err)
 			}
@@ -300,6 +301,7 @@ func TestGenesisRefused(t *testing.T) {
 		{"no JSON", "{"},
 		{"unknown field", strings.Replace(good, `"state"`, `"states"`, 1)},
 		{"bad parameters", strings.Replace(good, `"rules":1`, `"rules":0`, 1)},
+		{"rules that this build does not know", strings.Replace(good, `"rules":1`, `"rules":2`, 1)},
 		{"trailing brace", good + "}"},
 	} {
 		if c.genesis == good {

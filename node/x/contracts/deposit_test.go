@@ -52,7 +52,7 @@ func TestDeposit(t *testing.T) {
 		t.Fatalf("%s is kept, %s spent", e.pool(), spent)
 	}
 	// A receipt that pays out more than there is empties the pool and touches nothing else.
-	e.Block(e.push(push(3, 20)), e.push(push(2, 0)))
+	e.Block(e.push(push(3, proto.MaxTier)), e.push(push(2, 0)))
 	r = receipt(3, 3, 3, 64)
 	e.Block(e.outbox(1, r))
 	others := e.held().Sub(e.pool())

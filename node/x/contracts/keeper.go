@@ -41,7 +41,7 @@ var (
 	ErrDeposit    = sdkerrors.Register(ModuleName, 15, "deposit limit is above the largest")
 	ErrRefused    = sdkerrors.Register(ModuleName, 16, "the cluster's workers refused this code")
 	ErrSnapshot   = sdkerrors.Register(ModuleName, 18, "snapshot refused")
-	ErrBusy       = sdkerrors.Register(ModuleName, 17, "this block has as many messages for the cluster as one receipt can answer: submit again")
+	ErrBusy       = sdkerrors.Register(ModuleName, 17, "this block has as much work for the cluster as one receipt can answer: submit again, or with a smaller gas tier")
 )
 
 // Denom is the base unit of PHA, 10^-12.
@@ -194,7 +194,7 @@ func (k *Keeper) CreateCluster(c context.Context, m *types.MsgCreateCluster) (*t
 // EndBlock makes receipts final, starts or refuses contracts that waited for their
 // code and fills free seats.
 func (k *Keeper) EndBlock(ctx sdk.Context) error {
-	if err := errors.Join(k.finaliseVoted(ctx), k.startDecided(ctx), k.followSnapshots(ctx)); err != nil {
+	if err := errors.Join(k.finaliseVoted(ctx), k.startDecided(ctx), k.clearGas(ctx), k.followSnapshots(ctx)); err != nil {
 		return err
 	}
 	p, err := k.Params(ctx)
@@ -351,6 +351,47 @@ func (k *Keeper) room(ctx sdk.Context, c proto.ClusterID) (uint64, error) {
 	return proto.MaxReceiptItems - min(n, proto.MaxReceiptItems), err
 }
 
+// gasPrefix counts the gas that a block's commands have bought, by cluster. EndBlock
+// clears it.
+var gasPrefix = []byte("g/")
+
+func gasKey(c proto.ClusterID) []byte { return append(gasPrefix[:2:2], c.Bytes()...) }
+
+// gasRoom is how much gas the block's commands may still buy in a cluster.
+func (k *Keeper) gasRoom(ctx sdk.Context, c proto.ClusterID) (uint64, error) {
+	b, err := k.store.OpenKVStore(ctx).Get(gasKey(c))
+	if err != nil || b == nil {
+		return proto.MaxBlockGas, err
+	}
+	return proto.MaxBlockGas - binary.BigEndian.Uint64(b), nil
+}
+
+// spendGas takes a tier's gas from the block's.
+func (k *Keeper) spendGas(ctx sdk.Context, c proto.ClusterID, tier uint8) error {
+	room, err := k.gasRoom(ctx, c)
+	if err != nil {
+		return err
+	}
+	if gas := proto.TierGas(tier); gas <= room {
+		return k.store.OpenKVStore(ctx).Set(gasKey(c), binary.BigEndian.AppendUint64(nil, proto.MaxBlockGas-room+gas))
+	}
+	return ErrBusy.Wrapf("cluster %s: commands have bought %d of %d gas", c, proto.MaxBlockGas-room, uint64(proto.MaxBlockGas))
+}
+
+// clearGas forgets what the block's commands bought.
+func (k *Keeper) clearGas(ctx sdk.Context) error {
+	s := k.store.OpenKVStore(ctx)
+	var clusters [][]byte
+	err := kv.Each(s, gasPrefix, func(key, _ []byte) (bool, error) {
+		clusters = append(clusters, append(gasPrefix[:2:2], key...))
+		return true, nil
+	})
+	for _, key := range clusters {
+		err = errors.Join(err, s.Delete(key))
+	}
+	return err
+}
+
 // accept checks what a command and a constructor have in common and holds the money.
 func (k *Keeper) accept(ctx sdk.Context, payer sdk.AccAddress, cluster uint32, epoch uint64, tier uint32, deposit uint64, env []byte) (*proto.Cluster, *proto.CommandRecord, error) {
 	c, err := k.Cluster(ctx, proto.ClusterID(cluster))
@@ -398,6 +439,9 @@ func (k *Keeper) PushCommand(c context.Context, m *types.MsgPushCommand) (*types
 	}
 	cl, rec, err := k.accept(ctx, payer, m.Cluster, m.Epoch, m.GasTier, m.DepositLimit, m.Envelope)
 	if err != nil {
+		return nil, err
+	}
+	if err := k.spendGas(ctx, cl.ID, rec.GasTier); err != nil {
 		return nil, err
 	}
 	seq, err := k.mq.Append(ctx, proto.TopicCluster(cl.ID), payer, proto.PushedCommand{Payer: payer, Epoch: m.Epoch,
@@ -496,6 +540,9 @@ func (k *Keeper) start(ctx sdk.Context, ct *proto.Contract, image proto.Hash) er
 	}
 	rec, err := get(ctx, k, pendingKey(ct.ID), proto.ParseCommandRecord)
 	if err != nil {
+		return err
+	}
+	if err := k.spendGas(ctx, ct.Cluster, ct.Command.GasTier); err != nil {
 		return err
 	}
 	ct.Phase = proto.ContractStarted

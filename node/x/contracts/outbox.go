@@ -172,6 +172,14 @@ func (k *Keeper) startDecided(ctx sdk.Context) error {
 			if err != nil {
 				return err
 			}
+			if d.prepared {
+				if gas, err := k.gasRoom(ctx, d.cluster); err != nil {
+					return err
+				} else if gas < proto.TierGas(ct.Command.GasTier) {
+					done = false
+					break
+				}
+			}
 			bytesLeft -= len(ct.Command.Envelope)
 			act := func(ctx sdk.Context, ct *proto.Contract) error { return k.refuse(ctx, ct, proto.ContractRefused) }
 			if d.prepared {

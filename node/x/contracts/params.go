@@ -41,8 +41,8 @@ func (p *Params) Validate() error {
 	if p.BaseFee > maxPrice || p.GasPrice > maxPrice || p.CodePrice > maxPrice/proto.MaxCode {
 		return fmt.Errorf("contracts params: a price is above %d base units", uint64(maxPrice))
 	}
-	if p.Rules == 0 {
-		return fmt.Errorf("contracts params: rules version must be positive")
+	if p.Rules == 0 || p.Rules > proto.MaxRules {
+		return fmt.Errorf("contracts params: rules version %d: this build knows 1 to %d", p.Rules, proto.MaxRules)
 	}
 	if p.EpochBlocks > maxBlocks || p.SilentBlocks > maxBlocks {
 		return fmt.Errorf("contracts params: a time is above %d blocks", uint64(maxBlocks))

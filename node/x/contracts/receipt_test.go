@@ -126,6 +126,50 @@ func TestFullBlock(t *testing.T) {
 	e.Block(e.push(push(1, 0)))
 }
 
+// TestBlockGas: the commands of one block buy no more gas in a cluster than its seats can
+// work off; what does not fit waits or is pushed again.
+func TestBlockGas(t *testing.T) {
+	e := newEnv(t)
+	e.cluster(1)
+	hash := e.uploaded("hello")
+	large := func(salt string) *types.MsgDeploy {
+		m := deploy(1, hash, salt)
+		m.GasTier = proto.MaxTier
+		return m
+	}
+	const most = proto.MaxBlockGas / (proto.MinTierGas << proto.MaxTier)
+	e.Block(e.deploy(large("a")), e.deploy(large("b")))
+	e.Start()
+	for range most - 1 {
+		e.Must(e.push(push(1, proto.MaxTier)))
+	}
+	e.Must(e.outbox(1, proto.CodePrepared{Cluster: 1, Code: hash}))
+	e.Finish()
+	phases := []uint8{e.contract(1, hash, "a").Phase, e.contract(1, hash, "b").Phase}
+	if phases[0]+phases[1] != proto.ContractWaiting+proto.ContractStarted {
+		t.Fatalf("phases %v: one of the constructors fits the block", phases)
+	}
+	e.Block()
+	if e.contract(1, hash, "a").Phase != proto.ContractStarted || e.contract(1, hash, "b").Phase != proto.ContractStarted {
+		t.Fatal("the other one does not follow in the next block")
+	}
+	e.Start()
+	for range most {
+		e.Must(e.push(push(1, proto.MaxTier)))
+	}
+	for name, tx := range map[string]func() error{
+		"a small command":       func() error { _, err := e.Tx(e.push(push(1, 0))); return err },
+		"a prepared contract":   func() error { _, err := e.Tx(e.deploy(large("c"))); return err },
+		"another large command": func() error { _, err := e.Tx(e.push(push(1, proto.MaxTier))); return err },
+	} {
+		if err := tx(); !errors.Is(err, ErrBusy) {
+			t.Errorf("%s in a full block: %v", name, err)
+		}
+	}
+	e.Finish()
+	e.Block(e.push(push(1, proto.MaxTier)))
+}
+
 // receipt is what a seat says about messages from to to; root makes it differ.
 func receipt(from, to uint64, root byte, buckets ...uint8) proto.Receipt {
 	r := proto.Receipt{Cluster: 1, FromSeq: from, ToSeq: to, Head: proto.Hash{byte(to)}, StateRoot: proto.Hash{root}}

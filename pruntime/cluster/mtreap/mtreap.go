@@ -31,11 +31,15 @@ type Map struct {
 
 type node struct {
 	key, value  []byte
+	sum         *sums // of key and value, shared with the node's copies; nil until asked for
 	prio        [32]byte
 	left, right *node
 	hash        [32]byte // zero until asked for
 	hashed      bool
 }
+
+// sums are the digests of an entry, so that a write below it does not cost its bytes.
+type sums struct{ key, value [32]byte }
 
 // New returns an empty map hashed under key.
 func New(key [32]byte) *Map { return &Map{key: &key} }
@@ -94,7 +98,7 @@ func replace(n *node, key, value []byte) *node {
 	c.hashed = false
 	switch d := bytes.Compare(key, n.key); {
 	case d == 0:
-		c.value = value
+		c.value, c.sum = value, nil
 	case d < 0:
 		c.left = replace(n.left, key, value)
 	default:
@@ -219,8 +223,10 @@ func (m *Map) hash(n *node) [32]byte {
 	}
 	if !n.hashed {
 		l, r := m.hash(n.left), m.hash(n.right)
-		k, v := sha256.Sum256(n.key), sha256.Sum256(n.value)
-		n.hash, n.hashed = m.mac(l[:], r[:], k[:], v[:]), true
+		if n.sum == nil {
+			n.sum = &sums{sha256.Sum256(n.key), sha256.Sum256(n.value)}
+		}
+		n.hash, n.hashed = m.mac(l[:], r[:], n.sum.key[:], n.sum.value[:]), true
 	}
 	return n.hash
 }

@@ -213,6 +213,12 @@ func (p *Pool) Get(ctx context.Context) (*Instance, error) {
 	return p.img.Instantiate(ctx)
 }
 
+// Spoiled reports whether Put will throw an instance away for what its calls did: they
+// failed or grew its memory. It does not depend on the machine.
+func (p *Pool) Spoiled(inst *Instance) bool {
+	return inst.failed || inst.mem != nil && int(inst.mem.Size()) != p.img.Bytes()
+}
+
 // Put gives an instance back. It is restored at once, so that nothing of a
 // call outlives it; one that failed or whose memory grew is thrown away.
 func (p *Pool) Put(ctx context.Context, inst *Instance) error {

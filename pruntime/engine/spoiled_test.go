@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/phala-go/phala/wasmprep/wasmtest"
+)
+
+// shapes are modules whose instances cost something to make. Their call traps, their
+// query grows the memory, their deploy returns.
+func shapes() map[string]*wasmtest.Builder {
+	shape := func(pages uint32, more func(b *wasmtest.Builder)) *wasmtest.Builder {
+		b := new(wasmtest.Builder)
+		b.Func("call", nil, nil, nil, []byte{0})
+		b.Func("query", nil, nil, nil, n32(1), []byte{0x40, 0, 0x1a})
+		b.Func("deploy", nil, nil, nil)
+		more(b)
+		b.Memory(pages, 1024)
+		b.Export("memory", 2, 0)
+		return b
+	}
+	return map[string]*wasmtest.Builder{
+		"nothing in it":  shape(1, func(*wasmtest.Builder) {}),
+		"a large memory": shape(1000, func(*wasmtest.Builder) {}),
+		"a full table":   shape(1, func(b *wasmtest.Builder) { b.Table(50_000); b.Elem(0, make([]uint32, 50_000)...) }),
+		"much data":      shape(64, func(b *wasmtest.Builder) { b.Data(0, []byte(strings.Repeat("x", 4<<20))) }),
+		"data everywhere": shape(1000, func(b *wasmtest.Builder) {
+			for i := range int32(1000) {
+				b.Data(i<<16, []byte("x"))
+			}
+		}),
+	}
+}
+
+// TestSpoiledInstanceIsPaid: who makes a worker throw an instance away pays for the next
+// one, and who has not the gas for that runs nothing.
+func TestSpoiledInstanceIsPaid(t *testing.T) {
+	for name, b := range shapes() {
+		p := prepare(t, b.Bytes())
+		if p.fresh < 30_000 {
+			t.Fatalf("%s: an instance costs %d gas", name, p.fresh)
+		}
+		for _, c := range []struct {
+			entry string
+			gas   uint64
+			kind  Kind // empty: it ends well
+			pays  bool
+			all   bool
+		}{
+			{EntryDeploy, enough, "", false, false},
+			{EntryCall, enough, ErrTrap, true, false},
+			{EntryQuery, enough, "", true, false},
+			{EntryDeploy, p.fresh - 1, ErrOutOfGas, true, true},
+			{EntryDeploy, 0, ErrOutOfGas, false, true},
+			{EntryQuery, p.fresh + 5, ErrOutOfGas, true, true},
+		} {
+			made := p.pool.Stats().Made
+			res, err := run1(p, c.entry, newMemory(), "", c.gas)
+			if c.kind != "" {
+				wantKind(t, name, err, c.kind)
+			} else if err != nil {
+				t.Errorf("%s: %s: %v", name, c.entry, err)
+			}
+			if paid := res.GasUsed >= p.fresh; !c.all && paid != c.pays || c.all && res.GasUsed != c.gas {
+				t.Errorf("%s: %s with %d gas used %d; an instance costs %d", name, c.entry, c.gas, res.GasUsed, p.fresh)
+			}
+			if c.gas < p.fresh && p.pool.Stats().Made != made {
+				t.Errorf("%s: an instance was made for %d gas", name, c.gas)
+			}
+		}
+	}
+}
+
+// TestFailureCostsItsGas: nanoseconds for each unit of gas, of calls that spoil their
+// instance, are those of a loop, give or take the machine.
+func TestFailureCostsItsGas(t *testing.T) {
+	loop := perGas(t, abuse(t), "l", 1<<26)
+	t.Logf("a loop: %.2f ns/gas", loop)
+	check := func(name string, got float64) {
+		t.Logf("%s: %.2f ns/gas", name, got)
+		if got > 20*loop {
+			t.Errorf("%s: %.2f ns for a unit of gas, a loop %.2f", name, got, loop)
+		}
+	}
+	for name, b := range shapes() {
+		check(name, perGas(t, prepare(t, b.Bytes()), "", enough))
+	}
+	check("a Go contract that exits", perGas(t, abuse(t), "x", enough))
+	check("a Go contract that exits, little gas", perGas(t, abuse(t), "x", abuse(t).fresh))
+}
+
+// perGas is the best of some runs.
+func perGas(t *testing.T, p *Program, input string, gas uint64) float64 {
+	t.Helper()
+	best := 0.0
+	for i := range 10 {
+		begin := time.Now()
+		res, err := run1(p, EntryCall, newMemory(), input, gas)
+		if err == nil {
+			t.Fatal("the call ended well")
+		}
+		if got := float64(time.Since(begin).Nanoseconds()) / float64(res.GasUsed); i == 0 || got < best {
+			best = got
+		}
+	}
+	return best
+}
