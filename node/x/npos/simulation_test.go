@@ -18,7 +18,7 @@ import (
 
 // TestSimulation: accounts do at random what they may and what they may not, some
 // validators double-sign or go silent, governance cancels slashes and changes the
-// number of seats; after every block everything adds up. PHALA_LONG=1 runs thousands
+// number of seats and the length of history; after every block everything adds up. PHALA_LONG=1 runs thousands
 // of eras.
 func TestSimulation(t *testing.T) {
 	seeds, eras := 3, uint64(30)
@@ -99,6 +99,8 @@ func (s *simulation) block() {
 	events := s.Finish()
 	for _, ev := range events {
 		switch ev.Type {
+		case "npos_slash_failed", "npos_prune_failed", "npos_election_error":
+			s.t.Fatalf("height %d: %v", s.Height(), ev)
 		case "npos_slashed":
 			s.done["slashed"]++
 		case "npos_swept":
@@ -183,6 +185,7 @@ func (s *simulation) act() {
 			kind, f = "params", func(ctx sdk.Context) error {
 				p, err := s.k.Params(ctx)
 				p.Seats, p.MaxElectingVoters = 2+s.rng.Uint32N(7), 10+s.rng.Uint32N(20)
+				p.BalancingIterations, p.HistoryEras = s.rng.Uint32N(11), p.UnbondingEras+1+s.rng.Uint64N(5)
 				return errors.Join(err, s.k.SetParams(ctx, p))
 			}
 		}
