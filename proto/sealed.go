@@ -138,7 +138,6 @@ const (
 	StatusWrongEpoch     Status = 12 // sealed to an epoch that is not accepted
 	StatusMalformed      Status = 13 // the opened bytes are not an invocation, or its input is not what the cluster itself takes
 	StatusNotCommand     Status = 14 // the message was not a command
-	StatusMemory         Status = 15 // memory limit reached
 	StatusDepth          Status = 16 // call depth reached
 	StatusCodeFailed     Status = 17 // the code cannot run here
 	StatusAlreadyExists  Status = 18 // the contract exists

@@ -382,8 +382,6 @@ func statusOf(err error) (proto.Status, string, error) {
 		return proto.StatusOutOfGas, detail, nil
 	case engine.ErrDepth:
 		return proto.StatusDepth, detail, nil
-	case engine.ErrMemory:
-		return proto.StatusMemory, detail, nil
 	case engine.ErrOutput:
 		return proto.StatusOutputTooLarge, detail, nil
 	case engine.ErrDeposit:

@@ -29,7 +29,6 @@ const (
 	ErrTrap     Kind = "contract broke"
 	ErrOutOfGas Kind = "gas limit reached"
 	ErrDepth    Kind = "call depth reached"
-	ErrMemory   Kind = "memory limit reached"
 	ErrOutput   Kind = "output above the limit"
 	ErrDeposit  Kind = "storage deposit above the limit"
 	ErrNoCallee Kind = "no such contract"

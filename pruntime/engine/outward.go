@@ -53,7 +53,7 @@ const (
 
 // callStatus is how a call of another contract ended, as the ABI counts it: the numbers
 // are those of a command's status where there is one.
-var callStatus = map[Kind]uint64{ErrContract: 1, ErrTrap: 2, ErrOutOfGas: 3, ErrNoCallee: 8, ErrDeposit: 10, ErrMemory: 15, ErrDepth: 16, ErrOutput: 22, ErrReenter: 23}
+var callStatus = map[Kind]uint64{ErrContract: 1, ErrTrap: 2, ErrOutOfGas: 3, ErrNoCallee: 8, ErrDeposit: 10, ErrDepth: 16, ErrOutput: 22, ErrReenter: 23}
 
 // Status is a kind's number in the ABI, 0 for one that is never told to a contract.
 func (k Kind) Status() uint32 { return uint32(callStatus[k]) }

@@ -3,6 +3,8 @@ package gas
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/phala-go/phala/internal/clustertest"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/wasmprep"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden file")
@@ -35,9 +38,51 @@ func load(t *testing.T, name string) []byte {
 	return b
 }
 
+// header is the first line of the golden file: the rules version, and a hash of the costs
+// of instructions and the limits of modules under it.
+func header(t *testing.T) string {
+	t.Helper()
+	rules := wasmprep.RulesV1()
+	b, err := json.Marshal(struct {
+		Costs  wasmprep.Costs
+		Limits wasmprep.Limits
+	}{rules.Costs, rules.Limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("rules %d, costs and limits %x\n", rules.Version, sha256.Sum256(b))
+}
+
+// sameRules tells whether two golden files are of different versions, or of one version
+// that is the same in both.
+func sameRules(a, b string) bool {
+	a, _, _ = strings.Cut(a, "\n")
+	b, _, _ = strings.Cut(b, "\n")
+	va, _, ok := strings.Cut(a, ", ")
+	vb, _, _ := strings.Cut(b, ", ")
+	return !ok || va != vb || a == b
+}
+
+func TestRulesNeedAVersion(t *testing.T) {
+	for _, c := range []struct {
+		old, new string
+		same     bool
+	}{
+		{"rules 1, costs and limits aa\nx", "rules 1, costs and limits aa\ny", true},
+		{"rules 1, costs and limits aa\nx", "rules 1, costs and limits bb\nx", false},
+		{"rules 1, costs and limits aa\nx", "rules 2, costs and limits bb\nx", true},
+		{"", "rules 1, costs and limits bb\nx", true},
+	} {
+		if got := sameRules(c.old, c.new); got != c.same {
+			t.Errorf("%q, %q: %t", c.old, c.new, got)
+		}
+	}
+}
+
 func TestGoldenGas(t *testing.T) {
 	tally := []string{`{"method":"Add","args":40}`, `{"method":"Add","args":2}`, `{"method":"Add","args":18446744073709551615}`, `{"method":"Add","args":"x"}`, `{"method":"Nothing"}`, ``}
 	var golden bytes.Buffer
+	golden.WriteString(header(t))
 	for _, c := range []struct {
 		name   string
 		module []byte
@@ -66,6 +111,9 @@ func TestGoldenGas(t *testing.T) {
 		}
 	}
 	path := filepath.Join("testdata", "gas-v1.golden")
+	if old, err := os.ReadFile(path); err == nil && !sameRules(string(old), golden.String()) {
+		t.Fatalf("costs or limits have changed and the rules version has not: %.100s\nthe golden file, which no flag rewrites then, has\n%.100s", golden.String(), old)
+	}
 	if *update {
 		if err := os.WriteFile(path, golden.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
