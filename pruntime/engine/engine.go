@@ -223,7 +223,11 @@ func checkForm(m *wasmprep.Module) (map[string]bool, error) {
 func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has map[string]bool) (*image.Image, error) {
 	inst, err := image.New(ctx, code)
 	if err != nil {
-		// The module was accepted: it is this machine that has no room for it.
+		if strings.Contains(err.Error(), "out of bounds memory access") {
+			return nil, &Error{Kind: ErrModule, Detail: err.Error()} // its data does not fit its memory
+		}
+		// Nothing else in an accepted module can fail here (wasmprep checks its elements): it
+		// is this machine that has no room for it.
 		return nil, &Error{Kind: ErrHost, Detail: err.Error(), Err: err}
 	}
 	defer inst.Close(ctx)

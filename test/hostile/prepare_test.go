@@ -112,7 +112,7 @@ func TestRefusedModules(t *testing.T) {
 		{"an exported name that is not UTF-8", plain(func(c *contract) { c.Func("\xff\xfe", nil, nil, nil) }), "wasmprep: malformed"},
 		{"an imported name that is not UTF-8", plain(func(c *contract) { c.RawImport(wasmtest.Cat(wasmtest.Name("phat"), wasmtest.Name("\xc3("), 0, 0)) }), "wasmprep: malformed"},
 		{"a section name that is not UTF-8", plain(func(c *contract) { c.Custom("\xc0\x80", nil) }), "wasmprep: malformed"},
-		{"data behind the memory", plain(func(c *contract) { c.Data(1<<16-1, []byte("ab")) }), "out of bounds"},
+		{"data behind the memory", plain(func(c *contract) { c.Data(1<<16-1, []byte("ab")) }), "module refused: image: instantiate: data[1]: out of bounds"},
 		{"elements behind the table", plain(func(c *contract) {
 			c.Table(1)
 			c.Elem(1, 0)
