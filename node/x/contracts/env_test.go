@@ -94,10 +94,13 @@ func (r workers) set(ctx context.Context, w *proto.WorkerInfo) error {
 	return r.c.Store(fakeStore).OpenKVStore(ctx).Set(r.key(w.Worker), w.Marshal())
 }
 
+// silent is the session height of a worker that does not serve.
+const silent = 999
+
 // Serving: a worker without an expiry does not.
 func (r workers) Serving(ctx context.Context, w proto.WorkerID) (bool, string) {
 	info, err := r.Worker(ctx, w)
-	return err == nil && info != nil && info.Expires > 0, "says the test"
+	return err == nil && info != nil && uint64(sdk.UnwrapSDKContext(ctx).BlockHeight()) < info.Expires && info.State.SessionHeight != silent, "says the test"
 }
 
 func (r workers) SetCluster(ctx context.Context, w proto.WorkerID, c proto.ClusterID) error {

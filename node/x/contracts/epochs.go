@@ -165,12 +165,12 @@ func (k *Keeper) expireWaiting(ctx sdk.Context, c *proto.Cluster) error {
 	return nil
 }
 
-// replaceSilent takes the seats of workers that have not served for long, where others
-// wait for one, and changes the cluster's key at once: whoever lost a seat has the old
+// replaceSilent takes the seats of workers whose admission ended, and of those that have
+// not served for long where others wait for one, and changes the cluster's key at once: whoever lost a seat has the old
 // one. One seat of a cluster at a time, and none of those that gave their word for the
 // next key before it counts: a state moves to as few machines as possible.
 func (k *Keeper) replaceSilent(ctx sdk.Context, c *proto.Cluster, p *Params) error {
-	if p.SilentBlocks == 0 || unstored(c) >= maxReplaced {
+	if unstored(c) >= maxReplaced {
 		return nil
 	}
 	now := uint64(ctx.BlockHeight())
@@ -182,14 +182,15 @@ func (k *Keeper) replaceSilent(ctx sdk.Context, c *proto.Cluster, p *Params) err
 		if err != nil {
 			return err
 		}
-		if info != nil {
-			if ok, _ := k.registry.Serving(ctx, w); ok || (now < info.Expires && now < info.State.Heard+p.SilentBlocks) {
+		if info != nil && now < info.Expires {
+			if ok, _ := k.registry.Serving(ctx, w); ok || p.SilentBlocks == 0 || now < info.State.Heard+p.SilentBlocks {
 				continue
 			}
-		}
-		free, err := k.free(ctx)
-		if err != nil || len(free) == 0 {
-			return err
+			// One that is silent may come back: it goes only where another one comes.
+			free, err := k.free(ctx)
+			if err != nil || len(free) == 0 {
+				return err
+			}
 		}
 		return k.unseat(ctx, c, w)
 	}

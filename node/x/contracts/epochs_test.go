@@ -150,7 +150,7 @@ func TestSilent(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			w.Expires, w.State.Heard = 0, heard // the test's registry: it does not serve
+			w.State.SessionHeight, w.State.Heard = silent, heard
 			return e.regs.set(ctx, w)
 		}
 	}
@@ -365,6 +365,27 @@ func TestSnapshots(t *testing.T) {
 	}
 	if rec, err := get(e.Context(), e.k, proto.KeySnapshot(1, epoch), proto.ParseSnapshotRecord); err != nil || rec != nil {
 		t.Errorf("the oldest snapshot's record is still there: %v, %v", rec, err)
+	}
+}
+
+// TestEndedAdmission: whose admission ended has no seat, whether another one waits or not.
+func TestEndedAdmission(t *testing.T) {
+	e := newEnv(t)
+	e.params(func(p *Params) { p.EpochBlocks = 0 })
+	e.cluster(2)
+	e.Block(func(ctx sdk.Context) error {
+		w, err := e.regs.Worker(ctx, wid(1))
+		if err != nil {
+			return err
+		}
+		w.Expires = uint64(ctx.BlockHeight())
+		return e.regs.set(ctx, w)
+	})
+	if c := e.get(1); c.HasSeat(wid(1)) || !c.HasSeat(wid(2)) || c.Next != 2 || c.Majority() != 2 {
+		t.Fatalf("%+v", c)
+	}
+	if err := e.say(1, proto.PublishEpochKey{Cluster: 1, Epoch: 2, Public: epochKey(2)}); !errors.Is(err, ErrSeat) {
+		t.Errorf("its word: %v", err)
 	}
 }
 
