@@ -288,8 +288,8 @@ func misbehaves(ctx context.Context, t *testing.T, n *devnet.Net) {
 		want        proto.Status
 	}{
 		{"loops for ever", "l", 1 << 24, proto.StatusOutOfGas},
-		{"allocates without end", "a", 1 << 34, proto.StatusTrap},
-		{"recurses", "r", 1 << 34, proto.StatusTrap},
+		{"allocates without end", "a", 1 << 33, proto.StatusTrap},
+		{"recurses", "r", 1 << 33, proto.StatusTrap},
 		{"traps after a write", "w", client.DefaultGas, proto.StatusTrap},
 		{"panics in a goroutine", "g", client.DefaultGas, proto.StatusTrap},
 		{"waits for ever", "d", client.DefaultGas, proto.StatusTrap},
