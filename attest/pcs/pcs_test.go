@@ -285,11 +285,7 @@ func TestSimulatedServices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoded, err := n.Roots()
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots, err := attest.SimulatedRoots(encoded)
+	roots, err := n.Verifier()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,6 +88,15 @@ func (n *Network) Roots() ([]byte, error) {
 	return attest.EncodeSimulatedRoots(n.Root.Cert.Raw, amd)
 }
 
+// Verifier returns the roots by which the network's evidence is judged.
+func (n *Network) Verifier() (attest.Roots, error) {
+	b, err := n.Roots()
+	if err != nil {
+		return attest.Roots{}, err
+	}
+	return attest.SimulatedRoots(b)
+}
+
 // Profile says what a certificate is to be like.
 type Profile struct {
 	CommonName   string

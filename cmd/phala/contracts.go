@@ -29,11 +29,7 @@ func runCall(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return ignoreHelp(err)
 	}
-	c, s, err := a.open()
-	if err != nil {
-		return err
-	}
-	id, err := contractID(s, pos[0])
+	c, id, err := a.openContract(pos[0])
 	if err != nil {
 		return err
 	}
@@ -98,11 +94,7 @@ func runQuery(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return ignoreHelp(err)
 	}
-	c, s, err := a.open()
-	if err != nil {
-		return err
-	}
-	id, err := contractID(s, pos[0])
+	c, id, err := a.openContract(pos[0])
 	if err != nil {
 		return err
 	}
@@ -259,11 +251,7 @@ func runDescribe(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return ignoreHelp(err)
 	}
-	c, s, err := a.open()
-	if err != nil {
-		return err
-	}
-	id, err := contractID(s, pos[0])
+	c, id, err := a.openContract(pos[0])
 	if err != nil {
 		return err
 	}

@@ -16,11 +16,7 @@ func runEvents(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return ignoreHelp(err)
 	}
-	c, s, err := a.open()
-	if err != nil {
-		return err
-	}
-	id, err := contractID(s, pos[0])
+	c, id, err := a.openContract(pos[0])
 	if err != nil {
 		return err
 	}

@@ -215,7 +215,17 @@ func (a *app) findKey(name string) (*identity.KeyPair, error) {
 	return openKey(name)
 }
 
-// contract finds a contract by id or by the name that deploy gave it.
+// openContract opens the network as an account and finds a contract.
+func (a *app) openContract(name string) (*client.Client, proto.ContractID, error) {
+	c, s, err := a.open()
+	if err != nil {
+		return nil, proto.ContractID{}, err
+	}
+	id, err := contractID(s, name)
+	return c, id, err
+}
+
+// contractID finds a contract by id or by the name that deploy gave it.
 func contractID(s *devnet.State, name string) (proto.ContractID, error) {
 	if id, ok := s.Contracts[name]; ok {
 		return id, nil

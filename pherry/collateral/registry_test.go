@@ -37,11 +37,7 @@ func TestRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoded, err := n.Roots()
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots, err := attest.SimulatedRoots(encoded)
+	roots, err := n.Verifier()
 	if err != nil {
 		t.Fatal(err)
 	}
