@@ -21,6 +21,7 @@ build:
 	cd node && $(GO) build -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/phala-node
 	bin/phala build examples/hello -o bin/hello.wasm
 	bin/phala build examples/guessnumber -o bin/guessnumber.wasm
+	bin/pruntime compile bin/native bin/hello.wasm
 
 devnet: build
 	@bin/phala devnet $(ARGS)

@@ -49,6 +49,9 @@ func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
 	c := &codes{dir: dir, native: nativeCache{store: r.store}, done: r.prepared, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
 		wanted: map[proto.Hash]bool{}, programs: map[proto.Hash]*engine.Program{}, busy: map[proto.Hash]bool{}, failed: map[proto.Hash]error{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if c.native.from = r.cfg.Native; c.native.from != "" && !r.tee.Simulated() {
+		return nil, fmt.Errorf("%w: %s: only a simulated TEE takes it, this one compiles for itself", ErrNative, c.native.from)
+	}
 	cache, err := c.native.open()
 	if err != nil {
 		return nil, err
@@ -184,6 +187,7 @@ type nativeCache struct {
 		List(prefix string) ([]string, error)
 		Delete(name string) error
 	}
+	from string // Config.Native
 	dir  string
 	mu   sync.Mutex
 	kept map[string]bool
@@ -199,6 +203,11 @@ func (n *nativeCache) open() (string, error) {
 		return "", fmt.Errorf("pruntime: %w", err)
 	}
 	n.dir, n.kept = dir, map[string]bool{}
+	if n.from != "" {
+		if err := os.CopyFS(dir, os.DirFS(n.from)); err != nil {
+			return "", fmt.Errorf("pruntime: compiled code: %w", err)
+		}
+	}
 	names, err := n.store.List(nativePrefix)
 	if err != nil {
 		return "", err

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/phala-go/phala/attest/producer"
+	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
@@ -41,10 +43,10 @@ func (s sealedFiles) List(prefix string) (names []string, _ error) {
 // more is compiled again and replaced.
 func TestNativeCache(t *testing.T) {
 	ctx := context.Background()
-	store := sealedFiles{}
+	store, from := sealedFiles{}, ""
 	// start is a process: it returns the image, and the cache's files before and after.
 	start := func() (image [32]byte, before, after int) {
-		n := nativeCache{store: store}
+		n := nativeCache{store: store, from: from}
 		dir, err := n.open()
 		if err != nil {
 			t.Fatal(err)
@@ -98,4 +100,38 @@ func TestNativeCache(t *testing.T) {
 	if again != first || before != 0 || afterwards != after || !maps.EqualFunc(kept, store, func(a, b []byte) bool { return len(a) == len(b) && len(b) > 0 }) {
 		t.Errorf("damaged: %d files, then %d, were %d", before, afterwards, after)
 	}
+	// Compiled at build time, on this machine.
+	from = t.TempDir()
+	e, err := engine.New(ctx, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Prepare(ctx, enginetest.Script("cached")); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	clear(store)
+	again, before, afterwards = start()
+	if again != first || before != after || afterwards != after || len(store) != after {
+		t.Errorf("compiled before: %d files, then %d, were %d, %d kept", before, afterwards, after, len(store))
+	}
 }
+
+// TestNativeCodeIntoARealTEE: what the host compiled could be anything, so a real enclave
+// does not start with it.
+func TestNativeCodeIntoARealTEE(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.DataDir, cfg.Chain, cfg.Role, cfg.Native = t.TempDir(), "chain", proto.RoleWorker, t.TempDir()
+	if _, err := Open(context.Background(), cfg, realTEE{}); !errors.Is(err, ErrNative) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// realTEE is one that is not simulated.
+type realTEE struct{ producer.Producer }
+
+func (realTEE) Simulated() bool { return false }
+
+func (realTEE) SealingKey(context.Context, []byte) ([32]byte, error) { return [32]byte{1}, nil }

@@ -54,7 +54,10 @@ type Config struct {
 	// HTTP is where the queries of contracts may send requests: HTTPOff, HTTPPublic or
 	// HTTPPrivate.
 	HTTP string
-	Log  *slog.Logger
+	// Native is a folder of code that "pruntime compile" made of modules, or empty. It is
+	// native code that nothing measured, so only a simulated TEE takes it.
+	Native string
+	Log    *slog.Logger
 	// Now is the host's clock. It is trusted for nothing but being stricter.
 	Now func() time.Time
 }
@@ -87,6 +90,7 @@ var (
 	ErrNotServing = errors.New("pruntime: not serving")
 	ErrProof      = errors.New("pruntime: this is not proven under the trusted header")
 	ErrCode       = errors.New("pruntime: code refused")
+	ErrNative     = errors.New("pruntime: compiled code from outside the enclave")
 	ErrRole       = errors.New("pruntime: not in this role")
 	ErrFatal      = errors.New("pruntime: stopped for good")
 )

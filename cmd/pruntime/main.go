@@ -31,6 +31,7 @@ import (
 const usage = `pruntime runs confidential contracts, or as a gatekeeper releases keys, inside a TEE.
 
   pruntime --data DIR --chain ID --trust-root HEIGHT:HASH --operator ADDRESS [flags]
+  pruntime compile DIR MODULE…     compile modules into a folder for --native
 
 It makes its keys by itself and keeps them sealed in --data. What it is started with
 the first time (chain, trust root, role, operator, attestation roots) belongs to its
@@ -51,6 +52,9 @@ func main() {
 }
 
 func run() error {
+	if len(os.Args) > 1 && os.Args[1] == "compile" {
+		return compile(context.Background(), os.Args[2:])
+	}
 	cfg := pruntime.DefaultConfig()
 	f := flag.NewFlagSet("pruntime", flag.ContinueOnError)
 	f.Usage = func() { fmt.Fprint(f.Output(), usage); f.PrintDefaults() }
@@ -74,6 +78,7 @@ func run() error {
 	worst := f.Uint("worst-level", uint(cfg.WorstLevel), "gatekeepers: worst confidence level, 1 to 5, of evidence that gets keys")
 	f.StringVar(&cfg.HTTP, "contract-http", cfg.HTTP, "where queries of contracts may send HTTP requests: off, public, or private (also to this machine and its network)")
 	prepare := f.String("prepare", "", "modules (.wasm files, comma-separated) to compile ahead of their deployment")
+	f.StringVar(&cfg.Native, "native", "", "folder that \"pruntime compile\" filled; only with a simulated TEE, because nothing measures what is in it")
 	level := f.String("log-level", "info", "debug, info, warn or error")
 	if err := settings.Parse(f, "PRUNTIME", os.Args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -133,7 +133,7 @@ func (n *Net) startRuntime(name string, i int, flags []string) error {
 		"--endpoints", endpoint, "--public", public, "--private", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Private[i]),
 		"--tee", fmt.Sprintf("simulator:127.0.0.1:%d", n.state.Ports.TEE[i]), "--simulated-roots", n.path("tee", "roots.bin")}
 	if i > 0 && n.opt.Hello != "" && !n.state.Ready {
-		args = append(args, "--prepare", n.opt.Hello)
+		args = append(args, "--prepare", n.opt.Hello, "--native", filepath.Join(n.opt.Bin, "native"))
 	}
 	return n.spawn(name, endpoint, nil, "pruntime", slices.Concat(args, n.opt.Flags, flags)...)
 }
