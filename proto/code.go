@@ -61,9 +61,9 @@ func (m *CodeManifest) ChunkLen(i uint32) int {
 }
 
 // PackChunk compresses a chunk to raw DEFLATE (RFC 1951). Any form of it will do, so the
-// level is a matter of taste: the best one takes twice the time for half a percent.
+// level is a matter of taste: the best one takes four times as long for 1.5 percent.
 func PackChunk(chunk []byte) []byte {
-	if packed := deflate(chunk, flate.DefaultCompression); len(packed) < len(chunk) {
+	if packed := deflate(chunk, 5); len(packed) < len(chunk) {
 		return packed
 	}
 	return deflate(chunk, flate.NoCompression) // a little more, for which maxPacked leaves room
