@@ -98,10 +98,13 @@ func (c *Query) Reader() Account { return Account(c.host.Reader()) }
 // RequireOwner refuses with CodeNotOwner unless the signed caller is owner, or gave the
 // reader a grant.
 func (c *Query) RequireOwner(owner Account) error {
-	if owner == "" || c.Caller() != owner {
+	switch c.Caller() {
+	case "":
 		return Errorf(CodeNotOwner, "only the owner may ask this: sign the query")
+	case owner:
+		return nil
 	}
-	return nil
+	return Errorf(CodeNotOwner, "only the owner may ask this")
 }
 
 type method struct {
