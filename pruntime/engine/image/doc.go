@@ -27,11 +27,14 @@
 //
 // Memory reaches an instance in one of two ways. On Linux the image lies in a
 // sealed memfd that each instance maps privately, so that instances share what
-// they do not write; after a call /proc/self/pagemap tells which pages the
-// call wrote, and those are copied back. When more than a megabyte has become
+// they do not write; after a call /proc/self/pagemap tells which pages this one and
+// earlier calls wrote, and those are copied back. A page becomes private only by
+// a page fault: as long as the process's count of them (getrusage) stands, the
+// last scan of the pagemap is still right and none is made, which is the usual
+// case, since calls of one contract mostly write the same pages. When more than a megabyte has become
 // private, the mapping is dropped and faulted in anew instead, which bounds
 // the memory of an idle instance. Opening an image probes that the pagemap
-// really tells; where it does not, and elsewhere than on Linux, the whole
+// really tells and that faults are counted; where not, and elsewhere than on Linux, the whole
 // image is copied (mode [Portable], which can also be asked for). Either way
 // the memory is bit-identical to the image afterwards.
 //

@@ -90,7 +90,18 @@ func (s *store) probe() error {
 	for off := 0; off < len(v.buf); off += s.page {
 		sum += v.buf[off]
 	}
+	before, err := faults()
+	if err != nil {
+		return err
+	}
 	v.buf[last] += sum | 1
+	after, err := faults()
+	if err != nil {
+		return err
+	}
+	if after == before {
+		return fmt.Errorf("%w: page faults are not counted", ErrState)
+	}
 	dirty, err := v.dirty(-1)
 	if err != nil {
 		return err
@@ -126,13 +137,26 @@ func (s *store) close() error {
 	return first
 }
 
+// faults counts the page faults of this process so far, those that waited for a device
+// included.
+func faults() (int64, error) {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0, fmt.Errorf("%w: page faults: %w", ErrState, err)
+	}
+	return u.Minflt + u.Majflt, nil
+}
+
 // view is one instance's memory: the image mapped privately, followed by
 // anonymous memory up to the module's maximum.
 type view struct {
 	store   *store
 	buf     []byte // the whole reservation
 	scratch []byte
-	pages   []int
+	pages   []int // the private ones, as of the last scan
+	// scanned is the count of faults before the last scan. A page becomes private by a
+	// fault only, so as long as it stands pages is right.
+	scanned int64
 }
 
 var (
@@ -155,7 +179,7 @@ func newView(s *store, max uint64) (*view, error) {
 		unix.Munmap(buf)
 		return nil, fmt.Errorf("%w: map image: %w", ErrInstantiate, err)
 	}
-	return &view{store: s, buf: buf}, nil
+	return &view{store: s, buf: buf, scanned: -1}, nil
 }
 
 // Allocate implements experimental.MemoryAllocator.
@@ -179,6 +203,7 @@ func (v *view) Free() {
 
 // reset drops every private page: the memory is the image again.
 func (v *view) reset() error {
+	v.scanned = -1
 	if err := unix.Madvise(v.buf[:len(v.store.data)], unix.MADV_DONTNEED); err != nil {
 		return fmt.Errorf("%w: drop pages: %w", ErrState, err)
 	}
@@ -209,17 +234,24 @@ func (v *view) dirty(limit int) ([]int, error) {
 	return v.pages, nil
 }
 
-// restore copies the private pages back from the image.
+// restore copies the private pages back from the image. They stay private, so a call
+// that writes where earlier ones did makes no new ones and needs no scan.
 func (v *view) restore() error {
-	pages, err := v.dirty(resetPages)
+	now, err := faults()
 	if err != nil {
 		return err
 	}
-	if len(pages) > resetPages {
-		return v.reset()
+	if now != v.scanned {
+		if _, err := v.dirty(resetPages); err != nil {
+			return err
+		}
+		if len(v.pages) > resetPages {
+			return v.reset()
+		}
+		v.scanned = now
 	}
 	size := v.store.page
-	for _, p := range pages {
+	for _, p := range v.pages {
 		copy(v.buf[p*size:(p+1)*size], v.store.data[p*size:])
 	}
 	return nil
