@@ -273,6 +273,30 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestVerdictTooLong: a verdict that could not be read again is not written.
+func TestVerdictTooLong(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		advisory int // length of the vendor's identifier
+		want     error
+	}{{"long", 65, ErrEvidence}, {"longest", 64, nil}} {
+		t.Run(c.name, func(t *testing.T) {
+			ownVendor(t, func(s *simulator.State) {
+				s.Status, s.Advisories = "SWHardeningNeeded", []string{strings.Repeat("A", c.advisory)}
+			})
+			e := newEnv(t)
+			if c.want != nil {
+				e.refused(e.register(e.apply(1)), c.want)
+				return
+			}
+			e.Block(e.register(e.apply(1)))
+			if a := e.attestation(1); len(a.Advisories) != 1 {
+				t.Errorf("%+v", a)
+			}
+		})
+	}
+}
+
 // TestEvidenceEnds: an admission ends with its evidence and collateral, long before its
 // last height.
 func TestEvidenceEnds(t *testing.T) {
