@@ -12,22 +12,23 @@ GO ?= go
 export GOFLAGS := -trimpath -buildvcs=false
 export CGO_ENABLED := 0
 LDFLAGS := -s -w
+BIN := bin
 
 .PHONY: build devnet smoke check test test-node test-oracles test-cgo test-e2e reproducible fuzz tcb bench clean
 
 build:
-	@mkdir -p bin
-	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/phala ./cmd/pherry ./cmd/pruntime ./cmd/tee-simulator
-	cd node && $(GO) build -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/phala-node
-	bin/phala build examples/hello -o bin/hello.wasm
-	bin/phala build examples/guessnumber -o bin/guessnumber.wasm
-	bin/pruntime compile bin/native bin/hello.wasm
+	@mkdir -p $(BIN)
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/phala ./cmd/pherry ./cmd/pruntime ./cmd/tee-simulator
+	cd node && $(GO) build -ldflags '$(LDFLAGS)' -o ../$(BIN)/ ./cmd/phala-node
+	$(BIN)/phala build examples/hello -o $(BIN)/hello.wasm
+	$(BIN)/phala build examples/guessnumber -o $(BIN)/guessnumber.wasm
+	$(BIN)/pruntime compile $(BIN)/native $(BIN)/hello.wasm
 
 devnet: build
-	@bin/phala devnet $(ARGS)
+	@$(BIN)/phala devnet $(ARGS)
 
 smoke: build
-	@bin/phala devnet --smoke
+	@$(BIN)/phala devnet --smoke
 
 check:
 	$(GO) vet ./...
@@ -51,7 +52,7 @@ test-cgo:
 
 # The real programs as separate processes: commands, attacks, kills, restarts.
 test-e2e: build
-	PHALA_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 30m ./test/e2e
+	PHALA_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 30m ./test/e2e
 
 # Released programs must not depend on where they are built: a copy of the sources in
 # another folder, built with an empty cache, has to give the same bytes. phala-node is of

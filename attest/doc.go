@@ -36,7 +36,7 @@
 //
 // A revoked key, a revoked TCB, a debuggable enclave, unknown attribute bits,
 // anything not valid at the given time: refused. Every other TCB status is a
-// verdict: tier, floor, grace and allow-list are a network's policy.
+// verdict: level, floor, grace and allow-list are a network's policy.
 //
 // # Real and simulated networks
 //
@@ -46,8 +46,8 @@
 // other class is real and uses the vendors' roots, which are compiled in. What a
 // simulated network's workers show goes through the same code and the same
 // formats; its verdicts say Simulated. The issuer of simulated evidence is package
-// simulator, which only the program tee-simulator and tests may import; a
-// test holds the repository to it.
+// simulator, which only the program tee-simulator, tests and one package of test helpers
+// (pruntime/chaintest/stack) may import; a test holds the repository to it.
 //
 // # Collateral
 //

@@ -125,27 +125,42 @@ func TestVerifierIsPure(t *testing.T) {
 	}
 }
 
-// TestNoIssuerInProduction: the package that issues simulated evidence is used
-// by its own program and by tests, by nothing else in the repository; no
-// production binary can contain it.
+// TestNoIssuerInProduction: the package that issues simulated evidence is used by its own
+// program and by tests, by nothing else in the repository; no production binary can
+// contain it. One package that is no test file has it, which helps tests: that one may be
+// imported by tests only.
 func TestNoIssuerInProduction(t *testing.T) {
-	root := repository(t)
-	const issuer = module + "/attest/simulator"
-	var users []string
+	const issuer, helper = module + "/attest/simulator", module + "/pruntime/chaintest/stack"
+	users := importers(t, issuer, helper)
+	if got := users[issuer]; !slices.Equal(got, []string{"cmd/tee-simulator", "pruntime/chaintest/stack"}) {
+		t.Errorf("%s is imported by %v; only cmd/tee-simulator and %s may", issuer, got, helper)
+	}
+	if got := users[helper]; got != nil {
+		t.Errorf("%s is imported by %v; only tests may", helper, got)
+	}
+}
+
+// importers returns the folders of all modules whose Go files, tests apart, import these
+// packages or one below them.
+func importers(t *testing.T, packages ...string) map[string][]string {
+	t.Helper()
+	root, users := repository(t), map[string][]string{}
 	goFiles(t, root, func(path string, file *ast.File) {
 		for _, spec := range file.Imports {
 			p, _ := strconv.Unquote(spec.Path.Value)
-			if p != issuer && !strings.HasPrefix(p, issuer+"/") {
-				continue
+			for _, pkg := range packages {
+				if p != pkg && !strings.HasPrefix(p, pkg+"/") {
+					continue
+				}
+				rel, err := filepath.Rel(root, filepath.Dir(path))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if rel = filepath.ToSlash(rel); !slices.Contains(users[pkg], rel) {
+					users[pkg] = append(users[pkg], rel)
+				}
 			}
-			rel, err := filepath.Rel(root, filepath.Dir(path))
-			if err != nil {
-				t.Fatal(err)
-			}
-			users = append(users, filepath.ToSlash(rel))
 		}
 	})
-	if users = slices.Compact(users); !slices.Equal(users, []string{"cmd/tee-simulator"}) {
-		t.Errorf("%s is imported by %v; only cmd/tee-simulator may", issuer, users)
-	}
+	return users
 }

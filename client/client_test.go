@@ -36,7 +36,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 // deployed is a network with a contract.
 func deployed(t *testing.T, workers int) (*stack.Stack, *client.Client, proto.ContractID) {
 	t.Helper()
-	s := stack.Ready(t, newTEE(t), workers)
+	s := stack.Ready(t, workers)
 	c := client.Open(s.Network(), s.Key("user"))
 	s.Go()
 	d, err := c.Deploy(within(t, 30*time.Second), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)
@@ -157,7 +157,7 @@ func TestRefused(t *testing.T) {
 		t.Error("an empty module is uploaded")
 	}
 	// An account that nobody paid into.
-	other := stack.New(t, newTEE(t))
+	other := stack.New(t)
 	stranger := client.Open(s.Network(), other.Key("stranger"))
 	if _, err := stranger.Push(ctx, id, nil, client.CallOptions{}); !errors.Is(err, tx.ErrNoAccount) {
 		t.Errorf("an unknown account: %v", err)
@@ -371,7 +371,7 @@ func TestWorkers(t *testing.T) {
 // TestSyncOverChanges: the client walks over replaced validator sets, and asks for few
 // blocks.
 func TestSyncOverChanges(t *testing.T) {
-	s := stack.New(t, newTEE(t))
+	s := stack.New(t)
 	c := client.Open(s.Network(), nil)
 	ctx := within(t, 20*time.Second)
 	if _, err := c.Sync(ctx); err != nil {
@@ -396,7 +396,7 @@ func TestSyncOverChanges(t *testing.T) {
 
 // TestSender: many transactions at once and from two processes arrive in order.
 func TestSender(t *testing.T) {
-	s := stack.New(t, newTEE(t))
+	s := stack.New(t)
 	a := s.Sender("account")
 	b := &tx.Sender{Node: rpc.New(s.Node.URL), Chain: a.Chain, Key: a.Key}
 	ctx := within(t, 20*time.Second)
@@ -494,7 +494,7 @@ func TestEpochEnds(t *testing.T) {
 // TestEndedAdmission: a client asks no worker whose admission ended, whatever the worker
 // would answer. Its relayer brings new evidence, by itself, and the client asks again.
 func TestEndedAdmission(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	c := client.Open(s.Network(), s.Key("user"))
 	stop := s.Go()
 	d, err := c.Deploy(within(t, 30*time.Second), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)

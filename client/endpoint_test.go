@@ -46,7 +46,7 @@ func until(t *testing.T, holds func() bool) {
 // every other end refused before a byte is sent.
 func TestAttestedEndpoint(t *testing.T) {
 	s, c, id := deployed(t, 2)
-	roots, err := s.TEE.(*tees).store.Network.Roots()
+	roots, err := s.Vendor.Network.Roots()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,12 +82,12 @@ func TestAttestedEndpoint(t *testing.T) {
 		t.Errorf("while the chain counts as a real one: %v", err)
 	}
 	s.Chain.Set(proto.StoreRegistry, []byte("roots"), roots)
-	s.Chain.Amend(a.RT.Self(), func(w *proto.WorkerInfo) { w.Measurement = ownMeasurement(t) })
+	s.Chain.Amend(a.RT.Self(), func(w *proto.WorkerInfo) { w.Measurement = stack.Measurement(t) })
 	c = client.Open(s.Network(), s.Key("user"))
 	until(t, func() bool {
 		r, err := c.Roots(t.Context())
 		w, werr := c.Worker(t.Context(), a.RT.Self())
-		return err == nil && werr == nil && r.Simulated() && w.Measurement == ownMeasurement(t)
+		return err == nil && werr == nil && r.Simulated() && w.Measurement == stack.Measurement(t)
 	})
 	for range 2 {
 		if err := ask(good); err != nil {

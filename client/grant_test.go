@@ -82,7 +82,7 @@ func TestGrant(t *testing.T) {
 }
 
 func TestGrantRefused(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	s.Add("worker-9", proto.RoleWorker)
 	second := s.Chain.CreateCluster([]byte("owner"), 1)
 	s.Until("the second cluster has a key", func() bool { return s.Chain.Cluster(second).EpochKey != [32]byte{} })

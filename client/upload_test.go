@@ -14,7 +14,7 @@ import (
 // TestUpload: what somebody else began is finished, what is there is not paid for again,
 // and a module without a chunk or with too many is refused before anything is sent.
 func TestUpload(t *testing.T) {
-	s := stack.New(t, newTEE(t))
+	s := stack.New(t)
 	s.Server.Eager = true
 	s.Chain.Next(1)
 	ctx := within(t, 20*time.Second)

@@ -88,7 +88,7 @@ func TestFetchCode(t *testing.T) {
 // TestBadCode: a code whose chunks the node has not, or not the right ones, does not keep
 // a cluster from working.
 func TestBadCode(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	c, id := deploy(t, s)
 	w := s.List[1]
 	code := s.Chain.Upload(enginetest.Script("claimed"))

@@ -10,7 +10,7 @@ import (
 // TestLongPast: a worker gets a seat in a cluster with a longer past than one advance
 // brings, and no snapshot.
 func TestLongPast(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 2)
+	s := stack.Ready(t, 2)
 	topic := proto.TopicCluster(s.Cluster)
 	for range 10 {
 		for range 900 {

@@ -54,7 +54,7 @@ func deploy(t *testing.T, s *stack.Stack) (*client.Client, proto.ContractID) {
 // TestRelays: two workers and a gatekeeper, from nothing to a command's receipt, through
 // the real API.
 func TestRelays(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 2)
+	s := stack.Ready(t, 2)
 	c, id := deploy(t, s)
 	answers(t, s, c, id)
 	for _, x := range s.Chain.Taken() {
@@ -68,7 +68,7 @@ func TestRelays(t *testing.T) {
 // same time; everything arrives, and nothing is carried out twice.
 func TestTwoRelayersRace(t *testing.T) {
 	for _, same := range []bool{true, false} {
-		s := stack.Ready(t, newTEE(t), 1)
+		s := stack.Ready(t, 1)
 		var second []*pherry.Relayer
 		for _, e := range s.List {
 			op := e.Relayer.Operator
@@ -104,7 +104,7 @@ func TestTwoRelayersRace(t *testing.T) {
 
 // TestOtherChain: a node of another chain moves nothing.
 func TestOtherChain(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	w := s.List[1]
 	s.Server.Intercept = func(method string, _ map[string]any) (any, error) {
 		if method == "status" {
@@ -127,7 +127,7 @@ func TestOtherChain(t *testing.T) {
 // TestBisection: a relayer that was away while the validators were replaced, more than
 // once, finds the blocks in between that it needs, and does not need all.
 func TestBisection(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	c, id := deploy(t, s)
 	w := s.List[1]
 	for restart := range 2 {
@@ -167,7 +167,7 @@ func TestBisection(t *testing.T) {
 
 // TestManyMessages: more messages than one advance takes are brought in several.
 func TestManyMessages(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	w := s.List[1]
 	w.Off = true
 	topic := proto.TopicWorker(w.RT.Self())
@@ -183,7 +183,7 @@ func TestManyMessages(t *testing.T) {
 
 // TestLargeMessages: the same for messages that are too long together.
 func TestLargeMessages(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	w := s.List[1]
 	w.Off = true
 	for range 10 {
@@ -200,7 +200,7 @@ func TestLargeMessages(t *testing.T) {
 
 // TestRestartIsPrompt: what a restarted enclave has to say is brought in a few blocks.
 func TestRestartIsPrompt(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	w := s.List[1]
 	for range 30 {
 		s.Step()
@@ -218,7 +218,7 @@ func TestRestartIsPrompt(t *testing.T) {
 
 // TestLongOutbox: a queue that is longer than what a block takes for free is brought.
 func TestLongOutbox(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	c, id := deploy(t, s)
 	w := s.List[1]
 	w.Off = true
@@ -235,7 +235,7 @@ func TestLongOutbox(t *testing.T) {
 
 // TestRenewal: an admission is renewed before it ends.
 func TestRenewal(t *testing.T) {
-	s := stack.New(t, newTEE(t))
+	s := stack.New(t)
 	s.Chain.Expires = 60
 	w := s.Add("worker", proto.RoleWorker)
 	s.Until("it is registered", func() bool { _, ok := s.Chain.Worker(w.RT.Self()); return ok })
@@ -256,7 +256,7 @@ func TestRenewal(t *testing.T) {
 // TestRenewalBeforeEvidenceEnds: collateral that expires long before the admission's last
 // height. Each renewal brings new evidence and a new session, and nobody notices.
 func TestRenewalBeforeEvidenceEnds(t *testing.T) {
-	s := stack.New(t, newTEE(t))
+	s := stack.New(t)
 	s.Chain.Valid = 6 * time.Second // 60 blocks
 	w := s.Add("worker", proto.RoleWorker)
 	s.Until("it is registered", func() bool { _, ok := s.Chain.Worker(w.RT.Self()); return ok })
@@ -276,7 +276,7 @@ func TestRenewalBeforeEvidenceEnds(t *testing.T) {
 // TestRefusedRegistration: what the chain refuses is not sent again with every block, and
 // what refused it is said all the time.
 func TestRefusedRegistration(t *testing.T) {
-	s := stack.New(t, newTEE(t))
+	s := stack.New(t)
 	s.Chain.Deny = &chaintest.Refusal{Space: "registry", Code: 9, Log: "measurement is not allowed"}
 	w := s.Add("worker", proto.RoleWorker)
 	asked := 0
@@ -302,7 +302,7 @@ func TestRefusedRegistration(t *testing.T) {
 // TestBadNode: a node that fails, answers nonsense or lies is an error that says so; the
 // enclave keeps its state, and goes on with the next good answer.
 func TestBadNode(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	c, id := deploy(t, s)
 	w := s.List[1]
 	bad := errors.New("disk full")
@@ -395,7 +395,7 @@ func TestBadNode(t *testing.T) {
 
 // TestStoppedRuntime: an enclave that stopped for good is reported.
 func TestStoppedRuntime(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	w := s.List[1]
 	s.Chain.SendRaw(proto.TopicSystem, []byte{99})
 	s.Step()
@@ -420,7 +420,7 @@ func (bare) SealingKey(context.Context, []byte) ([32]byte, error) {
 // TestNewWorkerAtEachStart: where a TEE has no sealing keys, a restarted pruntime is another
 // worker. Its relayer registers it, and does not take what it knew of the one before.
 func TestNewWorkerAtEachStart(t *testing.T) {
-	s := stack.New(t, newTEE(t))
+	s := stack.New(t)
 	s.TEE = bareTEE{s.TEE}
 	w := s.Add("worker", proto.RoleWorker)
 	seen := map[proto.WorkerID]bool{}

@@ -43,8 +43,8 @@ func heights(from, until uint64) []byte {
 // enclaves what a real registry would.
 func network(t *testing.T) (*stack.Stack, proto.ContractID) {
 	t.Helper()
-	s := stack.Ready(t, newTEE(t), 2)
-	roots, err := s.TEE.(*tees).store.Network.Roots()
+	s := stack.Ready(t, 2)
+	roots, err := s.Vendor.Network.Roots()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +54,8 @@ func network(t *testing.T) (*stack.Stack, proto.ContractID) {
 		if _, err := e.RT.Certificate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		s.Chain.Amend(e.RT.Self(), func(w *proto.WorkerInfo) { w.Measurement = ownMeasurement(t) })
-		s.Chain.Set(proto.StoreRegistry, keyAllowed(e.Config.Role, ownMeasurement(t)), heights(1, 0))
+		s.Chain.Amend(e.RT.Self(), func(w *proto.WorkerInfo) { w.Measurement = stack.Measurement(t) })
+		s.Chain.Set(proto.StoreRegistry, keyAllowed(e.Config.Role, stack.Measurement(t)), heights(1, 0))
 	}
 	stop := s.Go()
 	c := client.Open(s.Network(), s.Key("user"))
@@ -85,7 +85,7 @@ func built(h proto.Hash) func(context.Context, attest.TEE, attest.Roots) (proto.
 func TestHolds(t *testing.T) {
 	s, id := network(t)
 	open := func() *client.Client { return client.Open(s.Network(), nil) }
-	build := ownMeasurement(t)
+	build := stack.Measurement(t)
 	for _, x := range []struct {
 		name  string
 		r     *verify.Report
@@ -122,7 +122,7 @@ func TestBroken(t *testing.T) {
 	w := s.List[1]
 	self := w.RT.Self()
 	amend := func(f func(*proto.WorkerInfo)) { s.Chain.Amend(self, f); s.Chain.Next(2) }
-	own := ownMeasurement(t)
+	own := stack.Measurement(t)
 	other := proto.Hash{1}
 	contract := func(c *client.Client, o verify.Options) *verify.Report {
 		return verify.Contract(within(t, 20*time.Second), c, id, o)
@@ -296,7 +296,7 @@ func TestBroken(t *testing.T) {
 	}
 
 	// The vendor revokes the platform.
-	if err := s.TEE.(*tees).store.SetState(s.Chain.Time(), func(st *simulator.State) error { st.Status = string(dcap.Revoked); return nil }); err != nil {
+	if err := s.Vendor.SetState(s.Chain.Time(), func(st *simulator.State) error { st.Status = string(dcap.Revoked); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	w.Restart() // makes a certificate with what is published now

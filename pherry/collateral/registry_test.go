@@ -15,7 +15,6 @@ import (
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/dcap"
 	"github.com/phala-go/phala/attest/pcs"
-	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/attest/simulator"
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/pherry/collateral"
@@ -23,16 +22,10 @@ import (
 	"github.com/phala-go/phala/pruntime/chaintest/stack"
 )
 
-// nothing is a network without enclaves.
-type nothing struct{}
-
-func (nothing) Roots() attest.Roots               { return attest.Roots{} }
-func (nothing) Producer(string) producer.Producer { return nil }
-
 // TestRegistry: over a node, what is newer reaches the chain once, and the chain's policy is
 // what the warnings go by.
 func TestRegistry(t *testing.T) {
-	s := stack.New(t, func(time.Time) stack.TEE { return nothing{} })
+	s := stack.New(t)
 	n, err := network()
 	if err != nil {
 		t.Fatal(err)

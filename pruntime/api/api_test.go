@@ -44,7 +44,7 @@ func request(t *testing.T, method, url string, body []byte) (int, string, []byte
 // TestRequests: what each request answers to bad input, from an enclave that serves. None
 // of it changes anything.
 func TestRequests(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	w := s.List[1]
 	hash := strings.Repeat("ab", 32)
 	h := w.RT.Status().TrustedHeight
@@ -120,7 +120,7 @@ func TestRequests(t *testing.T) {
 
 // TestPublic: the public port has the public paths only, for web pages too.
 func TestPublic(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	w := s.List[1]
 	for _, p := range []string{"POST /v1/advance", "POST /v1/headers", "POST /v1/trust-header", "GET /v1/registration", "GET /v1/outbox", "POST /v1/acknowledge", "POST /v1/blocks",
 		"PUT /v1/code/" + strings.Repeat("ab", 32), "GET /metrics", "GET /v1/status"} {
@@ -149,7 +149,7 @@ func TestPublic(t *testing.T) {
 // TestHealth: health, readiness and metrics say the truth of an enclave that serves, waits
 // and has stopped.
 func TestHealth(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	w := s.List[1]
 	check := func(what string, health, ready int, serving string) {
 		t.Helper()
@@ -183,7 +183,7 @@ func TestHealth(t *testing.T) {
 
 // TestOutboxLimit: a relayer may ask for fewer entries.
 func TestOutboxLimit(t *testing.T) {
-	s := stack.Ready(t, newTEE(t), 1)
+	s := stack.Ready(t, 1)
 	w := s.List[1]
 	w.Off = true
 	for range 5 {

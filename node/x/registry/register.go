@@ -60,6 +60,11 @@ func (k *Keeper) RegisterWorker(c context.Context, m *types.MsgRegisterWorker) (
 	a := &proto.Attestation{TEE: uint8(v.TEE), Epoch: reg.Epoch, Verified: uint64(ctx.BlockTime().UnixMilli()), Until: uint64(v.Expiry.UnixMilli()),
 		Status: string(v.TCBStatus), Advisories: v.Advisories, Platform: ev.Platform, Revision: revision, Machine: v.MachineID, Serial: v.PCKSerial, Evaluation: v.Evaluation,
 		TCB: v.TCB, TrustHeight: reg.TrustHeight, TrustRoot: reg.TrustRoot, Settings: reg.Settings}
+	if _, err := proto.ParseAttestation(a.Marshal()); err != nil {
+		// Vendors bound neither serial numbers nor advisories. What is kept must be readable:
+		// the block at which this admission ends reads it.
+		return nil, ErrEvidence.Wrapf("the verdict on it cannot be kept: %v", err)
+	}
 	if p.Frozen && a.Machine != last.Machine {
 		return nil, ErrFrozen.Wrap("a worker may not move to another machine")
 	}

@@ -1,6 +1,7 @@
 // Package stack runs enclaves behind their real HTTP API, with real relayers, on a chain
-// in memory: everything between a client and a contract but the node's process. Nothing
-// but tests imports it.
+// in memory: everything between a client and a contract but the node's process. It is the
+// one place besides tee-simulator that imports the issuer of simulated evidence, so nothing
+// but tests may import it, which a test of package attest holds the repository to.
 package stack
 
 import (
@@ -13,8 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/phala-go/phala/attest"
-	"github.com/phala-go/phala/attest/producer"
+	"github.com/phala-go/phala/attest/simulator"
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
@@ -27,19 +27,13 @@ import (
 	"github.com/phala-go/phala/pruntime/chaintest"
 )
 
-// A TEE makes the producers of a network's machines. Tests implement it with package
-// attest/simulator, which only tests may import.
-type TEE interface {
-	Roots() attest.Roots
-	Producer(machine string) producer.Producer
-}
-
 // A Stack is a chain, served as a node, with enclaves.
 type Stack struct {
 	t       testing.TB
 	Chain   *chaintest.Chain
 	Server  *chaintest.Server
 	Node    *httptest.Server
+	Vendor  *simulator.Store // of the simulated machines
 	TEE     TEE
 	mu      sync.Mutex // one step at a time
 	List    []*Enclave
@@ -63,9 +57,10 @@ type Enclave struct {
 func Quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // New returns a chain that began a minute ago, with a block each 100 ms on its own clock.
-func New(t testing.TB, tee func(now time.Time) TEE) *Stack {
+func New(t testing.TB) *Stack {
 	start := time.Now().UTC().Add(-time.Minute).Truncate(time.Millisecond)
-	s := &Stack{t: t, Chain: chaintest.New(comettest.Config{Start: start, Interval: 100 * time.Millisecond}), TEE: tee(start)}
+	s := &Stack{t: t, Chain: chaintest.New(comettest.Config{Start: start, Interval: 100 * time.Millisecond}), Vendor: newVendor(t, start)}
+	s.TEE = &machines{t, s.Vendor, start}
 	s.Server = s.Chain.Server()
 	s.Server.Eager = true
 	s.Node = httptest.NewServer(s.Server)
@@ -203,9 +198,9 @@ func (s *Stack) Go() (stop func()) {
 }
 
 // Ready is a gatekeeper and workers with seats in a cluster that has a key.
-func Ready(t testing.TB, tee func(now time.Time) TEE, workers int) *Stack {
+func Ready(t testing.TB, workers int) *Stack {
 	t.Helper()
-	s := New(t, tee)
+	s := New(t)
 	g := s.Add("gatekeeper", proto.RoleGatekeeper)
 	s.Until("the gatekeeper is active", func() bool { return g.RT.Status().Serving })
 	for i := range workers {
