@@ -80,8 +80,9 @@ func (n *Net) create(measurement string) error {
 			"recent_blocks": 600, "attestation_blocks": 5_000_000, "renewal_blocks": 6000, "lease_blocks": 6000, "worst_level": 4, "registrations_per_block": 64, "tcb_evaluations": map[string]any{"sgx": 1000, "tdx": 1000},
 			"settings": map[string]any{"lease_ms": 600_000, "trusting_period_ms": 1_728_000_000, "clock_drift_ms": 60_000, "session_interval_ms": 604_800_000}},
 	}
-	// Eras of a minute, so that they can be watched.
-	spec["npos"] = map[string]any{"seats": 7, "session_blocks": 100, "sessions_per_era": 5, "unbonding_eras": 4, "slash_defer_eras": 1, "history_eras": 84,
+	// Eras of a minute, so that they can be watched; fewer seats than a devnet may have
+	// validators, so that nominations can move them.
+	spec["npos"] = map[string]any{"seats": 5, "session_blocks": 100, "sessions_per_era": 5, "unbonding_eras": 4, "slash_defer_eras": 1, "history_eras": 84,
 		"min_nominator_bond": "1000000000000", "min_validator_bond": "1000000000000000", "min_commission": 0, "max_candidates": 100, "max_electing_voters": 22_500,
 		"balancing_iterations": 10, "max_era_seconds": 172_800,
 		"issuance": map[string]any{"min": uint64(25e15), "max": uint64(100e15), "ideal": uint64(750e15), "falloff": uint64(50e15)}}
@@ -89,6 +90,9 @@ func (n *Net) create(measurement string) error {
 	maps.Copy(spec["registry"].(map[string]any), n.opt.Registry)
 	if n.opt.Contracts != nil {
 		spec["contracts"] = n.opt.Contracts
+	}
+	if n.opt.Slashing != nil {
+		spec["slashing"] = n.opt.Slashing
 	}
 	b, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {

@@ -30,13 +30,12 @@ type Options struct {
 	Bonds   []int64  // of a new network: PHA that each validator bonds in genesis; nil: one validator. One that bonds 0 may join later
 	Port    int      // of a new network: from where on free ports are looked for; 0: from the components' usual ones
 	Flags   []string // of every pruntime, beside its own
-	// Registry and Contracts are parameters of a new network's modules that differ from a
-	// devnet's.
-	Registry, Contracts, NPoS map[string]any
-	TLS                       bool // of a new network: workers serve by RA-TLS
-	Fresh                     bool
-	Out                       io.Writer
-	Hello                     string // Wasm module of the hello example; "" deploys nothing
+	// Parameters of a new network's modules that differ from a devnet's.
+	Registry, Contracts, NPoS, Slashing map[string]any
+	TLS                                 bool // of a new network: workers serve by RA-TLS
+	Fresh                               bool
+	Out                                 io.Writer
+	Hello                               string // Wasm module of the hello example; "" deploys nothing
 }
 
 func (o *Options) seats() int {

@@ -26,6 +26,7 @@ import (
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 	"github.com/cosmos/cosmos-sdk/x/genutil"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
+	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
 
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/node/crypto/sr25519"
@@ -50,6 +51,7 @@ type NetworkSpec struct {
 	Measurements []registry.AllowedMeasurement `json:"measurements"`
 	Contracts    json.RawMessage               `json:"contracts"`     // those that differ from the default
 	NPoS         *npos.Params                  `json:"npos"`          // parameters; none for the defaults
+	Slashing     json.RawMessage               `json:"slashing"`      // x/slashing's parameters that differ from the default
 	MinGasPrice  string                        `json:"min_gas_price"` // base units for one gas, such as "0.001ppha"
 }
 
@@ -151,6 +153,13 @@ func InitNetwork(s *NetworkSpec) error {
 	}
 	if err := set(npos.ModuleName, npos.Genesis{Params: stakes}); err != nil {
 		return err
+	}
+	if len(s.Slashing) > 0 {
+		p := slashingtypes.DefaultGenesisState()
+		if err := a.Codec.UnmarshalJSON(s.Slashing, &p.Params); err != nil {
+			return fmt.Errorf("slashing: %w", err)
+		}
+		genesis[slashingtypes.ModuleName] = a.Codec.MustMarshalJSON(p)
 	}
 	gen := genutiltypes.DefaultGenesisState()
 	gen.GenTxs = gentxs

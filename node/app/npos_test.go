@@ -124,6 +124,9 @@ func (c *signedChain) next(twice map[string]int64, txs ...[]byte) []*abci.ExecTx
 			c.t.Fatalf("height %d, transaction %d: %s %d: %s", h, i, r.Codespace, r.Code, r.Log)
 		}
 	}
+	if found, err := c.Audit(); err != nil {
+		c.t.Fatalf("height %d: %v: %+v", h, err, found)
+	}
 	return res.TxResults
 }
 

@@ -1,85 +1,372 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/phala-go/phala/client/staking"
+	"github.com/phala-go/phala/client/tx"
+	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/internal/devnet"
+	"github.com/phala-go/phala/lightclient/comet"
+	"github.com/phala-go/phala/npos"
 )
 
-// TestElections: over several eras of real nodes one validator is killed while elections
-// run and started again, one joins, one leaves. The chain never stands still, and the one
-// that was killed makes the same elections as the rest: a node that did not would stop at
-// the first block of another state.
+// TestElections: seven nodes over many eras, of whom five are validators at a time.
+// Nominations move seats, one joins, one leaves; one is killed while elections run, one
+// signs twice, one goes offline. The chain never stands still, those who misbehave lose
+// what they should and nothing else, and in the end every unit of the supply is where
+// the records say: on each node the same.
 func TestElections(t *testing.T) {
-	n, _ := startWith(t, devnet.Options{Workers: 1, Bonds: []int64{million, million, million, million, 0}, NPoS: shortEras})
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	eras := map[string]any{"seats": 5, "unbonding_eras": 2, "slash_defer_eras": 1}
+	for k, v := range shortEras {
+		eras[k] = v
+	}
+	n, opt := startWith(t, devnet.Options{Workers: 1, Bonds: []int64{1_000_000, 990_000, 980_000, 970_000, 960_000, 950_000, 0}, NPoS: eras,
+		Slashing: map[string]any{"signed_blocks_window": "40"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	vs, err := n.Validators()
 	if err != nil {
 		t.Fatal(err)
 	}
-	node, victim := n.Client.Node(), vs[2]
-	chain := &staking.Client{Node: node}
-	seated := func(v *devnet.Validator) bool {
-		t.Helper()
-		list, err := chain.Validators(ctx, 0)
-		if err != nil {
-			t.Fatal(err)
+	e := &elections{n: n, opt: opt, vs: vs, chain: &staking.Client{Node: n.Client.Node()}}
+	watch := e.watch(ctx, t)
+	for _, s := range []struct {
+		name string
+		run  func(context.Context, *testing.T)
+	}{
+		{"nominations move seats, and one is killed in elections", e.move},
+		{"one signs twice", e.signTwice},
+		{"one goes offline", e.offline},
+		{"rewards are paid and stakes withdrawn", e.pay},
+	} {
+		if !t.Run(s.name, func(t *testing.T) { s.run(ctx, t) }) {
+			t.FailNow()
 		}
-		for _, s := range list {
-			if bytes.Equal(s.ConsensusKey, v.Consensus.Public().(ed25519.PublicKey)) {
-				return s.Elected
-			}
-		}
-		return false
 	}
-	if !seated(vs[1]) || seated(vs[4]) {
-		t.Fatal("the first era has other validators than its genesis")
-	}
-	first, err := chain.Era(ctx, 0)
+	watch()
+	t.Run("accounts add up", func(t *testing.T) { e.accounts(ctx, t) })
+}
+
+type elections struct {
+	n     *devnet.Net
+	opt   devnet.Options
+	vs    []*devnet.Validator
+	chain *staking.Client
+}
+
+func named(t *testing.T, s *tx.Sender) string {
+	t.Helper()
+	text, err := address.Bech32(address.HRP, account(s.Key))
 	if err != nil {
 		t.Fatal(err)
 	}
-	join(ctx, t, vs[4], million-1)
-	leave(ctx, t, vs[1])
-	last, killed := uint64(0), 0
-	until(ctx, t, "five eras", func() error {
-		e, err := chain.Era(ctx, 0)
-		if err != nil {
-			return err
+	return text
+}
+
+// seats are the validators of the active era, by their places in e.vs.
+func (e *elections) seats(ctx context.Context, t *testing.T) (out []int, list []staking.Validator) {
+	t.Helper()
+	list, err := e.chain.Validators(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range e.vs {
+		if s := e.find(list, v); s != nil && s.Elected {
+			out = append(out, i)
 		}
-		if e.Phase != "idle" && e.Active != last && killed < 3 {
-			if err := n.Kill(victim.Name); err != nil {
-				t.Fatal(err)
-			}
-			grows(ctx, t, node, 2) // without it
-			if err := n.Run(victim.Name); err != nil {
-				t.Fatal(err)
-			}
-			last, killed = e.Active, killed+1
-			reaches(ctx, t, victim.Node, height(ctx, t, node))
+	}
+	return out, list
+}
+
+func (e *elections) find(list []staking.Validator, v *devnet.Validator) *staking.Validator {
+	i := slices.IndexFunc(list, func(s staking.Validator) bool {
+		return slices.Equal(s.ConsensusKey, []byte(v.Consensus.Public().(ed25519.PublicKey)))
+	})
+	if i < 0 {
+		return nil
+	}
+	return &list[i]
+}
+
+func (e *elections) send(ctx context.Context, t *testing.T, by *tx.Sender, msgs ...tx.Msg) {
+	t.Helper()
+	for _, m := range msgs {
+		if _, err := by.Send(ctx, 2_000_000, m); err != nil {
+			t.Fatalf("%s of %s: %v", m.Type, named(t, by), err)
 		}
-		if e.Active < first.Active+5 || killed < 3 {
-			return fmt.Errorf("era %d, killed %d times", e.Active, killed)
+	}
+}
+
+// move: Alice's stake seats one, then another; one joins and one leaves. Meanwhile a
+// validator is killed in each election and started again: one that elected others than
+// the rest would stop at the first block of another state.
+func (e *elections) move(ctx context.Context, t *testing.T) {
+	if got, _ := e.seats(ctx, t); !slices.Equal(got, []int{0, 1, 2, 3, 4}) {
+		t.Fatalf("the first era has %v", got)
+	}
+	victim, last, killed := e.vs[2], uint64(0), 0
+	elects := func(want ...int) {
+		t.Helper()
+		until(ctx, t, fmt.Sprintf("seats of %v", want), func() error {
+			era, err := e.chain.Era(ctx, 0)
+			if err != nil {
+				return err
+			}
+			if era.Phase != "idle" && era.Active != last {
+				if err := e.n.Kill(victim.Name); err != nil {
+					t.Fatal(err)
+				}
+				grows(ctx, t, e.n.Client.Node(), 2) // without it
+				if err := e.n.Run(victim.Name); err != nil {
+					t.Fatal(err)
+				}
+				last, killed = era.Active, killed+1
+				reaches(ctx, t, victim.Node, height(ctx, t, e.n.Client.Node()))
+			}
+			if got, _ := e.seats(ctx, t); !slices.Equal(got, want) {
+				return fmt.Errorf("era %d has %v", era.Active, got)
+			}
+			return nil
+		})
+	}
+	alice := e.n.Client.Sender()
+	nominate := func(v int, bond string) tx.Msg {
+		return tx.Nominate(account(alice.Key), [][]byte{account(e.vs[v].Operator.Key)}, bond)
+	}
+	e.send(ctx, t, alice, nominate(5, units(100_000)))
+	join(ctx, t, e.vs[6], 985_000)
+	leave(ctx, t, e.vs[1])
+	e.send(ctx, t, e.vs[1].Operator, tx.Unbond(account(e.vs[1].Operator.Key), units(500_000)))
+	elects(0, 2, 3, 5, 6)
+	e.send(ctx, t, alice, nominate(4, ""))
+	elects(0, 2, 3, 4, 6)
+	if killed < 2 {
+		t.Errorf("killed in %d elections", killed)
+	}
+	top := height(ctx, t, e.n.Client.Node())
+	for _, v := range e.vs {
+		reaches(ctx, t, v.Node, top)
+	}
+}
+
+// signTwice runs a second process with a validator's key, that knows nothing of what
+// the first one signed: what becomes of an operator who starts a copy.
+func (e *elections) signTwice(ctx context.Context, t *testing.T) {
+	twin := e.vs[3]
+	home, from := filepath.Join(e.opt.Dir, "twin"), filepath.Join(e.opt.Dir, twin.Name)
+	for name, data := range map[string]string{"config/config.toml": "", "config/app.toml": "", "config/genesis.json": "", "config/priv_validator_key.json": "",
+		"data/priv_validator_state.json": `{"height":"0","round":0,"step":0}`} {
+		b, err := []byte(data), error(nil)
+		if data == "" {
+			b, err = os.ReadFile(filepath.Join(from, name))
+		}
+		if err := errors.Join(err, os.MkdirAll(filepath.Dir(filepath.Join(home, name)), 0o700), os.WriteFile(filepath.Join(home, name), b, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.n.Also("twin", twin.Name, "--home="+home, fmt.Sprintf("--rpc.laddr=tcp://127.0.0.1:%d", freePort(t)), fmt.Sprintf("--p2p.laddr=tcp://127.0.0.1:%d", freePort(t))); err != nil {
+		t.Fatal(err)
+	}
+	var before, now staking.Validator
+	until(ctx, t, "its double signature is found", func() error {
+		_, list := e.seats(ctx, t)
+		if now = *e.find(list, twin); now.Disabled {
+			return nil
+		}
+		before = now
+		return fmt.Errorf("%+v", now)
+	})
+	at := height(ctx, t, e.n.Client.Node())
+	if err := e.n.Kill("twin"); err != nil {
+		t.Fatal(err)
+	}
+	reports := e.events(ctx, t, at)["npos_equivocation"]
+	if len(reports) == 0 || reports[0]["validator"] != named(t, twin.Operator) {
+		t.Fatalf("reports %v", reports)
+	}
+	era, err := strconv.ParseUint(reports[0]["era"], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// (3 * 1/5)^2 of what stood behind it then: its own, and nobody else's. It may be
+	// found out in the era after.
+	list, err := e.chain.Validators(ctx, era)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := e.find(list, twin); v == nil || v.Slashed != 360_000_000 || v.Total != v.Own || v.Own != before.Bonded || now.Bonded != before.Bonded {
+		t.Fatalf("in era %d it has\n%+v, had\n%+v", era, v, before)
+	}
+	reaches(ctx, t, e.n.Client.Node(), at+3)
+	b, err := e.n.Client.Node().LightBlock(ctx, at+3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signs := slices.ContainsFunc(b.Validators.Validators, func(v comet.Validator) bool {
+		return slices.Equal(v.PublicKey[:], twin.Consensus.Public().(ed25519.PublicKey))
+	})
+	if signs {
+		t.Error("it still signs")
+	}
+	lost, _ := npos.MulDiv(before.Bonded, npos.U64(360_000_000), npos.U64(npos.Billion))
+	until(ctx, t, "the slash is applied", func() error {
+		s, err := e.chain.Staker(ctx, named(t, twin.Operator))
+		if err == nil && s.Bonded == before.Bonded {
+			err = errors.New("not yet")
+		} else if err == nil && s.Bonded != before.Bonded.SaturatingSub(lost) {
+			t.Fatalf("%v is left of %v, %v should be lost", s.Bonded, before.Bonded, lost)
+		}
+		return err
+	})
+	taken := new(big.Int)
+	for _, ev := range e.events(ctx, t, height(ctx, t, e.n.Client.Node()))["npos_slashed"] {
+		taken.Add(taken, number(t, ev["amount"]))
+	}
+	if taken.Cmp(lost.Big()) != 0 {
+		t.Errorf("slashes took %s, %v should be lost", taken, lost)
+	}
+}
+
+// offline: a validator stops. It loses its vote until the era ends, and no stake.
+func (e *elections) offline(ctx context.Context, t *testing.T) {
+	who := e.vs[6]
+	_, list := e.seats(ctx, t)
+	before := *e.find(list, who)
+	if err := e.n.End(who.Name); err != nil {
+		t.Fatal(err)
+	}
+	var now staking.Validator
+	until(ctx, t, "its silence is noticed", func() error {
+		_, list := e.seats(ctx, t)
+		if now = *e.find(list, who); !now.Disabled {
+			return fmt.Errorf("%+v", now)
 		}
 		return nil
 	})
-	if seated(vs[1]) || !seated(vs[4]) {
-		t.Error("who left is elected, or who joined is not")
+	if now.Slashed != 0 || now.Bonded != before.Bonded {
+		t.Errorf("it has\n%+v, had\n%+v", now, before)
 	}
-	// All have the blocks of each other, and so their state.
-	top := height(ctx, t, node)
-	for _, v := range vs {
-		reaches(ctx, t, v.Node, top)
+	if err := e.n.Run(who.Name); err != nil {
+		t.Fatal(err)
 	}
-	past, err := chain.Era(ctx, first.Active+3)
-	if err != nil || past.Issued.IsZero() || past.Points == 0 {
-		t.Errorf("era %+v, %v", past, err)
+	until(ctx, t, "it signs again", func() error {
+		_, list := e.seats(ctx, t)
+		if now = *e.find(list, who); !now.Elected || now.Disabled || now.Points == 0 {
+			return fmt.Errorf("%+v", now)
+		}
+		return nil
+	})
+}
+
+// pay pays what validators and those behind them earned, and lets who left have what
+// is no longer bonded.
+func (e *elections) pay(ctx context.Context, t *testing.T) {
+	alice := e.n.Client.Sender()
+	paid := 0
+	now, err := e.chain.Era(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for era := uint64(1); era < now.Active; era++ {
+		list, err := e.chain.Validators(ctx, era)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := e.find(list, e.vs[4]); v != nil && v.Points > 0 {
+			if _, err := alice.Send(ctx, 20_000_000, tx.Payout(account(alice.Key), account(e.vs[4].Operator.Key), era)); err != nil {
+				t.Fatalf("era %d: %v", era, err)
+			}
+			paid++
+		}
+	}
+	if paid < 3 {
+		t.Errorf("%d eras paid", paid)
+	}
+	e.send(ctx, t, e.vs[1].Operator, tx.Withdraw(account(e.vs[1].Operator.Key)))
+	s, err := e.chain.Staker(ctx, named(t, e.vs[1].Operator))
+	if err != nil || s.Bonded.String() != units(490_000) || len(s.Unbonding) > 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	e.send(ctx, t, alice, tx.Unbond(account(alice.Key), units(40_000)))
+}
+
+// watch runs "phala validators --watch" and returns how to end it, once it has told of
+// the active era: it told of each era and of the seats that changed.
+func (e *elections) watch(ctx context.Context, t *testing.T) (end func()) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "watch.json")
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(e.opt.Bin, "phala"), "validators", "--watch", "--output", "json", "--devnet", e.opt.Dir)
+	var stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = out, &stderr
+	if err := errors.Join(cmd.Start(), out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		var told string
+		until(ctx, t, "the watch to tell of the active era", func() error {
+			era, err := e.chain.Era(ctx, 0)
+			if err != nil {
+				return err
+			}
+			b, err := os.ReadFile(file)
+			if told = string(b); err == nil && !strings.Contains(told, fmt.Sprintf("\"era\": %d,", era.Active)) {
+				err = fmt.Errorf("era %d is not in\n%s", era.Active, told)
+			}
+			return err
+		})
+		cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%v: %s", err, stderr.String())
+		}
+		d := json.NewDecoder(strings.NewReader(told))
+		var first struct{ Validators []json.RawMessage }
+		if err := d.Decode(&first); err != nil || len(first.Validators) != 6 {
+			t.Fatalf("%d candidates at first, %v", len(first.Validators), err)
+		}
+		eras, joined, left := 0, map[string]bool{}, map[string]bool{}
+		for d.More() {
+			var c struct {
+				Era, Seats   uint64
+				Joined, Left []string
+			}
+			if err := d.Decode(&c); err != nil || c.Seats != 5 || len(c.Joined) != len(c.Left) {
+				t.Fatalf("%+v, %v", c, err)
+			}
+			eras++
+			for _, v := range c.Joined {
+				joined[v] = true
+			}
+			for _, v := range c.Left {
+				left[v] = true
+			}
+		}
+		if eras < 5 {
+			t.Errorf("it told of %d eras", eras)
+		}
+		for i, v := range e.vs {
+			name := named(t, v.Operator)
+			if in, gone := i == 4 || i == 5 || i == 6, i == 1 || i == 3 || i == 4 || i == 5; joined[name] != in || left[name] != gone {
+				t.Errorf("%s: joined %v, left %v:\n%s", v.Name, joined[name], left[name], told)
+			}
+		}
 	}
 }

@@ -47,7 +47,7 @@ func main() {
 	server.AddCommands(root, home, create, export, func(start *cobra.Command) {
 		start.Flags().Uint64(app.FlagKeepBodies, 0, "blocks whose messages are kept, 0 for all; enclaves that join later need a node that kept theirs")
 	})
-	root.AddCommand(initNetwork())
+	root.AddCommand(initNetwork(), audit(home))
 	if err := servercmd.Execute(root, "PHALA", home); err != nil {
 		fmt.Fprintln(os.Stderr, "phala-node:", err)
 		os.Exit(1)
@@ -103,4 +103,49 @@ func initNetwork() *cobra.Command {
 			return app.InitNetwork(&spec)
 		},
 	}
+}
+
+// audit adds up all money of a stopped node's state.
+func audit(home string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Add up every account of a stopped node and compare with the modules' records",
+		Long: "audit reads the state of a height and adds up what every account has. It prints where the supply is, as JSON in base\n" +
+			"units, and fails when a module has more or less than its records say: not a unit may be missing.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c := server.GetServerContextFromCmd(cmd)
+			dir, err := cmd.Flags().GetString(flags.FlagHome)
+			if err != nil {
+				return err
+			}
+			height, err := cmd.Flags().GetInt64(server.FlagHeight)
+			if err != nil {
+				return err
+			}
+			data := filepath.Join(dir, "data")
+			if _, err := os.Stat(filepath.Join(data, "application.db")); err != nil {
+				return fmt.Errorf("no node has its state in %s: %w", data, err)
+			}
+			db, err := dbm.NewDB("application", server.GetAppDBBackend(c.Viper), data)
+			if err != nil {
+				return fmt.Errorf("%w: stop the node first", err)
+			}
+			a, err := app.NewAt(height, log.NewNopLogger(), db, dir, c.Viper)
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			found, bad := a.Audit()
+			b, err := json.MarshalIndent(found, "", "  ")
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), string(b))
+			return bad
+		},
+	}
+	cmd.Flags().String(flags.FlagHome, home, "folder of the node")
+	cmd.Flags().Int64(server.FlagHeight, app.Latest, "height whose state is read, -1 for the newest")
+	return cmd
 }

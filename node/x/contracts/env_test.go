@@ -251,8 +251,17 @@ func (e *env) get(id proto.ClusterID) *proto.Cluster {
 }
 
 func (e *env) balance(n int) math.Int { return e.bank.balance(e.Context(), testchain.Account(n)) }
-func (e *env) held() math.Int         { return e.bank.balance(e.Context(), []byte(ModuleName)) }
 func (e *env) burnt() math.Int        { return e.bank.balance(e.Context(), []byte("burnt")) }
+
+// held is what the module's account has, which is what its records say.
+func (e *env) held() math.Int {
+	e.t.Helper()
+	has := e.bank.balance(e.Context(), []byte(ModuleName))
+	if owes, err := e.k.Held(e.Context()); err != nil || !owes.Equal(has) {
+		e.t.Errorf("height %d: the account has %s, its records say %s, %v", e.Height(), has, owes, err)
+	}
+	return has
+}
 
 // sealed is an envelope of a size bucket.
 func sealed(bucket int) []byte { return make([]byte, envelope.Overhead+bucket) }

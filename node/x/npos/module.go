@@ -94,7 +94,7 @@ func (Module) ValidateGenesis(_ codec.JSONCodec, _ client.TxEncodingConfig, b js
 	return g.Params.Validate()
 }
 
-// InitGenesis writes the state.
+// InitGenesis writes the state. One that does not add up begins no chain.
 func (m Module) InitGenesis(ctx sdk.Context, _ codec.JSONCodec, b json.RawMessage) {
 	var g Genesis
 	if err := kv.StrictJSON(b, &g); err != nil {
@@ -107,6 +107,12 @@ func (m Module) InitGenesis(ctx sdk.Context, _ codec.JSONCodec, b json.RawMessag
 		panic(err)
 	}
 	if err := kv.Import(m.K.kv(ctx), g.State); err != nil {
+		panic(err)
+	}
+	if len(g.State) == 0 {
+		return // the first era begins after the genesis transactions
+	}
+	if _, err := m.K.Audit(ctx); err != nil {
 		panic(err)
 	}
 }

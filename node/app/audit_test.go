@@ -1,0 +1,63 @@
+package app
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"cosmossdk.io/math"
+
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	distrtypes "github.com/cosmos/cosmos-sdk/x/distribution/types"
+	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
+
+	"github.com/phala-go/phala/node/x/contracts"
+	"github.com/phala-go/phala/node/x/npos"
+)
+
+// TestAudit: all of the supply is found, and so is each unit that nobody's records
+// explain.
+func TestAudit(t *testing.T) {
+	c := signed(genesisNode(t, validators(t, 4)))
+	c.next(nil)
+	c.next(nil)
+	found, err := c.Audit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	million := math.NewInt(PHA).MulRaw(1_000_000)
+	if !found.Supply.Equal(million.MulRaw(9)) || !found.Users.Equal(million.MulRaw(5)) || !found.Modules[npos.ModuleName].Equal(million.MulRaw(4)) ||
+		found.Stakes.Bonded.String() != million.MulRaw(4).String() || found.Height != c.height {
+		t.Fatalf("%+v", found)
+	}
+	one := sdk.NewCoins(sdk.NewCoin(contracts.Denom, math.OneInt()))
+	mint := func(ctx sdk.Context, module string) error {
+		return errors.Join(c.Bank.MintCoins(ctx, npos.RewardsName, one), c.Bank.SendCoinsFromModuleToModule(ctx, npos.RewardsName, module, one))
+	}
+	// Each adds its own to what is wrong already.
+	for _, x := range []struct {
+		want   string
+		tamper func(ctx sdk.Context) error
+	}{
+		{"contracts has 1 and owes 0", func(ctx sdk.Context) error { return mint(ctx, contracts.ModuleName) }},
+		{"gov has 1 and owes 0", func(ctx sdk.Context) error { return mint(ctx, govtypes.ModuleName) }},
+		{"bonded_tokens_pool has 1 and owes 0", func(ctx sdk.Context) error { return mint(ctx, stakingtypes.BondedPoolName) }},
+		{"distribution has 1 and owes 0", func(ctx sdk.Context) error { return mint(ctx, distrtypes.ModuleName) }},
+		{"a community pool of 0.5", func(ctx sdk.Context) error {
+			half := sdk.NewDecCoins(sdk.NewDecCoinFromDec(contracts.Denom, math.LegacyNewDecWithPrec(5, 1)))
+			return c.Distribution.FeePool.Set(ctx, distrtypes.FeePool{CommunityPool: half})
+		}},
+		{"npos: the accounts do not add up: stakes of", func(ctx sdk.Context) error { return mint(ctx, npos.ModuleName) }},
+		{"app: the accounts do not add up: a supply of 1, accounts have", func(ctx sdk.Context) error {
+			return c.Bank.Supply.Set(ctx, contracts.Denom, math.OneInt())
+		}},
+	} {
+		if err := x.tamper(c.context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Audit(); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("got %v, want ... %s", err, x.want)
+		}
+	}
+}
