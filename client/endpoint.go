@@ -84,11 +84,18 @@ func (c *Client) Verifier(ctx context.Context, w *proto.WorkerInfo) (*ratls.Veri
 	if err != nil {
 		return nil, err
 	}
+	admitted, err := c.Attestation(ctx, w.Worker)
+	if err != nil {
+		return nil, err
+	}
 	collateral := func(key string) (*attest.Collateral, error) { return c.Collateral(ctx, key) }
 	return &ratls.Verifier{Chain: c.net.Chain, Worker: identity.PublicKey(w.Worker), Roots: roots, Now: time.Now, Collateral: collateral, Admit: func(v *attest.Verdict) error {
 		switch {
 		case proto.Hash(v.Measurement) != w.Measurement:
 			return fmt.Errorf("its software measures %x, the chain admitted %s", v.Measurement, w.Measurement)
+		case v.MachineID != admitted.Machine:
+			// Whoever forges quotes on a machine of his own has no other's.
+			return fmt.Errorf("it is on machine %x…, the chain admitted %x…", v.MachineID[:8], admitted.Machine[:8])
 		case v.Simulated != w.Simulated:
 			return errors.New("the chain has it as another class of TEE")
 		}

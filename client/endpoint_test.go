@@ -82,7 +82,6 @@ func TestAttestedEndpoint(t *testing.T) {
 		t.Errorf("while the chain counts as a real one: %v", err)
 	}
 	s.Chain.Set(proto.StoreRegistry, []byte("roots"), roots)
-	s.Chain.Amend(a.RT.Self(), func(w *proto.WorkerInfo) { w.Measurement = stack.Measurement(t) })
 	c = client.Open(s.Network(), s.Key("user"))
 	until(t, func() bool {
 		r, err := c.Roots(t.Context())
@@ -115,14 +114,26 @@ func TestAttestedEndpoint(t *testing.T) {
 		t.Error("plain HTTP was taken for an attested endpoint")
 	}
 
-	// The chain admits other software than the enclave runs.
-	s.Chain.Amend(a.RT.Self(), func(w *proto.WorkerInfo) { w.Registered, w.Measurement = w.Registered+1, proto.Hash{1} })
-	target.Registered++
-	until(t, func() bool {
-		w, err := c.Worker(t.Context(), a.RT.Self())
-		return err == nil && w.Registered == target.Registered
-	})
-	if err := ask(good); !errors.Is(err, ratls.ErrNotAdmitted) {
-		t.Errorf("other software: %v", err)
+	// The chain admitted something else since: each admission is judged anew.
+	for _, x := range []struct {
+		name        string
+		attestation func(*proto.Attestation)
+		worker      func(*proto.WorkerInfo)
+		want        error
+	}{
+		{"another machine", func(a *proto.Attestation) { a.Machine[0] ^= 1 }, func(*proto.WorkerInfo) {}, ratls.ErrNotAdmitted},
+		{"the machine again", func(a *proto.Attestation) { a.Machine[0] ^= 1 }, func(*proto.WorkerInfo) {}, nil},
+		{"other software", func(*proto.Attestation) {}, func(w *proto.WorkerInfo) { w.Measurement = proto.Hash{1} }, ratls.ErrNotAdmitted},
+	} {
+		s.Chain.AmendAttestation(a.RT.Self(), x.attestation)
+		s.Chain.Amend(a.RT.Self(), func(w *proto.WorkerInfo) { w.Registered++; x.worker(w) })
+		target.Registered++
+		until(t, func() bool {
+			w, err := c.Worker(t.Context(), a.RT.Self())
+			return err == nil && w.Registered == target.Registered
+		})
+		if err := ask(good); !errors.Is(err, x.want) {
+			t.Errorf("%s: %v", x.name, err)
+		}
 	}
 }

@@ -140,7 +140,7 @@ func TestFilesExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What the image copies is what make build makes, as a static binary.
-	if !strings.Contains(dockerfile, "COPY bin/pruntime") || !strings.Contains(string(makefile), "-o bin/ ") || !strings.Contains(string(makefile), "./cmd/pruntime") ||
+	if !strings.Contains(dockerfile, "COPY bin/pruntime") || !strings.Contains(string(makefile), "\nBIN := bin\n") || !strings.Contains(string(makefile), "-o $(BIN)/ ") || !strings.Contains(string(makefile), "./cmd/pruntime") ||
 		!strings.Contains(string(makefile), "CGO_ENABLED := 0") || !strings.Contains(string(makefile), "\nreproducible:") {
 		t.Error("the Makefile does not build what the image takes")
 	}

@@ -92,7 +92,7 @@ func (r *Relayer) register(ctx context.Context, st *pruntime.Status) error {
 		return err
 	}
 	r.denied, r.wait = failure{}, 0
-	r.Log.Info("registered", "worker", st.Worker, "role", st.Role, "height", res.Height)
+	r.Log.Info("registered", "worker", st.Worker, "role", st.Role, "simulated", st.Simulated, "height", res.Height)
 	return nil
 }
 

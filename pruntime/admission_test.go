@@ -11,6 +11,7 @@ import (
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/attest/snp"
 	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
@@ -361,6 +362,38 @@ func TestOtherKindOfTEE(t *testing.T) {
 	if _, err := pruntime.Open(context.Background(), n.cfg, n.tee); !errors.Is(err, pruntime.ErrRole) {
 		t.Fatalf("a worker that releases keys: %v", err)
 	}
+}
+
+// TestNoRevocationList: AMD's certificates are genuine without a revocation list too; a chain
+// that leaves it out gets no keys for a processor that may be revoked.
+func TestNoRevocationList(t *testing.T) {
+	w := newWorld(t)
+	var err error
+	if w.store, err = simulator.Open(t.TempDir(), w.chain.Time(), true); err != nil {
+		t.Fatal(err)
+	}
+	software, err := simulator.Measurement(attest.SNP, []byte("pruntime"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	complete, err := w.store.Collateral(attest.SNP, w.chain.Time())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := w.add("gatekeeper", proto.RoleGatekeeper, func(n *node) { n.cfg.Releases = []proto.Hash{software} }).start()
+	n := w.add("snp", proto.RoleWorker, func(n *node) {
+		n.tee.class, n.tee.collateral = attest.SNP, &attest.Collateral{TEE: attest.SNP, SNP: &snp.Collateral{ASK: complete.SNP.ASK}}
+	}).start()
+	w.cluster = w.chain.CreateCluster([]byte("owner"), 1)
+	w.until("it is refused", func() bool { return len(g.rt.Status().Gatekeeper.Refused) > 0 })
+	if r := g.rt.Status().Gatekeeper.Refused; !strings.Contains(r[0].Reason, "revocation list") || w.released(n.rt.Self()) {
+		t.Fatalf("it says %+v", r)
+	}
+	n.tee.collateral = complete
+	if err := n.register(); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it has keys", func() bool { return n.rt.Status().StateRoot != nil })
 }
 
 // TestForgedSession: a chain that says that an honest worker has another session, whose

@@ -46,6 +46,8 @@ func (r *Runtime) judge(evidence []byte, reportData [64]byte, at time.Time, held
 	switch {
 	case v.ReportData != reportData:
 		return nil, errors.New("pruntime: evidence binds another registration")
+	case !v.RevocationChecked:
+		return nil, errors.New("pruntime: evidence comes with no revocation list, and none is held")
 	case v.Measurement != r.measurement && !slices.Contains(r.cfg.Releases, v.Measurement):
 		return nil, fmt.Errorf("pruntime: evidence is of software %x, this gatekeeper releases keys to its own, %x, and %d others", v.Measurement[:8], r.measurement[:8], len(r.cfg.Releases))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/dcap"
+	"github.com/phala-go/phala/attest/internal/fixture"
 )
 
 func seeds(f *testing.F, names ...string) {
@@ -108,8 +109,24 @@ func FuzzVerifyQuote(f *testing.F) {
 	})
 }
 
+// sameSigned reports whether two collaterals differ in nothing that a signature covers.
+func sameSigned(a, b *dcap.Collateral) bool {
+	if !bytes.Equal(a.TCBInfo, b.TCBInfo) || !bytes.Equal(a.QEIdentity, b.QEIdentity) {
+		return false
+	}
+	certificates := func(c *dcap.Collateral) [][]byte {
+		return [][]byte{c.TCBInfoSigner, c.QEIdentitySigner, c.PCKCA, c.PCKCRL, c.RootCRL}
+	}
+	for i, der := range certificates(a) {
+		if !bytes.Equal(fixture.Signed(der), fixture.Signed(certificates(b)[i])) {
+			return false
+		}
+	}
+	return true
+}
+
 // FuzzCollateral: no panic, and no changed collateral is accepted with another
-// verdict.
+// verdict, or with other bytes in what is signed.
 func FuzzCollateral(f *testing.F) {
 	tr := newTrial(attest.TDX)
 	quote, c := tr.bytes(f)
@@ -139,6 +156,9 @@ func FuzzCollateral(f *testing.F) {
 		}
 		if !reflect.DeepEqual(r, want) {
 			t.Fatalf("another verdict: %+v", r)
+		}
+		if !sameSigned(&changed, c) {
+			t.Fatal("other signed bytes are accepted")
 		}
 	})
 }

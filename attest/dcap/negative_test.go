@@ -465,6 +465,17 @@ func TestEveryByteCounts(t *testing.T) {
 				t.Fatalf("%s: accepted with byte %d changed: %v", tee, i, reflect.DeepEqual(r, want))
 			}
 		}
+		for part := range c.Fields() {
+			for i := 0; i < len(*c.Fields()[part]); i += 3 {
+				other := *c
+				field := other.Fields()[part]
+				*field = bytes.Clone(*field)
+				(*field)[i] ^= 1 << (i % 8)
+				if r, err := dcap.Verify(quote, &other, tr.root, tr.now); err == nil && (!reflect.DeepEqual(r, want) || !sameSigned(&other, c)) {
+					t.Fatalf("%s: accepted with byte %d of part %d of the collateral changed", tee, i, part)
+				}
+			}
+		}
 	}
 }
 

@@ -162,7 +162,7 @@ func (c *Client) completeSNP(ctx context.Context, ev attest.Evidence) (attest.Ev
 		products = []snp.Product{p}
 	}
 	for i, p := range products {
-		ev.Certificate, _, err = c.get(ctx, c.amd+"/vcek/v1/"+string(p)+"/"+vcekPath(r, p))
+		ev.Certificate, _, err = c.get(ctx, c.amd+r.VCEKPath(p))
 		if err == nil {
 			return c.Complete(ctx, ev)
 		}
@@ -171,14 +171,4 @@ func (c *Client) completeSNP(ctx context.Context, ev attest.Evidence) (attest.Ev
 		}
 	}
 	return fail(err)
-}
-
-// vcekPath names a chip at the TCB that its report was signed with (AMD, VCEK
-// Certificate and KDS Interface Specification, chapter 4).
-func vcekPath(r *snp.Report, p snp.Product) string {
-	t := r.ReportedVersion(p)
-	if p == snp.Turin {
-		return fmt.Sprintf("%x?fmcSPL=%d&blSPL=%d&teeSPL=%d&snpSPL=%d&ucodeSPL=%d", r.ChipID[:8], t.FMC, t.Bootloader, t.TEE, t.SNP, t.Microcode)
-	}
-	return fmt.Sprintf("%x?blSPL=%d&teeSPL=%d&snpSPL=%d&ucodeSPL=%d", r.ChipID[:], t.Bootloader, t.TEE, t.SNP, t.Microcode)
 }

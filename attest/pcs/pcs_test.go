@@ -128,6 +128,25 @@ func TestRealIntelCollateral(t *testing.T) {
 	}
 }
 
+// Recorded answers about an SGX platform, which go-tdx-guest and oasis-core keep. Their days
+// have no revocation lists, so they cannot be accepted: with lists of later days everything
+// is found good up to the signer of the TCB info, whose certificate had ended by then.
+func TestRealSGXAnswers(t *testing.T) {
+	server := intel(t)
+	chain := string(fixture.File(t, "oasis/tcb_info_v3_fmspc_00606A000000_certs.pem"))
+	server.by["/sgx/certification/v4/tcb?fmspc=00606A000000"] = body("TCB-Info-Issuer-Chain", chain, fixture.File(t, "oasis/tcb_info_v3_fmspc_00606A000000.json"))
+	server.by["/sgx/certification/v4/qe/identity"] = body("SGX-Enclave-Identity-Issuer-Chain", chain, fixture.File(t, "oasis/qe_identity_v2.json"))
+	c := client(t, pcs.Options{Intel: serve(t, server), Roots: attest.ProductionRoots(), Now: at(june2025)})
+	_, _, err := c.Collateral(t.Context(), "sgx/00606a000000/platform")
+	var refused *fault.Error
+	if !errors.Is(err, pcs.CodeRefused) || !errors.As(err, &refused) || refused.Code != fault.TCBInfoChain || !strings.Contains(refused.Error(), "not valid at this time") {
+		t.Fatal(err, server.asked)
+	}
+	if len(server.asked) != 4 {
+		t.Errorf("asked %v", server.asked)
+	}
+}
+
 // Recorded AMD certificates, with the report that they belong to.
 func TestRealAMDCertificates(t *testing.T) {
 	pemOf := func(name string) []byte { return fixture.Certificates(t, fixture.Shared(t, name))[0] }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/snp"
 )
 
 const tsmDir = "/sys/kernel/config/tsm/report"
@@ -26,7 +27,7 @@ type configFS struct {
 }
 
 func openConfigFS(o Options) (Producer, error) {
-	c := &configFS{files: o.fileSystem(), vcek: o.VCEK}
+	c := &configFS{files: o.fileSystem(), vcek: der(o.VCEK)}
 	entry, err := c.enter()
 	if err != nil {
 		if missing(err) {
@@ -79,13 +80,13 @@ func (c *configFS) Evidence(ctx context.Context, reportData [64]byte) (e attest.
 		return e, fmt.Errorf("configfs-tsm: outblob: %w", err)
 	}
 	vcek := c.vcek
-	if c.tee == attest.SNP && vcek == nil {
+	if c.tee == attest.SNP && len(vcek) == 0 {
 		table, err := c.files.ReadFile(entry + "/auxblob")
 		if err != nil && !missing(err) {
 			return e, fmt.Errorf("configfs-tsm: auxblob: %w", err)
 		}
 		if vcek, err = findVCEK(table); err != nil {
-			return e, fmt.Errorf("configfs-tsm: %w", err)
+			return e, fmt.Errorf("configfs-tsm: %w%s", err, whereVCEK(err, report))
 		}
 	}
 	after, err := c.files.ReadFile(entry + "/generation")
@@ -99,8 +100,8 @@ func (c *configFS) Evidence(ctx context.Context, reportData [64]byte) (e attest.
 	if err := ctx.Err(); err != nil {
 		return e, err
 	}
-	if c.tee == attest.SNP && len(report) > snpReportSize {
-		report = report[:snpReportSize] // the kernel may give the whole page
+	if c.tee == attest.SNP && len(report) > snp.ReportSize {
+		report = report[:snp.ReportSize] // the kernel may give the whole page
 	}
 	return finish(c.tee, report, vcek, reportData)
 }
@@ -112,7 +113,6 @@ func (c *configFS) SealingKey(context.Context, []byte) ([32]byte, error) {
 }
 
 const (
-	snpReportSize  = 0x4a0
 	tableEntrySize = 24 // GUID, offset, length
 	maxTableEntry  = 64
 )
@@ -136,13 +136,37 @@ func findVCEK(table []byte) ([]byte, error) {
 		if offset+length > uint64(len(table)) || length == 0 || length > attest.MaxCertificate {
 			return nil, fmt.Errorf("%w: certificate table with an entry outside of it", ErrAnswer)
 		}
-		certificate := bytes.Clone(table[offset : offset+length])
-		if block, _ := pem.Decode(certificate); block != nil { // some hosts store text
-			certificate = block.Bytes
-		}
-		return certificate, nil
+		return der(bytes.Clone(table[offset : offset+length])), nil
 	}
-	return nil, fmt.Errorf("%w: the host gives none; download this machine's from AMD's key distribution service and give it to the worker", ErrNoVCEK)
+	return nil, fmt.Errorf("%w: the host gives none", ErrNoVCEK)
+}
+
+// der takes a certificate out of PEM: some hosts store text.
+func der(certificate []byte) []byte {
+	if block, _ := pem.Decode(certificate); block != nil {
+		return block.Bytes
+	}
+	return certificate
+}
+
+// whereVCEK tells whoever runs the machine how to get the certificate that is missing.
+func whereVCEK(missing error, report []byte) string {
+	if !errors.Is(missing, ErrNoVCEK) {
+		return ""
+	}
+	canonical, err := snp.Canonical(report[:min(len(report), snp.ReportSize)])
+	if err != nil {
+		return ""
+	}
+	r, err := snp.ParseReport(canonical)
+	if err != nil {
+		return ""
+	}
+	product, ok := r.Product()
+	if !ok {
+		product = "{Milan or Genoa}" // reports of version 2 do not say
+	}
+	return "; download https://kdsintf.amd.com" + r.VCEKPath(product) + " and name the file by --vcek"
 }
 
 func isZero(b []byte) bool {

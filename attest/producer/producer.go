@@ -46,7 +46,7 @@ var (
 
 // Options adjust how a producer is opened. The zero value suits production.
 type Options struct {
-	// VCEK is the machine's certificate in DER (SNP), for hosts that do not
+	// VCEK is the processor's certificate in DER or PEM (SNP), for hosts that do not
 	// hand it to their guests. Anyone can download it from AMD.
 	VCEK []byte
 

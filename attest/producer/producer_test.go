@@ -21,6 +21,7 @@ import (
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/simulator"
+	"github.com/phala-go/phala/attest/snp"
 )
 
 // The imitations of the hardware's interfaces sign with the simulator, whose
@@ -255,16 +256,32 @@ func TestConfigFS(t *testing.T) {
 			h.accepted(t, e)
 		})
 	}
-	t.Run("SNP, certificate given", func(t *testing.T) {
-		p, err := Open(ctx, "configfs", Options{files: newTSM("sev_guest"), VCEK: vcek})
+	for name, given := range map[string][]byte{"DER": vcek, "PEM": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: vcek})} {
+		t.Run("SNP, certificate given, "+name, func(t *testing.T) {
+			p, err := Open(ctx, "configfs", Options{files: newTSM("sev_guest"), VCEK: given})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := p.Evidence(ctx, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.accepted(t, e)
+		})
+	}
+	t.Run("SNP, no certificate: the error says where it is", func(t *testing.T) {
+		p, err := Open(ctx, "configfs", Options{files: newTSM("sev_guest")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := p.Evidence(ctx, data)
-		if err != nil {
-			t.Fatal(err)
+		_, err = p.Evidence(ctx, data)
+		r, perr := snp.ParseReport(h.sign(attest.SNP, data).Report)
+		if perr != nil {
+			t.Fatal(perr)
 		}
-		h.accepted(t, e)
+		if err == nil || !strings.Contains(err.Error(), "https://kdsintf.amd.com"+r.VCEKPath(snp.Milan)) || !strings.Contains(err.Error(), "--vcek") {
+			t.Error(err)
+		}
 	})
 	beyond := certificateTable(map[string][]byte{textVCEK: vcek})
 	for _, c := range []struct {

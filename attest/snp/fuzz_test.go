@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/phala-go/phala/attest/internal/fixture"
 	"github.com/phala-go/phala/attest/snp"
 )
 
@@ -30,11 +31,17 @@ func FuzzReport(f *testing.F) {
 		if err == nil && !reflect.DeepEqual(r, want) {
 			t.Fatalf("another verdict: %+v", r)
 		}
+		if err == nil && !bytes.Equal(canonical[:signedSize], report[:signedSize]) {
+			t.Fatal("other signed bytes are accepted")
+		}
 	})
 }
 
+// signedSize is how much of a report its signature covers.
+const signedSize = 0x2a0
+
 // FuzzCertificates: no panic, and no changed VCEK, ASK or revocation list is accepted with
-// another verdict.
+// another verdict, or with other bytes in what is signed.
 func FuzzCertificates(f *testing.F) {
 	tr := newTrial()
 	report, vcek, c := tr.bytes(f)
@@ -65,6 +72,8 @@ func FuzzCertificates(f *testing.F) {
 			t.Fatal("unchanged:", err)
 		case err == nil && !reflect.DeepEqual(r, want):
 			t.Fatalf("another verdict: %+v", r)
+		case err == nil && !bytes.Equal(fixture.Signed(b), fixture.Signed(old)):
+			t.Fatal("other signed bytes are accepted")
 		}
 	})
 }

@@ -3,6 +3,7 @@ package snp
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/big"
 	"slices"
 	"strconv"
@@ -152,6 +153,17 @@ func (r *Report) Product() (Product, bool) {
 		return Turin, true
 	}
 	return "", false
+}
+
+// VCEKPath is where AMD's key distribution service has the certificate of the key that
+// signed the report: the chip's, at the TCB that the report names (AMD, VCEK Certificate and
+// KDS Interface Specification, chapter 4).
+func (r *Report) VCEKPath(p Product) string {
+	t := r.ReportedVersion(p)
+	if p == Turin {
+		return fmt.Sprintf("/vcek/v1/%s/%x?fmcSPL=%d&blSPL=%d&teeSPL=%d&snpSPL=%d&ucodeSPL=%d", p, r.ChipID[:8], t.FMC, t.Bootloader, t.TEE, t.SNP, t.Microcode)
+	}
+	return fmt.Sprintf("/vcek/v1/%s/%x?blSPL=%d&teeSPL=%d&snpSPL=%d&ucodeSPL=%d", p, r.ChipID[:], t.Bootloader, t.TEE, t.SNP, t.Microcode)
 }
 
 func scalar(b []byte) *big.Int {

@@ -343,6 +343,17 @@ func TestEveryByteCounts(t *testing.T) {
 			t.Fatalf("accepted with byte %#x changed", i)
 		}
 	}
+	for part, genuine := range [][]byte{vcek, c.ASK, c.CRL} {
+		for i := 0; i < len(genuine); i += 5 {
+			vcek, other := vcek, *c
+			changed := bytes.Clone(genuine)
+			changed[i] ^= 1 << (i % 8)
+			*[]*[]byte{&vcek, &other.ASK, &other.CRL}[part] = changed
+			if _, err := snp.Verify(report, vcek, &other, tr.roots, tr.now); err == nil {
+				t.Fatalf("accepted with byte %#x of certificate or list %d changed", i, part)
+			}
+		}
+	}
 }
 
 func amdRoots(t testing.TB) []*snp.Root {

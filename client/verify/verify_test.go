@@ -54,7 +54,6 @@ func network(t *testing.T) (*stack.Stack, proto.ContractID) {
 		if _, err := e.RT.Certificate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		s.Chain.Amend(e.RT.Self(), func(w *proto.WorkerInfo) { w.Measurement = stack.Measurement(t) })
 		s.Chain.Set(proto.StoreRegistry, keyAllowed(e.Config.Role, stack.Measurement(t)), heights(1, 0))
 	}
 	stop := s.Go()
@@ -108,6 +107,9 @@ func TestHolds(t *testing.T) {
 			names = append(names, l.Name)
 			if l.Detail == "" || !l.OK {
 				t.Errorf("%s: link %+v", x.name, l)
+			}
+			if strings.HasSuffix(l.Name, "registration") && !strings.Contains(l.Detail, "SIMULATED") {
+				t.Errorf("%s: link %+v shows a simulated worker and does not say so", x.name, l)
 			}
 		}
 		if strings.Join(names, ",") != strings.Join(x.links, ",") {
@@ -242,6 +244,13 @@ func TestBroken(t *testing.T) {
 			s.Chain.Set(proto.StoreRegistry, keyAllowed(proto.RoleWorker, other), heights(1, 0))
 			amend(func(w *proto.WorkerInfo) { w.Measurement = other })
 		}, repair: func() { amend(func(w *proto.WorkerInfo) { w.Measurement = own }) }, link: "software", want: ratls.ErrNotAdmitted},
+		{name: "another machine than was admitted", check: worker, damage: func() {
+			s.Chain.AmendAttestation(self, func(a *proto.Attestation) { a.Machine[0] ^= 1 })
+			s.Chain.Next(2)
+		}, repair: func() {
+			s.Chain.AmendAttestation(self, func(a *proto.Attestation) { a.Machine[0] ^= 1 })
+			s.Chain.Next(2)
+		}, link: "software", want: ratls.ErrNotAdmitted},
 		{name: "a real TEE, says the chain", check: worker, damage: func() { amend(func(w *proto.WorkerInfo) { w.Simulated = false }) },
 			repair: func() { amend(func(w *proto.WorkerInfo) { w.Simulated = true }) }, link: "software", want: ratls.ErrNotAdmitted},
 		{name: "another build", check: worker, options: verify.Options{Build: built(other)}, link: "build", want: verify.ErrBuild},

@@ -68,6 +68,7 @@ func run() error {
 	secure := f.Bool("tls", false, "serve the public API by TLS, with the evidence in the certificate; --endpoints are ratls://HOST:PORT then")
 	private := f.String("private", "127.0.0.1:8000", "address of the private API: keep it on this machine")
 	tee := f.String("tee", "auto", "where evidence comes from: auto, configfs, dstack[:SOCKET], gramine, or simulator:ADDRESS")
+	vcek := f.String("vcek", "", "SEV-SNP: file with AMD's certificate of this processor, in DER or PEM, where the host does not hand it on")
 	roots := f.String("simulated-roots", "", "file with the attestation roots of a simulated network; without it the vendors' roots count")
 	f.DurationVar(&cfg.Lease, "lease", cfg.Lease, "how long an answered challenge lets the enclave serve")
 	f.DurationVar(&cfg.TrustingPeriod, "trusting-period", cfg.TrustingPeriod, "how old a header may be and vouch for the next; less than the unbonding period")
@@ -144,7 +145,13 @@ func run() error {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p, err := producer.Open(ctx, *tee, producer.Options{})
+	var o producer.Options
+	if *vcek != "" {
+		if o.VCEK, err = os.ReadFile(*vcek); err != nil {
+			return fmt.Errorf("--vcek: %w", err)
+		}
+	}
+	p, err := producer.Open(ctx, *tee, o)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ type Keeper struct {
 // Times of a keeper's work.
 const (
 	Interval   = 6 * time.Hour      // between rounds
-	retry      = time.Minute        // after a round with problems
+	retry      = time.Minute        // after a round with problems; twice as long after each further one
 	expiryNear = 7 * 24 * time.Hour // a platform's collateral should be renewed by then
 )
 
@@ -109,12 +109,16 @@ func (k *Keeper) Report() Report {
 	return k.last
 }
 
-// Run does rounds until the context ends.
+// Run does rounds until the context ends. A problem may last for days (a service that is
+// gone, data that governance does not take yet), and each round has the workers make
+// evidence.
 func (k *Keeper) Run(ctx context.Context) {
-	for {
+	for wait := retry; ; {
 		pause := Interval
 		if r := k.Round(ctx); len(r.Problems) > 0 {
-			pause = retry
+			pause, wait = wait, min(2*wait, Interval)
+		} else {
+			wait = retry
 		}
 		t := time.NewTimer(pause)
 		select {

@@ -268,7 +268,7 @@ func TestWarnsAhead(t *testing.T) {
 	}
 }
 
-// Rounds come every six hours, and every minute while something is wrong.
+// Rounds come every six hours; sooner while something is wrong, and ever less often.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []time.Duration
@@ -283,12 +283,18 @@ func TestRun(t *testing.T) {
 		}}
 		ctx, cancel := context.WithCancel(t.Context())
 		go k.Run(ctx)
-		time.Sleep(90 * time.Second)
+		at := func(d time.Duration) { time.Sleep(d - time.Since(began)) }
+		at(5 * time.Minute)
 		failing = false
-		time.Sleep(12 * time.Hour)
+		at(8 * time.Hour)
+		failing = true
+		at(30 * time.Hour)
 		cancel()
 		synctest.Wait()
-		want := []time.Duration{0, time.Minute, 2 * time.Minute, 2*time.Minute + collateral.Interval}
+		var want []time.Duration
+		for _, minutes := range []int{0, 1, 3, 7, 367, 727, 728, 730, 734, 742, 758, 790, 854, 982, 1238, 1598} {
+			want = append(want, time.Duration(minutes)*time.Minute)
+		}
 		if fmt.Sprint(asked) != fmt.Sprint(want) {
 			t.Errorf("asked after %v, want %v", asked, want)
 		}

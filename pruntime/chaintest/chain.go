@@ -10,6 +10,7 @@ package chaintest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -46,25 +47,28 @@ type Chain struct {
 	mu sync.Mutex
 	C  *comettest.Chain
 
-	Expires  uint64        // blocks that an admission lasts
-	Valid    time.Duration // how long evidence does
-	Deny     error         // when not nil, what registrations get
-	master   [32]byte
-	seqs     map[string]uint64 // messages of a topic, those of the next block included
-	workers  map[proto.WorkerID]*proto.WorkerInfo
-	order    []proto.WorkerID
-	gone     map[proto.WorkerID]bool // get no seat any more
-	outboxes map[proto.WorkerID]proto.Cursor
-	clusters []*proto.Cluster
-	codes    map[proto.Hash]*proto.Code
-	chunks   map[string][]byte
-	waiting  []*proto.Contract
-	receipts map[string]*proto.ReceiptRecord
-	taken    map[string]*proto.SnapshotRecord
-	commands map[string]*proto.CommandRecord
-	outputs  map[string][][]byte
-	accounts map[string]*accountRecord
-	txs      map[string]*txResult
+	Expires uint64        // blocks that an admission lasts
+	Valid   time.Duration // how long evidence does
+	Deny    error         // when not nil, what registrations get
+	Roots   *attest.Roots // when not nil, evidence is verified and what it proves is kept
+	master  [32]byte
+	seqs    map[string]uint64 // messages of a topic, those of the next block included
+	workers map[proto.WorkerID]*proto.WorkerInfo
+	order   []proto.WorkerID
+	// attestations are the verdicts on their newest evidence.
+	attestations map[proto.WorkerID]*proto.Attestation
+	gone         map[proto.WorkerID]bool // get no seat any more
+	outboxes     map[proto.WorkerID]proto.Cursor
+	clusters     []*proto.Cluster
+	codes        map[proto.Hash]*proto.Code
+	chunks       map[string][]byte
+	waiting      []*proto.Contract
+	receipts     map[string]*proto.ReceiptRecord
+	taken        map[string]*proto.SnapshotRecord
+	commands     map[string]*proto.CommandRecord
+	outputs      map[string][][]byte
+	accounts     map[string]*accountRecord
+	txs          map[string]*txResult
 	// collateral is what was brought, by platform.
 	collateral map[string]*attest.Collateral
 	// Entries lists every outbox entry that the chain took, in order.
@@ -81,7 +85,7 @@ type Taken struct {
 
 // New returns a chain of three blocks with the topics that every chain has.
 func New(cfg comettest.Config) *Chain {
-	c := &Chain{C: comettest.New(cfg), Expires: 400_000, Valid: 30 * 24 * time.Hour, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, gone: map[proto.WorkerID]bool{},
+	c := &Chain{C: comettest.New(cfg), Expires: 400_000, Valid: 30 * 24 * time.Hour, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, attestations: map[proto.WorkerID]*proto.Attestation{}, gone: map[proto.WorkerID]bool{},
 		outboxes: map[proto.WorkerID]proto.Cursor{}, codes: map[proto.Hash]*proto.Code{}, chunks: map[string][]byte{}, receipts: map[string]*proto.ReceiptRecord{}, commands: map[string]*proto.CommandRecord{},
 		taken: map[string]*proto.SnapshotRecord{}, outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}, collateral: map[string]*attest.Collateral{}}
 	c.C.CreateTopic(proto.TopicSystem)
@@ -264,9 +268,23 @@ func (c *Chain) register(registration, signature, evidence []byte) error {
 	if c.Deny != nil {
 		return c.Deny
 	}
+	verdict := &attest.Verdict{TEE: attest.TDX, ConfidenceLevel: 1}
+	if c.Roots != nil {
+		ev, err := attest.Parse(c.filled(evidence))
+		if err == nil {
+			verdict, err = attest.Verify(ev, *c.Roots, c.C.Time())
+		}
+		if err == nil && verdict.ReportData != reg.ReportData() {
+			err = errors.New("it binds another registration")
+		}
+		if err != nil {
+			return refuse("registry", 7, "%v", err)
+		}
+	}
 	now := uint64(c.C.Height()) + 1
-	a := proto.Attestation{TEE: uint8(attest.TDX), Epoch: reg.Epoch, Verified: uint64(c.C.Time().UnixMilli()), Until: uint64(c.C.Time().Add(c.Valid).UnixMilli()),
+	a := proto.Attestation{TEE: uint8(verdict.TEE), Machine: verdict.MachineID, Status: string(verdict.TCBStatus), Epoch: reg.Epoch, Verified: uint64(c.C.Time().UnixMilli()), Until: uint64(c.C.Time().Add(c.Valid).UnixMilli()),
 		TrustHeight: reg.TrustHeight, TrustRoot: reg.TrustRoot, Settings: reg.Settings}
+	c.attestations[reg.Worker] = &a
 	c.C.Put(proto.StoreRegistry, proto.KeyAttestation(reg.Worker), a.Marshal())
 	w := c.workers[reg.Worker]
 	if w == nil {
@@ -277,7 +295,7 @@ func (c *Chain) register(registration, signature, evidence []byte) error {
 		c.putOutbox(reg.Worker, proto.OutboxCursor(c.C.ChainID(), reg.Worker))
 	}
 	cluster := w.State.Cluster
-	*w = proto.WorkerInfo{Worker: reg.Worker, Operator: reg.Operator, Role: reg.Role, Simulated: true, Level: 1, Registered: now, Expires: now + c.Expires, Endpoints: reg.Endpoints,
+	*w = proto.WorkerInfo{Worker: reg.Worker, Operator: reg.Operator, Role: reg.Role, Measurement: verdict.Measurement, Simulated: true, Level: verdict.ConfidenceLevel, Registered: now, Expires: now + c.Expires, Endpoints: reg.Endpoints,
 		State: proto.WorkerState{Session: reg.Session, SessionHeight: now, Heard: now, Cluster: cluster}}
 	c.putWorker(w)
 	e := proto.WorkerRegistered{Registration: registration, Expires: w.Expires}
@@ -285,6 +303,15 @@ func (c *Chain) register(registration, signature, evidence []byte) error {
 	e.Evidence = c.filled(evidence)
 	c.send(proto.TopicGatekeeper, e)
 	return nil
+}
+
+// AmendAttestation changes the verdict on a worker's newest evidence.
+func (c *Chain) AmendAttestation(id proto.WorkerID, f func(*proto.Attestation)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.attestations[id]
+	f(a)
+	c.C.Put(proto.StoreRegistry, proto.KeyAttestation(id), a.Marshal())
 }
 
 // EndAdmission ends a worker's admission, as expiry or governance does.

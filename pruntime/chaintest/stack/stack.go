@@ -60,7 +60,7 @@ func Quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 func New(t testing.TB) *Stack {
 	start := time.Now().UTC().Add(-time.Minute).Truncate(time.Millisecond)
 	s := &Stack{t: t, Chain: chaintest.New(comettest.Config{Start: start, Interval: 100 * time.Millisecond}), Vendor: newVendor(t, start)}
-	s.TEE = &machines{t, s.Vendor, start}
+	s.TEE, s.Chain.Roots = &machines{t, s.Vendor, start}, &s.Vendor.Roots
 	s.Server = s.Chain.Server()
 	s.Server.Eager = true
 	s.Node = httptest.NewServer(s.Server)
