@@ -17,17 +17,30 @@ func (a Account) String() string {
 	if a == "" {
 		return ""
 	}
-	five := regroup([]byte(a), 8, 5, true)
-	sum := bech32Sum(append(expandHRP(), append(append([]byte(nil), five...), 0, 0, 0, 0, 0, 0)...)) ^ 1
+	out := append(make([]byte, 0, len(hrp)+1+(len(a)*8+4)/5+6), hrp+"1"...)
+	sum := hrpSum
+	add := func(five byte) {
+		out = append(out, charset[five])
+		sum = bech32Step(sum, five)
+	}
+	acc, bits := uint(0), uint(0)
+	for i := range len(a) {
+		acc, bits = acc<<8|uint(a[i]), bits+8
+		for ; bits >= 5; bits -= 5 {
+			add(byte(acc >> (bits - 5) & 31))
+		}
+	}
+	if bits > 0 {
+		add(byte(acc << (5 - bits) & 31))
+	}
+	for range 6 {
+		sum = bech32Step(sum, 0)
+	}
+	sum ^= 1
 	for i := range 6 {
-		five = append(five, byte(sum>>(5*(5-i)))&31)
+		out = append(out, charset[sum>>(5*(5-i))&31])
 	}
-	var b strings.Builder
-	b.WriteString(hrp + "1")
-	for _, x := range five {
-		b.WriteByte(charset[x])
-	}
-	return b.String()
+	return string(out)
 }
 
 // MarshalText returns the address.
@@ -40,24 +53,29 @@ func (a *Account) UnmarshalText(b []byte) error {
 		*a = ""
 		return nil
 	}
-	bad := errors.New("not a phala1… address: " + s)
-	if !strings.HasPrefix(s, hrp+"1") || len(s) > 90 {
-		return bad
+	bad := func() error { return errors.New("not a phala1… address: " + s) }
+	if !strings.HasPrefix(s, hrp+"1") || len(s) < len(hrp)+7 || len(s) > 90 {
+		return bad()
 	}
-	var five []byte
-	for _, c := range []byte(s[len(hrp)+1:]) {
-		i := strings.IndexByte(charset, c)
-		if i < 0 {
-			return bad
+	raw := make([]byte, 0, 64)
+	sum := hrpSum
+	acc, bits := uint(0), uint(0)
+	for i := len(hrp) + 1; i < len(s); i++ {
+		five := values[s[i]]
+		if five < 0 {
+			return bad()
 		}
-		five = append(five, byte(i))
+		sum = bech32Step(sum, byte(five))
+		if i >= len(s)-6 {
+			continue // of the checksum
+		}
+		if acc, bits = acc<<5|uint(five), bits+5; bits >= 8 {
+			bits -= 8
+			raw = append(raw, byte(acc>>bits))
+		}
 	}
-	if len(five) < 6 || bech32Sum(append(expandHRP(), five...)) != 1 {
-		return bad
-	}
-	raw := regroup(five[:len(five)-6], 5, 8, false)
-	if len(raw) != 20 && len(raw) != 32 {
-		return bad
+	if sum != 1 || len(raw) != 20 && len(raw) != 32 {
+		return bad()
 	}
 	*a = Account(raw)
 	return nil
@@ -66,45 +84,39 @@ func (a *Account) UnmarshalText(b []byte) error {
 // Bech32 as BIP-173 defines it.
 const charset = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
-func expandHRP() []byte {
-	var out []byte
-	for _, c := range []byte(hrp) {
-		out = append(out, c>>5)
+// values is what each character of charset stands for, -1 for all others.
+var values = func() (t [256]int8) {
+	for i := range t {
+		t[i] = int8(strings.IndexByte(charset, byte(i)))
 	}
-	out = append(out, 0)
-	for _, c := range []byte(hrp) {
-		out = append(out, c&31)
+	return t
+}()
+
+// hrpSum is the checksum's state behind the expanded prefix.
+var hrpSum = func() uint32 {
+	sum := uint32(1)
+	for i := range len(hrp) {
+		sum = bech32Step(sum, hrp[i]>>5)
 	}
-	return out
+	sum = bech32Step(sum, 0)
+	for i := range len(hrp) {
+		sum = bech32Step(sum, hrp[i]&31)
+	}
+	return sum
+}()
+
+func bech32Step(sum uint32, five byte) uint32 {
+	return sum&0x1ffffff<<5 ^ uint32(five) ^ generator[sum>>25&31]
 }
 
-func bech32Sum(values []byte) uint32 {
-	chk := uint32(1)
-	for _, v := range values {
-		top := chk >> 25
-		chk = chk&0x1ffffff<<5 ^ uint32(v)
-		for i, g := range [5]uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
-			if top>>i&1 == 1 {
-				chk ^= g
+// generator is what the five bits that leave the checksum put into it.
+var generator = func() (t [32]uint32) {
+	for i := range t {
+		for j, g := range [5]uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+			if i>>j&1 == 1 {
+				t[i] ^= g
 			}
 		}
 	}
-	return chk
-}
-
-func regroup(in []byte, from, to uint, pad bool) []byte {
-	var out []byte
-	acc, bits := uint(0), uint(0)
-	for _, b := range in {
-		acc, bits = acc<<from|uint(b), bits+from
-		for bits >= to {
-			bits -= to
-			out = append(out, byte(acc>>bits)&(1<<to-1))
-		}
-		acc &= 1<<bits - 1
-	}
-	if pad && bits > 0 {
-		out = append(out, byte(acc<<(to-bits))&(1<<to-1))
-	}
-	return out
-}
+	return t
+}()

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -111,17 +112,18 @@ type method struct {
 	name      string
 	query     bool
 	reentrant bool
-	fn        reflect.Value
-	arg       reflect.Type // nil for none
-	out       reflect.Type // nil for none
+	fn        reflect.Value // takes the contract first
+	arg       reflect.Type  // nil for none
+	out       reflect.Type  // nil for none
 }
 
 // A Program is a registered contract.
 type Program struct {
 	name    string
+	self    reflect.Value // the contract
 	methods map[string]*method
 	order   []string
-	fields  []string
+	fields  []binder
 }
 
 var (
@@ -167,14 +169,14 @@ func newProgram(c any, options ...Option) *Program {
 		panic("contract: Register takes a pointer to a struct")
 	}
 	t := v.Type()
-	p := &Program{name: t.Elem().Name(), methods: map[string]*method{}}
+	p := &Program{name: t.Elem().Name(), self: v, methods: map[string]*method{}}
 	for i := range t.NumMethod() {
 		m := t.Method(i)
 		ft := m.Type // receiver, context, [argument]
 		if ft.NumIn() < 2 || (ft.In(1) != commandType && ft.In(1) != queryType) {
 			continue // a helper, not callable from outside
 		}
-		me := &method{name: m.Name, query: ft.In(1) == queryType, fn: v.Method(i)}
+		me := &method{name: m.Name, query: ft.In(1) == queryType, fn: m.Func}
 		switch {
 		case ft.NumIn() > 3:
 			panic("contract: " + m.Name + " takes more than one argument: use a struct")
@@ -201,7 +203,7 @@ func newProgram(c any, options ...Option) *Program {
 			panic("contract: field " + f.Name + " is not storage: use an exported contract.Value or contract.Map; a contract keeps nothing else between calls")
 		}
 		b.bind(f.Name)
-		p.fields = append(p.fields, f.Name)
+		p.fields = append(p.fields, b)
 	}
 	for _, o := range options {
 		o(p)
@@ -228,7 +230,7 @@ func (p *Program) run(h Host, entry string, input []byte) (out []byte, err error
 	var in invocation
 	if entry == "deploy" && len(input) == 0 {
 		in.Method = "Init"
-	} else if err := json.Unmarshal(input, &in); err != nil {
+	} else if in, err = parseInvocation(input); err != nil {
 		return nil, Errorf(CodeArguments, "the input is not {\"method\", \"args\"}: %v", err)
 	}
 	if entry == "deploy" {
@@ -254,9 +256,11 @@ func (p *Program) run(h Host, entry string, input []byte) (out []byte, err error
 	if h.Reentry() && !m.reentrant {
 		return nil, Errorf(CodeReentry, "%s is already running, and %s does not allow to be called meanwhile", p.name, m.name)
 	}
-	args := []reflect.Value{reflect.ValueOf(&Command{context{h}})}
+	args := []reflect.Value{p.self, {}, {}}[:2]
 	if m.query {
-		args[0] = reflect.ValueOf(&Query{context{h}})
+		args[1] = reflect.ValueOf(&Query{context{h}})
+	} else {
+		args[1] = reflect.ValueOf(&Command{context{h}})
 	}
 	if m.arg != nil {
 		a := reflect.New(m.arg)
@@ -264,10 +268,12 @@ func (p *Program) run(h Host, entry string, input []byte) (out []byte, err error
 		if len(raw) == 0 {
 			raw = json.RawMessage("null")
 		}
-		d := json.NewDecoder(strings.NewReader(string(raw)))
-		d.DisallowUnknownFields()
-		if err := d.Decode(a.Interface()); err != nil {
-			return nil, Errorf(CodeArguments, "%s takes %s: %v", m.name, typeName(m.arg), err)
+		if !unmarshalPlain(raw, a.Interface()) {
+			d := json.NewDecoder(bytes.NewReader(raw))
+			d.DisallowUnknownFields()
+			if err := d.Decode(a.Interface()); err != nil {
+				return nil, Errorf(CodeArguments, "%s takes %s: %v", m.name, typeName(m.arg), err)
+			}
 		}
 		args = append(args, a.Elem())
 	} else if len(in.Args) > 0 && string(in.Args) != "null" {
@@ -281,7 +287,7 @@ func (p *Program) run(h Host, entry string, input []byte) (out []byte, err error
 	if m.out == nil {
 		return []byte("null"), nil
 	}
-	return json.Marshal(res[0].Interface())
+	return marshal(res[0].Interface())
 }
 
 // refusal gives an error its code: its own, or that of the contract that refused a call.

@@ -272,8 +272,8 @@ func exportCall() { entry("call") }
 //go:wasmexport query
 func exportQuery() { entry("query") }
 
-// warmup runs before the image of the contract's memory is taken: the allocations
-// of a first call, of JSON above all, are then in the image.
+// warmup runs before the image of the contract's memory is taken: what a first call
+// allocates and finds out about the contract's types is then in the image.
 //
 //go:wasmexport phat_warmup
 func exportWarmup() {
@@ -290,6 +290,6 @@ func exportWarmup() {
 	room = nil
 	runtime.GC()
 	for range 3 {
-		registered.run(blank{}, "query", []byte(`{"method":"describe"}`))
+		registered.warm(blank{})
 	}
 }

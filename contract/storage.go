@@ -2,18 +2,29 @@ package contract
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"reflect"
 )
 
-type binder interface{ bind(name string) }
+// A binder is a field of a contract.
+type binder interface {
+	bind(name string)
+	// warm writes and reads an entry on a host that keeps none.
+	warm()
+}
 
 // A Value is one stored value. The zero value of T is what an unset one reads as.
 type Value[T any] struct{ key string }
 
 func (v *Value[T]) bind(name string) { v.key = name }
+
+func (v *Value[T]) warm() {
+	var x T
+	v.Set(x)
+	v.Get()
+	decode(v.key, encode(v.key, x), &x)
+}
 
 // Get reads the value.
 func (v *Value[T]) Get() (out T) {
@@ -36,6 +47,17 @@ type Key interface {
 type Map[K Key, V any] struct{ prefix string }
 
 func (m *Map[K, V]) bind(name string) { m.prefix = name + "/" }
+
+func (m *Map[K, V]) warm() {
+	var k K
+	var v V
+	m.Set(k, v)
+	m.Get(k)
+	for range m.All() {
+	}
+	decodeKey[K](encodeKey(k))
+	decode(m.prefix, encode(m.prefix, v), &v)
+}
 
 func (m *Map[K, V]) key(k K) []byte { return append([]byte(m.prefix), encodeKey(k)...) }
 
@@ -75,7 +97,7 @@ func (m *Map[K, V]) All() iter.Seq2[K, V] {
 }
 
 func encode(name string, v any) []byte {
-	b, err := json.Marshal(v)
+	b, err := marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("contract: %s does not encode: %v", name, err))
 	}
@@ -83,7 +105,7 @@ func encode(name string, v any) []byte {
 }
 
 func decode(name string, b []byte, v any) {
-	if err := json.Unmarshal(b, v); err != nil {
+	if err := unmarshal(b, v); err != nil {
 		panic(fmt.Sprintf("contract: stored %s does not decode: %v", name, err))
 	}
 }
