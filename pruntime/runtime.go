@@ -123,6 +123,7 @@ type Runtime struct {
 	voting   map[proto.Hash]bool // codes that were announced, until this worker says whether they run
 	gk       *gatekeeper.Gatekeeper
 	admission
+	placed bool // the chain was told where this life of the enclave is reached
 	saved  time.Time
 	clock  time.Time // the latest that the host's clock has shown
 	closed bool
@@ -425,6 +426,8 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 			return err
 		}
 		r.admission = admission{reg.Epoch, e.Expires}
+		// A session of this life: so are the endpoints beside it.
+		r.placed = r.placed || r.sessions.find(reg.Session) != nil
 		r.sessions.seen(reg.Session)
 		if r.gk != nil && !r.gk.Active() && r.gk.Master() == [32]byte{} {
 			return r.launch()
@@ -463,7 +466,7 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 	return nil
 }
 
-// tick starts what is due: sessions and challenges. Before the chain admitted this
+// tick starts what is due: sessions, endpoints and challenges. Before the chain admitted this
 // enclave, its session is part of its registration, and the chain takes nothing else.
 func (r *Runtime) tick() {
 	now := r.now()
@@ -476,6 +479,11 @@ func (r *Runtime) tick() {
 	}
 	if key, due := r.sessions.announce(now, r.cfg.SessionInterval, r.cfg.Lease/3); due {
 		r.outbox.push(proto.StartSession{Key: key, Height: uint64(h.Height), Hash: proto.Hash(r.state.Client().TrustedHash())})
+	}
+	if !r.placed {
+		// The machine may have moved since the enclave was registered.
+		r.outbox.push(proto.SetEndpoints{Endpoints: r.cfg.Endpoints})
+		r.placed = true
 	}
 	if nonce, due := r.lease.challenge(now, r.cfg.Lease); due {
 		r.outbox.push(proto.Challenge{Nonce: nonce})

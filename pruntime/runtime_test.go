@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/phala-go/phala/crypto/commkey"
@@ -63,6 +64,35 @@ func TestWholeWay(t *testing.T) {
 		if taken.Err != nil {
 			t.Errorf("the chain refused %T: %v", taken.Entry, taken.Err)
 		}
+	}
+}
+
+// TestMoved: a worker that comes back at another address says so, and one that comes back
+// where it was changes nothing.
+func TestMoved(t *testing.T) {
+	w, _, ws := network(t, 1, func(n *node) { n.cfg.Endpoints = []string{"http://localhost:1"} })
+	n := ws[0]
+	endpoints := func() []string {
+		info, _ := w.chain.Worker(n.rt.Self())
+		return info.Endpoints
+	}
+	said := func() (times int) {
+		for _, e := range w.chain.Taken() {
+			if _, ok := e.Entry.(proto.SetEndpoints); ok {
+				times++
+			}
+		}
+		return times
+	}
+	if said() != 0 {
+		t.Errorf("%d entries said what the registration says", said())
+	}
+	for i, want := range [][]string{{"http://localhost:2", "https://worker.example"}, {"http://localhost:2", "https://worker.example"}, nil} {
+		n.stop()
+		n.cfg.Endpoints = want
+		n.start()
+		w.until("the worker serves again", n.serving)
+		w.until("the chain knows where", func() bool { return said() == i+1 && slices.Equal(endpoints(), want) })
 	}
 }
 

@@ -399,6 +399,8 @@ func (c *Chain) carryOut(w *proto.WorkerInfo, seq uint64, raw Entry, entry proto
 		c.send(proto.TopicGatekeeper, started)
 	case proto.Challenge:
 		c.send(own, proto.ChallengeEchoed(e))
+	case proto.SetEndpoints:
+		w.Endpoints = e.Endpoints
 	case proto.PublishMasterKey:
 		if w.Role != proto.RoleGatekeeper {
 			return refuse("registry", 6, "published by a %s", w.Role)
