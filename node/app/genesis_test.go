@@ -9,6 +9,7 @@ import (
 
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
+	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
 
 	npostypes "github.com/phala-go/phala/node/x/npos/types"
 	"github.com/phala-go/phala/node/x/registry"
@@ -68,5 +69,33 @@ func TestBonds(t *testing.T) {
 	}
 	if got, want := bank.Supply.String(), "11000000000000000000ppha"; got != want || len(bank.Balances) != 3 {
 		t.Errorf("%d accounts have %s, want 3 with %s", len(bank.Balances), got, want)
+	}
+}
+
+// TestSlashingSettings: a new network has x/slashing's parameters that it says, the
+// others by default, and none that do not exist.
+func TestSlashingSettings(t *testing.T) {
+	home := t.TempDir()
+	network := func(slashing string) error {
+		return InitNetwork(&NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Registry: registry.DefaultParams(), Slashing: json.RawMessage(slashing),
+			Validators: []ValidatorSpec{{Home: home, Seed: hex.EncodeToString(seed(100)), RPC: "tcp://127.0.0.1:1", P2P: "tcp://127.0.0.1:2"}}})
+	}
+	for _, bad := range []string{`{"signed_blocks": "40"}`, `{"signed_blocks_window": "-1"}`, `[]`} {
+		if err := network(bad); err == nil || !strings.Contains(err.Error(), "sign") && !strings.Contains(err.Error(), "slashing") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	if err := network(`{"signed_blocks_window": "40"}`); err != nil {
+		t.Fatal(err)
+	}
+	g, err := genutiltypes.AppGenesisFromFile(filepath.Join(home, "config", "genesis.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := genesisNode(t, g)
+	n.block()
+	p, err := n.Slashing.GetParams(n.context())
+	if want := slashingtypes.DefaultParams(); err != nil || p.SignedBlocksWindow != 40 || !p.MinSignedPerWindow.Equal(want.MinSignedPerWindow) {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
