@@ -114,6 +114,7 @@ func audit(home string) *cobra.Command {
 			"units, and fails when a module has more or less than its records say: not a unit may be missing.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SilenceUsage = true // what follows is no matter of flags
 			c := server.GetServerContextFromCmd(cmd)
 			dir, err := cmd.Flags().GetString(flags.FlagHome)
 			if err != nil {
