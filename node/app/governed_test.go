@@ -11,7 +11,9 @@ import (
 	"cosmossdk.io/math"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
+	distrtypes "github.com/cosmos/cosmos-sdk/x/distribution/types"
 	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
 	govv1 "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 
@@ -24,14 +26,15 @@ import (
 // votingBlocks is how long a proposal is voted on, at a second a block.
 const votingBlocks = 15
 
-// decide submits a change of the parameters in the next block, with a vote of each of
-// six validators' operators in the one after, and returns what became of it when the vote
-// has ended.
-func (c *signedChain) decide(id uint64, params string) (status govv1.ProposalStatus, why string) {
+// authority is governance's account.
+var authority = authtypes.NewModuleAddress(govtypes.ModuleName)
+
+// decide submits a proposal in the next block, with a vote of each of six validators'
+// operators in the one after, and returns what became of it when the vote has ended.
+func (c *signedChain) decide(id uint64, m sdk.Msg) (status govv1.ProposalStatus, why string) {
 	c.t.Helper()
-	authority := authtypes.NewModuleAddress(govtypes.ModuleName).String()
-	p, err := govv1.NewMsgSubmitProposal([]sdk.Msg{&npostypes.MsgUpdateParams{Authority: authority, Params: params}},
-		sdk.NewCoins(sdk.NewCoin(contracts.Denom, math.NewInt(PHA))), account(100).String(), "", "parameters", "other ones", false)
+	p, err := govv1.NewMsgSubmitProposal([]sdk.Msg{m},
+		sdk.NewCoins(sdk.NewCoin(contracts.Denom, math.NewInt(PHA))), account(100).String(), "", "proposal", "six decide", false)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -99,9 +102,12 @@ func TestGovernedElections(t *testing.T) {
 		}
 		return v
 	}
+	update := func(params string) sdk.Msg {
+		return &npostypes.MsgUpdateParams{Authority: authority.String(), Params: params}
+	}
 	passes := func(id uint64, f func(p *npos.Params)) {
 		t.Helper()
-		if s, why := c.decide(id, changed(f)); s != govv1.StatusPassed {
+		if s, why := c.decide(id, update(changed(f))); s != govv1.StatusPassed {
 			t.Fatalf("%s: %s", s, why)
 		}
 	}
@@ -178,7 +184,7 @@ func TestGovernedElections(t *testing.T) {
 	before := ask(c, "Params", &npostypes.QueryParamsRequest{}, &npostypes.QueryParamsResponse{}).Params
 	for i, bad := range []string{changed(func(p *npos.Params) { p.Seats = 301 }), changed(func(p *npos.Params) { p.SessionBlocks = 4 }), changed(func(p *npos.Params) { p.SlashDeferEras = p.UnbondingEras }),
 		strings.Replace(changed(func(*npos.Params) {}), `"seats"`, `"chairs"`, 1), "{}", ""} {
-		if s, why := c.decide(uint64(4+i), bad); s != govv1.StatusFailed || !strings.Contains(why, npos.ErrParams.Error()) {
+		if s, why := c.decide(uint64(4+i), update(bad)); s != govv1.StatusFailed || !strings.Contains(why, npos.ErrParams.Error()) {
 			t.Errorf("%s: %s: %s", bad, s, why)
 		}
 	}
@@ -198,4 +204,48 @@ func (c *signedChain) exportedState() []byte {
 		c.t.Fatal(err)
 	}
 	return e.AppState
+}
+
+// TestTreasury: what eras issue beside the stakers' part is x/distribution's community
+// pool, from which governance pays, and nobody else; x/distribution divides nothing.
+func TestTreasury(t *testing.T) {
+	c := signed(genesisNode(t, validators(t, 6)))
+	c.next(nil)
+	c.era(3)
+	pool := func() math.Int {
+		t.Helper()
+		a, err := c.treasury(c.context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	if !pool().IsPositive() {
+		t.Fatal("two eras gave the treasury nothing")
+	}
+	coins := func(amount math.Int) sdk.Coins { return sdk.NewCoins(sdk.NewCoin(contracts.Denom, amount)) }
+	before := pool()
+	c.next(nil, c.by(1, &distrtypes.MsgFundCommunityPool{Depositor: account(1).String(), Amount: coins(math.NewInt(7))}))
+	if got := pool().Sub(before); !got.Equal(math.NewInt(7)) {
+		t.Errorf("7 units given are %s", got)
+	}
+	spend := func(by sdk.AccAddress, amount math.Int) sdk.Msg {
+		return &distrtypes.MsgCommunityPoolSpend{Authority: by.String(), Recipient: account(50).String(), Amount: coins(amount)}
+	}
+	if _, _, err := c.Simulate(c.by(1, spend(account(1), math.OneInt()))); !errors.Is(err, sdkerrors.ErrUnauthorized) {
+		t.Errorf("anybody spends it: %v", err)
+	}
+	if _, _, err := c.Simulate(c.by(100, &distrtypes.MsgWithdrawValidatorCommission{ValidatorAddress: sdk.ValAddress(account(100)).String()})); !errors.Is(err, distrtypes.ErrNoValidatorCommission) {
+		t.Errorf("x/distribution has a commission for a validator: %v", err)
+	}
+	amount := pool()
+	if s, why := c.decide(1, spend(authority, amount)); s != govv1.StatusPassed {
+		t.Fatalf("%s: %s", s, why)
+	}
+	if got := c.balance(account(50)); !got.Equal(amount) {
+		t.Errorf("governance pays %s of %s", got, amount)
+	}
+	if s, why := c.decide(2, spend(authority, pool().MulRaw(2).AddRaw(1_000_000_000_000))); s != govv1.StatusFailed {
+		t.Errorf("governance pays what is not there: %s %s", s, why)
+	}
 }
