@@ -2,6 +2,8 @@
 # make smoke    the same unattended: fresh devnet, a call, a query, one JSON line
 # make check    the lean module's tests, at most two minutes
 # make test     everything that CI runs
+# make test-future  the tests once more, ten years from now; part of make test but for
+#               the end to end ones: make test-future FUTURE=test-e2e
 # make bench    measure; prints a table and writes bench.json
 #
 # Only Go, make and git are needed. What needs gcc or Node besides runs where they are
@@ -13,8 +15,9 @@ export GOFLAGS := -trimpath -buildvcs=false
 export CGO_ENABLED := 0
 LDFLAGS := -s -w
 BIN := bin
+VET := $(GO) vet
 
-.PHONY: build devnet smoke check test test-node test-oracles test-cgo test-e2e reproducible fuzz tcb bench clean
+.PHONY: build devnet smoke check test test-node test-oracles test-cgo test-e2e test-future reproducible fuzz tcb bench clean
 
 build:
 	@mkdir -p $(BIN)
@@ -31,14 +34,14 @@ smoke: build
 	@$(BIN)/phala devnet --smoke
 
 check:
-	$(GO) vet ./...
+	$(VET) ./...
 	$(GO) test ./...
 
-test: check tcb fuzz test-node test-oracles test-cgo build reproducible test-e2e smoke
+test: check tcb fuzz test-node test-oracles test-cgo build reproducible test-e2e smoke test-future
 	@echo "all tests passed"
 
 test-node:
-	cd node && $(GO) vet ./... && $(GO) test ./...
+	cd node && $(VET) ./... && $(GO) test ./...
 
 # Other implementations as judges, each in a module of its own.
 test-oracles:
@@ -53,6 +56,14 @@ test-cgo:
 # The real programs as separate processes: commands, attacks, kills, restarts.
 test-e2e: build
 	PHALA_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 30m ./test/e2e
+
+# Time is an argument wherever it decides something, so the tests must pass in any year.
+# These build everything on a clock that is ten years ahead, in a folder of their own; a
+# test of internal/future fails if the clock is not.
+FUTURE := check test-node test-oracles smoke
+test-future:
+	$(GO) run ./internal/future bin/.future
+	PHALA_FUTURE=1 $(MAKE) GOFLAGS="$(GOFLAGS) -overlay=$(CURDIR)/bin/.future/overlay.json" BIN=bin/.future VET=: $(FUTURE)
 
 # Released programs must not depend on where they are built: a copy of the sources in
 # another folder, built with an empty cache, has to give the same bytes. phala-node is of

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -37,12 +36,35 @@ func TestAttestedTLS(t *testing.T) {
 			t.Errorf("phala %v: %v\n%s", args, err, out)
 		}
 	}
-	// Another build breaks the proof, and the exit status tells.
+	// A contract, its worker, the gatekeeper and the chain alone: each link holds, and says that
+	// all this is simulated. Another build breaks the proof, and the exit status tells.
+	worker := targets[0].Worker.String()
+	gatekeeper := status(t.Context(), t, n.Private("gatekeeper")).Worker.String()
 	other := strings.Repeat("5a", 32)
-	out, err := exec.CommandContext(t.Context(), filepath.Join(opt.Bin, "phala"), "verify", "hello", "--build", other, "--devnet", opt.Dir).CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "✗ seat 1 build") || !strings.Contains(string(out), "BROKEN") || strings.Contains(string(out), "all links hold") {
-		t.Errorf("phala verify with another build: %v\n%s", err, out)
+	for _, c := range []struct {
+		args   []string
+		status int
+		says   []string
+	}{
+		{[]string{"hello"}, 0, []string{"✓ seat 1 session", "SIMULATED", "all links hold"}},
+		{[]string{worker}, 0, []string{"✓ software", "✓ session", "SIMULATED", "all links hold"}},
+		{[]string{gatekeeper}, 0, []string{"gatekeeper " + gatekeeper[:16], "✓ software", "SIMULATED", "all links hold"}},
+		{nil, 0, []string{"✓ chain", "✓ newest trust root"}},
+		{[]string{"hello", "--build", other}, 1, []string{"✓ seat 1 software", "✗ seat 1 build", "BROKEN"}},
+		{[]string{worker, "--build", other}, 1, []string{"✓ software", "✗ build", "SIMULATED", "BROKEN"}},
+		{[]string{other}, 1, []string{"✓ chain", "✗ contract", "BROKEN"}},
+	} {
+		args := append(append([]string{"verify"}, c.args...), "--devnet", opt.Dir)
+		cmd := exec.CommandContext(t.Context(), filepath.Join(opt.Bin, "phala"), args...)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != c.status {
+			t.Errorf("phala %v: %v\n%s", args, err, out)
+		}
+		for _, text := range c.says {
+			if !strings.Contains(string(out), text) {
+				t.Errorf("phala %v does not say %q:\n%s", args, text, out)
+			}
+		}
 	}
 	address := strings.TrimPrefix(targets[0].Endpoint, "ratls://")
 	plain := &http.Client{Timeout: 5 * time.Second}

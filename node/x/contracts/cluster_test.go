@@ -290,7 +290,7 @@ func TestGenesisRoundTrip(t *testing.T) {
 	for k := range e.Dump(ModuleName) {
 		kinds[k[:2]] = true
 	}
-	if len(kinds) != 9 {
+	if len(kinds) != 10 {
 		t.Fatalf("the keys begin with %d letters: %v", len(kinds), kinds)
 	}
 }

@@ -190,7 +190,7 @@ func TestCodeVoteIsCheap(t *testing.T) {
 	if len(started) != 20 || e.cursor("cluster/1").Seq != 21 {
 		t.Fatalf("%d sequences, topic at %d", len(started), e.cursor("cluster/1").Seq)
 	}
-	if len(e.Dump(ModuleName)) != 1+1+1+1+20+20 { // params, count, cluster, code, contracts, commands
+	if len(e.Dump(ModuleName)) != 1+1+1+1+1+20+20 { // params, count, cluster, its seat, code, contracts, commands
 		t.Fatalf("%d records are left", len(e.Dump(ModuleName)))
 	}
 }

@@ -47,6 +47,15 @@ func (k *Keeper) epochKey(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, e
 	// Whoever lost its seat has no word any more; kept, they would be more than there are seats.
 	*list = slices.DeleteFunc(*list, func(s proto.SealedEpoch) bool { return !c.HasSeat(s.Worker) })
 	*list = append(*list, proto.SealedEpoch{Worker: w, Public: e.Public})
+	t, err := k.tenure(ctx, w)
+	if err != nil {
+		return err
+	}
+	if t.lost != 0 {
+		if err := k.setTenure(ctx, w, tenure{since: t.since}); err != nil {
+			return err
+		}
+	}
 	if c.EpochKey == [32]byte{} {
 		if key, ok := decided(c, c.Sealed); ok {
 			c.EpochKey, c.EpochHeight = key, uint64(ctx.BlockHeight())
@@ -165,40 +174,72 @@ func (k *Keeper) expireWaiting(ctx sdk.Context, c *proto.Cluster) error {
 	return nil
 }
 
-// replaceSilent takes the seats of workers whose admission ended, and of those that have
-// not served for long where others wait for one, and changes the cluster's key at once: whoever lost a seat has the old
-// one. One seat of a cluster at a time, and none of those that gave their word for the
-// next key before it counts: a state moves to as few machines as possible.
+// replaceSilent takes the seats of workers whose admission ended, and, where others wait for
+// one, of those that have not served for long, or that serve and have shown no key for as
+// long; and changes the cluster's key at once: whoever lost a seat has the old one. One seat
+// of a cluster at a time, and none of those that gave their word for the next key before it
+// counts: a state moves to as few machines as possible.
 func (k *Keeper) replaceSilent(ctx sdk.Context, c *proto.Cluster, p *Params) error {
 	if unstored(c) >= maxReplaced {
 		return nil
 	}
-	now := uint64(ctx.BlockHeight())
 	for _, w := range c.Seats {
 		if slices.ContainsFunc(c.NextSealed, func(s proto.SealedEpoch) bool { return s.Worker == w }) {
 			continue
 		}
-		info, err := k.registry.Worker(ctx, w)
+		why, t, err := k.idle(ctx, c, w, p)
 		if err != nil {
 			return err
 		}
-		if info != nil && now < info.Expires {
-			if ok, _ := k.registry.Serving(ctx, w); ok || p.SilentBlocks == 0 || now < info.State.Heard+p.SilentBlocks {
+		if why == "" {
+			continue
+		}
+		if why != reasonEnded {
+			// It may come back, or get its key: it goes only where another one comes.
+			if free, err := k.free(ctx); err != nil {
+				return err
+			} else if len(free) == 0 {
 				continue
 			}
-			// One that is silent may come back: it goes only where another one comes.
-			free, err := k.free(ctx)
-			if err != nil || len(free) == 0 {
-				return err
-			}
 		}
-		return k.unseat(ctx, c, w)
+		return errors.Join(k.unseat(ctx, c, w, why), k.setTenure(ctx, w, t))
 	}
 	return nil
 }
 
+// Why a seat is taken, in the event unseated.
+const (
+	reasonEnded   = "admission ended"
+	reasonSilent  = "silent"
+	reasonKeyless = "no key shown"
+)
+
+// idle says why a worker is to lose its seat, "" when it is not, and what is kept of it then.
+func (k *Keeper) idle(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, p *Params) (why string, t tenure, err error) {
+	now := uint64(ctx.BlockHeight())
+	info, err := k.registry.Worker(ctx, w)
+	switch {
+	case err != nil:
+		return "", t, err
+	case info == nil || now >= info.Expires:
+		return reasonEnded, t, nil
+	case p.SilentBlocks == 0:
+		return "", t, nil
+	}
+	if ok, _ := k.registry.Serving(ctx, w); !ok {
+		if now >= info.State.Heard+p.SilentBlocks {
+			why = reasonSilent
+		}
+		return why, t, nil
+	}
+	if keyless, err := k.keyless(ctx, c, w, p); err != nil || !keyless {
+		return "", t, err
+	}
+	return reasonKeyless, tenure{lost: now}, nil
+}
+
 // unseat takes a worker's seat.
-func (k *Keeper) unseat(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID) error {
+func (k *Keeper) unseat(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, why string) error {
 	c.Seats = slices.DeleteFunc(slices.Clone(c.Seats), func(s proto.WorkerID) bool { return s == w })
 	e := proto.Unseated{Cluster: c.ID, Worker: w}
 	for _, topic := range []string{proto.TopicWorker(w), proto.TopicGatekeeper} {
@@ -206,7 +247,7 @@ func (k *Keeper) unseat(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID) err
 			return err
 		}
 	}
-	ctx.EventManager().EmitEvent(sdk.NewEvent("unseated", sdk.NewAttribute("cluster", c.ID.String()), sdk.NewAttribute("worker", w.String())))
+	ctx.EventManager().EmitEvent(sdk.NewEvent("unseated", sdk.NewAttribute("cluster", c.ID.String()), sdk.NewAttribute("worker", w.String()), sdk.NewAttribute("reason", why)))
 	return errors.Join(k.registry.SetCluster(ctx, w, 0), k.announce(ctx, c))
 }
 

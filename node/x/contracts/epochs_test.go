@@ -179,14 +179,14 @@ func TestSilent(t *testing.T) {
 	}
 	// A seat whose word is missing for the new key is replaced as well, and the key that
 	// it may know is left out.
-	e.Block(e.publish(3, 2, 2), quiet(2, e.Height()), e.register(4))
+	e.Block(e.publish(3, 1, 1), e.publish(3, 2, 2), quiet(2, e.Height()), e.register(4))
 	for range 15 {
 		e.Block()
 	}
 	if c := e.get(1); c.HasSeat(wid(2)) || !c.HasSeat(wid(4)) || c.Next != 3 || len(c.NextSealed) != 0 {
 		t.Fatalf("%+v", c)
 	}
-	e.Block(e.publish(4, 3, 3))
+	e.Block(e.publish(4, 1, 1), e.publish(4, 3, 3))
 	// One that gave its word is not, before the key counts.
 	e.Block(quiet(4, e.Height()), e.register(5))
 	for range 15 {

@@ -221,21 +221,8 @@ func (k *Keeper) EndBlock(ctx sdk.Context) error {
 	return nil
 }
 
-// free lists the serving workers without a seat, in order of identity.
-func (k *Keeper) free(ctx sdk.Context) (free []proto.WorkerID, err error) {
-	err = k.registry.Each(ctx, func(w *proto.WorkerInfo) (bool, error) {
-		if w.Role == proto.RoleWorker && w.State.Cluster == 0 {
-			if ok, _ := k.registry.Serving(ctx, w.Worker); ok {
-				free = append(free, w.Worker)
-			}
-		}
-		return true, nil
-	})
-	return free, err
-}
-
-// fillSeats gives a cluster's free seats to serving workers that have none, in order of
-// identity.
+// fillSeats gives a cluster's free seats to serving workers that have none, in the order
+// of free.
 func (k *Keeper) fillSeats(ctx sdk.Context, c *proto.Cluster) error {
 	if len(c.Seats) >= int(c.SeatsWanted) {
 		return nil
@@ -255,7 +242,9 @@ func (k *Keeper) fillSeats(ctx sdk.Context, c *proto.Cluster) error {
 
 func (k *Keeper) seat(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID) error {
 	c.Seats = append(c.Seats, w)
-	if err := errors.Join(set(ctx, k, proto.KeyCluster(c.ID), c), k.registry.SetCluster(ctx, w, c.ID)); err != nil {
+	t, err := k.tenure(ctx, w)
+	t.since = uint64(ctx.BlockHeight())
+	if err := errors.Join(err, k.setTenure(ctx, w, t), set(ctx, k, proto.KeyCluster(c.ID), c), k.registry.SetCluster(ctx, w, c.ID)); err != nil {
 		return err
 	}
 	e := proto.Seated{Cluster: c.ID, Worker: w, Epoch: max(c.Epoch, c.Next), State: c.State}

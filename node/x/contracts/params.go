@@ -20,7 +20,7 @@ type Params struct {
 	Rules uint32 `json:"rules"`
 	// EpochBlocks is how long an epoch lasts, in blocks; 0: for ever.
 	EpochBlocks uint64 `json:"epoch_blocks,string"`
-	// SilentBlocks is how long a seat may be silent before another worker gets it, in
+	// SilentBlocks is how long a seat may be silent, or show no key, before another worker gets it, in
 	// blocks; 0: for ever.
 	SilentBlocks uint64 `json:"silent_blocks,string"`
 }
