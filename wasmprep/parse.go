@@ -182,6 +182,7 @@ func (m *module) section(r *reader, id byte) {
 		if want := len(m.funcs) - len(m.imports); r.err == nil && n != want {
 			r.fail(ErrMalformed, r.p, "%d bodies for %d functions", n, want)
 		}
+		m.bodies = make([]span, 0, n)
 		for i := 0; i < n && r.err == nil; i++ {
 			size := r.u32()
 			if int64(size) > int64(m.rules.Limits.BodyBytes) {
@@ -604,6 +605,7 @@ func (m *module) newFunc(f uint32) uint32 {
 
 func (m *module) dataSection(r *reader) {
 	n := r.count(m.rules.Limits.DataSegments, "data segments")
+	m.datas = make([]dataSegment, 0, n)
 	for i := 0; i < n && r.err == nil; i++ {
 		at := r.p
 		flag := r.u32()

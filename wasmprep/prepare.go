@@ -180,16 +180,15 @@ func (e *emitter) exportSection(p *Module) {
 // codeSection walks and emits every body.
 func (e *emitter) codeSection(st *Stats) error {
 	m := e.m
-	head := len(e.out)
-	// The section's size is known at the end only: leave room for its longest
-	// form and close the gap afterwards.
-	const room = 6
-	e.out = append(e.out, make([]byte, room)...)
-	e.out = appendU32(e.out, uint32(len(m.bodies)))
+	head := e.openSection(len(m.bodies))
 	w := newWalker(m)
 	fs := make([]summary, len(m.bodies))
 	parts := make([]bodyParts, len(m.bodies))
-	e.mid = make([]byte, 0, cap(e.out))
+	size := 0
+	for _, body := range m.bodies {
+		size += body.to - body.from
+	}
+	e.mid = make([]byte, 0, min(size+size/2, cap(e.out)))
 	for i, body := range m.bodies {
 		w.walk(len(m.imports)+i, m.types[m.funcs[len(m.imports)+i]], body)
 		if w.err != nil {
@@ -214,12 +213,29 @@ func (e *emitter) codeSection(st *Stats) error {
 		}
 		e.finish(parts[i], &fs[i], m.funcs[len(m.imports)+i])
 	}
-	payload := e.out[head+room:]
-	hdr := appendU32(append(make([]byte, 0, room), secCode), uint32(len(payload)))
+	e.closeSection(head, secCode)
+	return nil
+}
+
+// sectionRoom is the longest a section's head can be: its identifier and size.
+const sectionRoom = 6
+
+// openSection starts a large section of n entries in place. Its size is known at the end
+// only, so there is room for the longest head, which closeSection closes up. It returns
+// where the section begins.
+func (e *emitter) openSection(n int) (head int) {
+	head = len(e.out)
+	e.out = append(e.out, make([]byte, sectionRoom)...)
+	e.out = appendU32(e.out, uint32(n))
+	return head
+}
+
+func (e *emitter) closeSection(head int, id byte) {
+	payload := e.out[head+sectionRoom:]
+	hdr := appendU32(append(make([]byte, 0, sectionRoom), id), uint32(len(payload)))
 	n := copy(e.out[head:], hdr)
 	n += copy(e.out[head+n:], payload)
 	e.out = e.out[:head+n]
-	return nil
 }
 
 // add accounts one function.
@@ -247,23 +263,35 @@ func (e *emitter) dataSection(s *Stats) error {
 	if len(m.datas) == 0 {
 		return nil
 	}
-	ds := slices.Clone(m.datas)
-	slices.SortStableFunc(ds, func(a, b dataSegment) int { return cmp.Compare(a.at, b.at) })
+	byPlace := func(a, b dataSegment) int { return cmp.Compare(a.at, b.at) }
+	ds := m.datas
+	if !slices.IsSortedFunc(ds, byPlace) {
+		ds = slices.Clone(ds)
+		slices.SortStableFunc(ds, byPlace)
+	}
 	join := m.dataCnt < 0
-	for i, d := range ds {
-		join = join && !d.passive && (i == 0 || ds[i-1].end() <= uint64(d.at))
+	for i := range ds {
+		join = join && !ds[i].passive && (i == 0 || ds[i-1].end() <= uint64(ds[i].at))
 	}
 	if !join {
 		ds = m.datas
 	}
-	var b []byte
-	n := uint32(0)
+	// next is behind the segments that become one with the i-th.
+	next := func(i int) (j int) {
+		for j = i + 1; join && j < len(ds) && uint64(ds[j].at)-ds[j-1].end() <= dataGap; j++ {
+		}
+		return j
+	}
+	for i := 0; i < len(ds); i = next(i) {
+		s.DataSegments++
+	}
+	head := e.openSection(s.DataSegments)
+	b := e.out
 	for i := 0; i < len(ds); {
-		d, j := ds[i], i+1
+		d, j := &ds[i], next(i)
 		size := uint64(len(d.bytes))
-		for join && j < len(ds) && uint64(ds[j].at)-ds[j-1].end() <= dataGap {
-			size = ds[j].end() - uint64(d.at)
-			j++
+		if j > i+1 {
+			size = ds[j-1].end() - uint64(d.at)
 		}
 		if uint64(len(b))+size > uint64(m.rules.Limits.OutputBytes) {
 			return tooLong(len(m.src), m.rules.Limits.OutputBytes)
@@ -278,12 +306,11 @@ func (e *emitter) dataSection(s *Stats) error {
 			b = append(b, zeros[:uint64(ds[k].at)-ds[k-1].end()]...)
 			b = append(b, ds[k].bytes...)
 		}
-		n++
 		s.DataBytes += int(size)
 		i = j
 	}
-	s.DataSegments = int(n)
-	e.section(secData, append(appendU32(nil, n), b...))
+	e.out = b
+	e.closeSection(head, secData)
 	return nil
 }
 

@@ -257,8 +257,10 @@ func TestHTTPInQueriesOnly(t *testing.T) {
 		t.Errorf("without a fetcher: %q", out)
 	}
 	asked := 0
-	w.c.AllowHTTP(func(_ context.Context, r []byte) ([]byte, error) {
+	var asker proto.ContractID
+	w.c.AllowHTTP(func(_ context.Context, contract [32]byte, r []byte) ([]byte, error) {
 		asked++
+		asker = contract
 		if string(r) == "bad" {
 			return nil, errors.New("no route")
 		}
@@ -271,6 +273,9 @@ func TestHTTPInQueriesOnly(t *testing.T) {
 	}
 	if _, out := w.query(w.target, "q"+string(ids[1][:])+"Hx"); !strings.Contains(out, "got x") {
 		t.Errorf("a query that a query asks: %q", out)
+	}
+	if asker != ids[1] {
+		t.Errorf("the request counts for %s, %s made it", asker, ids[1])
 	}
 	asked = 0
 	wantStatus(t, "in a command", w.one(w.command("Hx")), proto.StatusTrap)

@@ -18,8 +18,8 @@ const maxDepth = 8
 // maxFetches is how many HTTP requests one query makes.
 const maxFetches = 8
 
-// A Fetcher makes an HTTP request for a query. Its errors are told to the contract.
-type Fetcher func(ctx context.Context, request []byte) (response []byte, err error)
+// A Fetcher makes a contract's HTTP request in a query. Its errors are told to the contract.
+type Fetcher func(ctx context.Context, contract [32]byte, request []byte) (response []byte, err error)
 
 // An exec is one command or query: what all the calls in it share.
 type exec struct {
@@ -183,7 +183,7 @@ func (h *host) Fetch(ctx context.Context, request []byte) ([]byte, error) {
 		return nil, fmt.Errorf("a query may make %d HTTP requests", maxFetches)
 	}
 	h.x.fetches++
-	return h.x.c.fetch(ctx, request)
+	return h.x.c.fetch(ctx, h.call.to, request)
 }
 
 // stream is AES-256-CTR under a key that is used for one call of one command only.

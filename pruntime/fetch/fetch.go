@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,12 +23,18 @@ const (
 	MaxResponse  = 256 << 10 // header and body
 	maxRedirects = 5
 	timeout      = 10 * time.Second // from the lookup to the last byte
-	maxAtOnce    = 32               // of the whole worker: a slow server must not take up all places for queries
+
+	// Slow servers must neither take up all places for queries nor, when one contract asks
+	// them, all of the others' requests: a contract makes at most maxEach at once, and the
+	// last places of the worker are for contracts that make none.
+	maxAtOnce = 32
+	maxEach   = 8
+	forFirst  = 8
 )
 
 // Errors that a contract is told.
 var (
-	ErrBusy  = errors.New("the worker makes too many HTTP requests at once: ask again")
+	ErrBusy  = errors.New("this contract, or the worker, makes too many HTTP requests at once: ask again")
 	ErrLarge = fmt.Errorf("the answer is above %d bytes", MaxResponse)
 )
 
@@ -46,7 +53,10 @@ type Options struct {
 // A Client makes requests. It is safe for concurrent use.
 type Client struct {
 	http *http.Client
-	busy chan struct{}
+
+	mu    sync.Mutex
+	total int
+	each  map[[32]byte]int // requests under way, by contract
 }
 
 // New returns a client.
@@ -62,7 +72,7 @@ func New(o Options) (*Client, error) {
 		allowed = o.allowed
 	}
 	d := &net.Dialer{Timeout: timeout, KeepAlive: -1, Control: control(allowed)}
-	c := &Client{busy: make(chan struct{}, maxAtOnce)}
+	c := &Client{each: map[[32]byte]int{}}
 	c.http = &http.Client{
 		Timeout: timeout,
 		// No proxy, whatever the host's environment says; no connection is kept, so that no
@@ -82,19 +92,39 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// Fetch makes a request in the form of the ABI and returns the answer in that form. Its
-// errors are for the contract.
-func (c *Client) Fetch(ctx context.Context, request []byte) ([]byte, error) {
+// enter takes a place for a contract's request.
+func (c *Client) enter(contract [32]byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.each[contract]
+	if n >= maxEach || c.total >= maxAtOnce || n > 0 && c.total >= maxAtOnce-forFirst {
+		return false
+	}
+	c.each[contract]++
+	c.total++
+	return true
+}
+
+func (c *Client) leave(contract [32]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.total--
+	if c.each[contract]--; c.each[contract] == 0 {
+		delete(c.each, contract)
+	}
+}
+
+// Fetch makes a contract's request in the form of the ABI and returns the answer in that
+// form. Its errors are for the contract.
+func (c *Client) Fetch(ctx context.Context, contract [32]byte, request []byte) ([]byte, error) {
 	r, err := ParseRequest(request)
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case c.busy <- struct{}{}:
-		defer func() { <-c.busy }()
-	default:
+	if !c.enter(contract) {
 		return nil, ErrBusy
 	}
+	defer c.leave(contract)
 	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrRequest, err)

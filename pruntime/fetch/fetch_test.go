@@ -36,7 +36,12 @@ func server(t *testing.T, h http.HandlerFunc, edit func(*Options)) (*httptest.Se
 }
 
 func fetch(c *Client, format string, args ...any) (string, error) {
-	b, err := c.Fetch(context.Background(), fmt.Appendf(nil, format, args...))
+	return fetchAs(c, 0, format, args...)
+}
+
+// fetchAs is a request of one of several contracts.
+func fetchAs(c *Client, contract byte, format string, args ...any) (string, error) {
+	b, err := c.Fetch(context.Background(), [32]byte{contract}, fmt.Appendf(nil, format, args...))
 	return string(b), err
 }
 
@@ -137,20 +142,14 @@ func TestRedirects(t *testing.T) {
 
 // TestLimits: sizes and the number at once.
 func TestLimits(t *testing.T) {
-	wait := make(chan struct{})
-	arrived := make(chan struct{}, 100)
 	s, c := server(t, func(w http.ResponseWriter, r *http.Request) {
 		n := 0
-		switch {
-		case r.URL.Path == "/wait":
-			arrived <- struct{}{}
-			<-wait
-		case r.URL.Path == "/header":
+		if r.URL.Path == "/header" {
 			w.Header().Set("X", strings.Repeat("x", 60<<10))
-		default:
-			fmt.Sscan(r.URL.Path[1:], &n)
-			w.Write(make([]byte, n))
+			return
 		}
+		fmt.Sscan(r.URL.Path[1:], &n)
+		w.Write(make([]byte, n))
 	}, nil)
 	if got, err := fetch(c, "GET %s/200000\n\n", s.URL); err != nil || len(got) < 200_000 || len(got) > MaxResponse {
 		t.Errorf("a large answer: %d bytes, %v", len(got), err)
@@ -163,26 +162,57 @@ func TestLimits(t *testing.T) {
 	if _, err := fetch(c, "GET %s/header\n\n", s.URL); err == nil {
 		t.Error("a huge header")
 	}
+}
+
+// TestShares: however slow the servers that some contracts ask, others still reach theirs.
+func TestShares(t *testing.T) {
+	wait := make(chan struct{})
+	arrived := make(chan struct{}, 2*maxAtOnce)
+	s, c := server(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			arrived <- struct{}{}
+			<-wait
+		}
+	}, nil)
 	var wg sync.WaitGroup
-	for range maxAtOnce {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			if _, err := fetch(c, "GET %s/wait\n\n", s.URL); err != nil {
-				t.Error(err)
-			}
-		}()
+	hold := func(contract byte, n int) {
+		for range n {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				if _, err := fetchAs(c, contract, "GET %s/wait\n\n", s.URL); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		for range n {
+			<-arrived
+		}
 	}
-	for range maxAtOnce {
-		<-arrived
+	try := func(what string, contract byte, want error) {
+		t.Helper()
+		if _, err := fetchAs(c, contract, "GET %s/\n\n", s.URL); !errors.Is(err, want) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
-	if _, err := fetch(c, "GET %s/0\n\n", s.URL); !errors.Is(err, ErrBusy) {
-		t.Errorf("one too many at once: %v", err)
+	hold(1, maxEach)
+	try("more than one contract's share", 1, ErrBusy)
+	hold(2, maxEach)
+	hold(3, maxEach)
+	try("a contract that makes none", 4, nil)
+	hold(4, 1)
+	try("its second, when the rest is for first ones", 4, ErrBusy)
+	for i := range byte(forFirst - 1) {
+		hold(5+i, 1)
 	}
+	try("more than the worker's", 100, ErrBusy)
 	close(wait)
 	wg.Wait()
-	if _, err := fetch(c, "GET %s/0\n\n", s.URL); err != nil {
-		t.Errorf("afterwards: %v", err)
+	for i := range byte(5) {
+		try("afterwards", i, nil)
+	}
+	if c.total != 0 || len(c.each) != 0 {
+		t.Errorf("%d places are still taken, of %d contracts", c.total, len(c.each))
 	}
 }
 
