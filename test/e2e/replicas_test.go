@@ -14,11 +14,10 @@ import (
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/identity"
-	"github.com/phala-go/phala/crypto/transcript"
 	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/proto/wire"
-	"github.com/phala-go/phala/pruntime/keys"
+	"github.com/phala-go/phala/pruntime/keyring"
 )
 
 // stolenIdentity opens the sealed identity of a worker whose TEE the test breaks: it asks
@@ -30,7 +29,7 @@ func stolenIdentity(ctx context.Context, t *testing.T, n *devnet.Net, opt devnet
 	if err != nil {
 		t.Fatal(err)
 	}
-	seal, err := tee.SealingKey(ctx, []byte("phala/pruntime/v1"))
+	seal, err := tee.SealingKey(ctx, []byte(keyring.SealingLabel))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,9 +37,13 @@ func stolenIdentity(ctx context.Context, t *testing.T, n *devnet.Net, opt devnet
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := simulated.Digest()
-	files, err := keys.Open(filepath.Join(opt.Dir, fmt.Sprintf("worker-%d", worker)), seal,
-		transcript.Bytes("phala/pruntime/files", []byte(s.Chain), transcript.U64(uint64(s.EnclavesRoot.Height)), s.EnclavesRoot.Hash[:], []byte{byte(proto.RoleWorker)}, roots[:]), rand.Reader)
+	own, _, err := keyring.SealingKeys(seal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := keyring.Config{DataDir: filepath.Join(opt.Dir, fmt.Sprintf("worker-%d", worker)), Chain: s.Chain,
+		RootHeight: uint64(s.EnclavesRoot.Height), RootHash: s.EnclavesRoot.Hash, Role: proto.RoleWorker, Roots: simulated.Digest()}
+	files, err := cfg.Files(own)
 	if err != nil {
 		t.Fatal(err)
 	}
