@@ -198,7 +198,7 @@ func (k *Keeper) maySign(payload []byte) error {
 // query opens a query with one of the sessions.
 func (k *Keeper) query(env []byte) (*wire.Writer, error) {
 	c := proto.QueryContext(k.cfg.Chain)
-	err := ErrNoKey
+	err := envelope.ErrOpen
 	for _, key := range k.held() {
 		plain, reply, oerr := envelope.OpenToReply(c, c.Purpose, key, env)
 		if oerr != nil {
