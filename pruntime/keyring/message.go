@@ -136,7 +136,10 @@ func parseInfo(b []byte) (Info, error) {
 		return Info{}, err
 	}
 	i := Info{Worker: r.Array32(), TEE: attest.TEE(r.U8()), Simulated: r.Bool(), Ephemeral: r.Bool(), Made: readSettings(r), Releases: readHashes(r), Files: r.Array32()}
-	return i, r.Close()
+	if i.TEE < attest.SGX || i.TEE > attest.SNP {
+		r.Fail(fmt.Errorf("%w: TEE %d", wire.ErrNotCanonical, i.TEE))
+	}
+	return i, closed(r)
 }
 
 // Purposes of commands, by their number in a request.

@@ -52,7 +52,7 @@ func Start(ctx context.Context, cfg Config, tee string, args ...string) (*Ring, 
 		cmd.Wait()
 	}()
 	var once sync.Once
-	r := &Ring{Place: OwnProcess, chain: cfg.Chain, do: c.do, gone: c.gone, stop: func() error {
+	r := &Ring{Place: OwnProcess, chain: cfg.Chain, do: c.do, gone: c.gone, pid: cmd.Process.Pid, stop: func() error {
 		once.Do(func() { conn.Close() })
 		<-ended
 		return nil

@@ -24,6 +24,7 @@ type Ring struct {
 	do    func(ctx context.Context, request []byte) ([]byte, error)
 	gone  chan struct{}
 	stop  func() error
+	pid   int // of the keyring's process
 }
 
 // Ring returns what asks the keeper in this process.
@@ -53,7 +54,7 @@ func (r *Ring) ask(ctx context.Context, w *wire.Writer) (*wire.Reader, error) {
 	return result(b)
 }
 
-// close makes of a response that is not what it should be an error.
+// closed makes of a response that is not what it should be an error.
 func closed(r *wire.Reader) error {
 	if err := r.Close(); err != nil {
 		return fmt.Errorf("keyring: response: %w", err)
