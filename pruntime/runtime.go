@@ -144,8 +144,8 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, err
 }
 
 // Keyring starts a worker's keyring in a process of its own: this program again with args,
-// which bring it to keyring.Main. tee names the TEE's interface as package producer does.
-func (c *Config) Keyring(ctx context.Context, tee string, args ...string) (*keyring.Ring, error) {
+// which bring it to keyring.Main.
+func (c *Config) Keyring(ctx context.Context, tee keyring.TEE, args ...string) (*keyring.Ring, error) {
 	if c.Role != proto.RoleWorker {
 		return nil, fmt.Errorf("%w: a gatekeeper runs no contracts", ErrRole)
 	}

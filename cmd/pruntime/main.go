@@ -170,7 +170,7 @@ func run() error {
 			return errors.New("a simulated TEE cannot serve a real network: --simulated-roots names a simulated one")
 		}
 	}
-	rt, gone, err := open(ctx, cfg, p, *tee)
+	rt, gone, err := open(ctx, cfg, p, keyring.TEE{Interface: *tee, VCEK: o.VCEK})
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func run() error {
 // process wherever that is possible; where it is not, the log and the status say why. A
 // real TEE that ought to keep two processes apart and does not is not used. gone is closed
 // when the process with the keys has ended.
-func open(ctx context.Context, cfg pruntime.Config, p producer.Producer, tee string) (rt *pruntime.Runtime, gone <-chan struct{}, err error) {
+func open(ctx context.Context, cfg pruntime.Config, p producer.Producer, tee keyring.TEE) (rt *pruntime.Runtime, gone <-chan struct{}, err error) {
 	why := ""
 	switch {
 	case cfg.Role == proto.RoleGatekeeper:

@@ -173,7 +173,7 @@ func (k *Keeper) maySign(payload []byte) error {
 	}
 	role := proto.RoleWorker
 	switch e := e.(type) {
-	case proto.Challenge:
+	case proto.Challenge, proto.SetEndpoints:
 		role = k.cfg.Role
 	case proto.StartSession:
 		if role = k.cfg.Role; !k.wasSession(e.Key) {

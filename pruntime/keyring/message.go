@@ -31,6 +31,7 @@ const (
 const (
 	maxText     = 4096
 	maxPath     = 4096
+	maxVCEK     = 64 << 10
 	maxOuter    = 1024
 	maxCommands = 4096
 	// maxBatch is how many bytes of commands or entries go into one request, or one of
@@ -102,21 +103,27 @@ func readHashes(r *wire.Reader) (out []proto.Hash) {
 	return out
 }
 
-// marshalStart encodes the first request. Only a worker's keyring is a process of its own.
-func marshalStart(c *Config, tee string) []byte {
-	w := new(wire.Writer).U8(opStart).String(c.DataDir).String(c.Chain).U64(c.RootHeight).Fixed(c.RootHash[:]).Blob(c.Operator).Fixed(c.Roots[:])
-	return writeSettings(w, &c.Settings).String(tee).Bytes()
+// A TEE says how its interface is found, as package producer opens it.
+type TEE struct {
+	Interface string
+	VCEK      []byte // see producer.Options; mostly empty
 }
 
-func parseStart(b []byte) (c Config, tee string, err error) {
+// marshalStart encodes the first request. Only a worker's keyring is a process of its own.
+func marshalStart(c *Config, tee TEE) []byte {
+	w := new(wire.Writer).U8(opStart).String(c.DataDir).String(c.Chain).U64(c.RootHeight).Fixed(c.RootHash[:]).Blob(c.Operator).Fixed(c.Roots[:])
+	return writeSettings(w, &c.Settings).String(tee.Interface).Blob(tee.VCEK).Bytes()
+}
+
+func parseStart(b []byte) (c Config, tee TEE, err error) {
 	r := wire.NewReader(b)
 	if op := r.U8(); op != opStart {
 		r.Fail(fmt.Errorf("request %d is not the first", op))
 	}
 	c = Config{DataDir: r.String(maxPath), Chain: r.String(64), RootHeight: r.U64(), RootHash: r.Array32(), Role: proto.RoleWorker, Operator: r.Blob(proto.MaxSender), Roots: r.Array32(), Settings: readSettings(r)}
-	tee = r.String(maxPath)
+	tee = TEE{r.String(maxPath), r.Blob(maxVCEK)}
 	if err := r.Close(); err != nil {
-		return c, "", fmt.Errorf("%w: %w", ErrRequest, err)
+		return c, tee, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	return c, tee, nil
 }

@@ -47,7 +47,7 @@ func fixed(t testing.TB) (names []string, messages map[string][]byte) {
 		add(name, asked)
 	}
 	ctx := context.Background()
-	add("start", marshalStart(&fixedConfig, "auto"))
+	add("start", marshalStart(&fixedConfig, TEE{"auto", []byte{9}}))
 	_, _, _, err := r.Register(ctx, [32]byte{1}, 2, 3, proto.Hash{4}, []string{"a", "bc"})
 	ask("register", err)
 	_, _, err = r.Certify(ctx, &ratls.Statement{NotBefore: time.Unix(7, 0), Key: []byte{8}})

@@ -24,7 +24,7 @@ const socket = 3
 
 // Start runs a keyring in a process of its own: this program again, with args, which must
 // bring it to Main. The process ends with this one.
-func Start(ctx context.Context, cfg Config, tee string, args ...string) (*Ring, error) {
+func Start(ctx context.Context, cfg Config, tee TEE, args ...string) (*Ring, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
@@ -97,11 +97,11 @@ func begin(request []byte) (*Keeper, error) {
 	if err := harden(); err != nil {
 		return nil, err
 	}
-	cfg, spec, err := parseStart(request)
+	cfg, source, err := parseStart(request)
 	if err != nil {
 		return nil, err
 	}
-	tee, err := producer.Open(context.Background(), spec, producer.Options{})
+	tee, err := producer.Open(context.Background(), source.Interface, producer.Options{VCEK: source.VCEK})
 	if err != nil {
 		return nil, err
 	}

@@ -55,16 +55,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serveTEE serves the world's simulated TEE and returns its name.
-func (w *world) serveTEE() string {
+// serveTEE serves the world's simulated TEE and returns where it is found.
+func (w *world) serveTEE() TEE {
 	w.t.Helper()
 	s := httptest.NewServer((&simulator.Server{Store: w.tee.store, Machine: w.tee.machine, TEE: attest.TDX, Measurement: []byte(w.tee.build), Now: func() time.Time { return start }}).Handler())
 	w.t.Cleanup(s.Close)
-	return "simulator:" + strings.TrimPrefix(s.URL, "http://")
+	return TEE{Interface: "simulator:" + strings.TrimPrefix(s.URL, "http://")}
 }
 
 // start starts the world's keyring as a process.
-func (w *world) start(tee string) (*Ring, error) {
+func (w *world) start(tee TEE) (*Ring, error) {
 	return Start(context.Background(), w.cfg, tee, asKeyring)
 }
 
@@ -109,7 +109,7 @@ func TestProcessDoesNotStart(t *testing.T) {
 	other.cfg.Operator = []byte("else")
 	_, err := other.start(tee)
 	wantError(t, "another operator", err, ErrIdentity)
-	if _, err = w.start("nothing"); err == nil || !strings.Contains(err.Error(), "nothing") {
+	if _, err = w.start(TEE{Interface: "nothing"}); err == nil || !strings.Contains(err.Error(), "nothing") {
 		t.Errorf("no TEE: %v", err)
 	}
 	// Started by hand it has nobody to talk to.
@@ -316,7 +316,9 @@ func takeOver(t *testing.T, drop bool) (*report, *exec.Cmd) {
 	cmd := exec.Command("/proc/self/exe", asWorker, config, filepath.Join(dir, "outside"))
 	if drop && os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error { return errors.Join(err, os.Chown(path, nobody, nobody)) })
+		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Chown(path, nobody, nobody))
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

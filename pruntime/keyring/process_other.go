@@ -13,7 +13,7 @@ const Supported = false
 var errSystem = errors.New("keyring: only Linux can keep its process apart")
 
 // Start fails: see Supported.
-func Start(context.Context, Config, string, ...string) (*Ring, error) { return nil, errSystem }
+func Start(context.Context, Config, TEE, ...string) (*Ring, error) { return nil, errSystem }
 
 // Main fails: see Supported.
 func Main() error { return errSystem }
