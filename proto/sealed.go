@@ -101,11 +101,17 @@ func ParseInvocation(b []byte) (*Invocation, error) {
 	return v, nil
 }
 
+// Purposes of the envelopes that a cluster's enclaves open.
+const (
+	PurposeCommand     = "command"
+	PurposeInstantiate = "instantiate"
+)
+
 // Context is what the envelope of c is bound to in a cluster: everything outside of it.
 // The payer is part of it, so that a ciphertext which somebody copies from the queue
 // opens for nobody but the account that it was made for.
 func (c *PushedCommand) Context(chain string, cluster ClusterID) envelope.Context {
-	return envelope.Context{Purpose: "command", Chain: chain, Cluster: cluster.Bytes(), Epoch: c.Epoch,
+	return envelope.Context{Purpose: PurposeCommand, Chain: chain, Cluster: cluster.Bytes(), Epoch: c.Epoch,
 		Outer: new(wire.Writer).Blob(c.Payer).U8(c.GasTier).U64(c.DepositLimit).Bytes()}
 }
 
@@ -113,7 +119,7 @@ func (c *PushedCommand) Context(chain string, cluster ClusterID) envelope.Contex
 // deployment as well.
 func (e *Instantiated) Context(chain string, cluster ClusterID) envelope.Context {
 	c := e.Command.Context(chain, cluster)
-	c.Purpose = "instantiate"
+	c.Purpose = PurposeInstantiate
 	c.Outer = new(wire.Writer).Blob(c.Outer).Fixed(e.Contract[:]).Blob(e.Deployer).Fixed(e.Code[:]).Bytes()
 	return c
 }

@@ -104,7 +104,7 @@ func (r *Runtime) load(b []byte) error {
 	state, admitted := rd.Blob(1<<20), admission{rd.U64(), rd.U64()}
 	var queue []queued
 	for range rd.Count(1<<20, 4) {
-		if payload := rd.Blob(proto.MaxEntry); !passing(payload) {
+		if payload := rd.Blob(proto.MaxEntry); !again(payload) {
 			queue = append(queue, queued{payload: payload})
 		}
 	}

@@ -49,7 +49,7 @@ func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
 	c := &codes{dir: dir, native: nativeCache{store: r.store}, done: r.prepared, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
 		wanted: map[proto.Hash]bool{}, programs: map[proto.Hash]*engine.Program{}, busy: map[proto.Hash]bool{}, failed: map[proto.Hash]error{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if c.native.from = r.cfg.Native; c.native.from != "" && !r.tee.Simulated() {
+	if c.native.from = r.cfg.Native; c.native.from != "" && !r.ring.Simulated {
 		return nil, fmt.Errorf("%w: %s: only a simulated TEE takes it, this one compiles for itself", ErrNative, c.native.from)
 	}
 	cache, err := c.native.open()

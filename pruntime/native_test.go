@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
@@ -132,6 +133,7 @@ func TestNativeCodeIntoARealTEE(t *testing.T) {
 // realTEE is one that is not simulated.
 type realTEE struct{ producer.Producer }
 
+func (realTEE) TEE() attest.TEE { return attest.SGX }
 func (realTEE) Simulated() bool { return false }
 
 func (realTEE) SealingKey(context.Context, []byte) ([32]byte, error) { return [32]byte{1}, nil }

@@ -1,10 +1,8 @@
 package pruntime
 
 import (
-	"crypto/rand"
 	"slices"
 
-	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
 )
 
@@ -23,7 +21,7 @@ type SignedEntry struct {
 type outbox struct {
 	chain string
 	self  proto.WorkerID
-	key   *identity.KeyPair
+	sign  func(first uint64, payloads [][]byte) ([][64]byte, error)
 	base  uint64       // sequence of queue[0]; 0 until the chain's position was proven
 	at    proto.Cursor // that position: base-1 entries
 	from  int64        // height from which entries are given out
@@ -69,6 +67,14 @@ func (o *outbox) acknowledge(position proto.Cursor, height int64) {
 	}
 }
 
+// again reports whether an entry is not kept over a restart: what is of its moment, and the
+// key of an epoch, which is released again to the new session and published then.
+func again(payload []byte) bool {
+	e, _ := proto.ParseEntry(payload)
+	_, key := e.(proto.PublishEpochKey)
+	return key || passing(payload)
+}
+
 // passing reports whether an entry is of its moment: a session or a challenge, which the
 // enclave makes anew when it does not arrive. Twice, or after a restart, a session would
 // take the place of the present one.
@@ -89,20 +95,35 @@ func (o *outbox) entries(limit int, height int64) (uint64, []SignedEntry, error)
 	if o.base == 0 || height < o.from {
 		return 0, nil, nil
 	}
-	var out []SignedEntry
-	size := 0
-	for i := range o.queue {
-		q, seq := &o.queue[i], o.base+uint64(i)
-		if size += len(q.payload) + 64; len(out) >= limit || (len(out) > 0 && size > maxEntries) {
+	n, size := 0, 0
+	for n < min(limit, len(o.queue)) {
+		if size += len(o.queue[n].payload) + 64; n > 0 && size > maxEntries {
 			break
 		}
-		if q.seq != seq {
-			sig, err := o.key.Sign(rand.Reader, proto.EntrySignedBytes(o.chain, o.self, seq, q.payload))
-			if err != nil {
-				return 0, nil, err
-			}
-			q.signature, q.seq = sig, seq
+		n++
+	}
+	// A queue is numbered from one end to the other: what is signed for its place is in
+	// front.
+	signed := 0
+	for signed < n && o.queue[signed].seq == o.base+uint64(signed) {
+		signed++
+	}
+	if signed < n {
+		var payloads [][]byte
+		for i := range o.queue[signed:n] {
+			payloads = append(payloads, o.queue[signed+i].payload)
 		}
+		signatures, err := o.sign(o.base+uint64(signed), payloads)
+		if err != nil {
+			return 0, nil, err
+		}
+		for i, s := range signatures {
+			q := &o.queue[signed+i]
+			q.signature, q.seq = s, o.base+uint64(signed+i)
+		}
+	}
+	var out []SignedEntry
+	for _, q := range o.queue[:n] {
 		out = append(out, SignedEntry{q.payload, q.signature})
 	}
 	return o.base, out, nil

@@ -1,6 +1,7 @@
 package pruntime
 
 import (
+	"crypto/rand"
 	"strings"
 	"testing"
 
@@ -25,6 +26,16 @@ func TestOutboxPosition(t *testing.T) {
 		}
 		return c
 	}
+	sign := func(first uint64, payloads [][]byte) (out [][64]byte, _ error) {
+		for i, p := range payloads {
+			sig, err := key.Sign(rand.Reader, proto.EntrySignedBytes("chain", self, first+uint64(i), p))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, sig)
+		}
+		return out, nil
+	}
 	for _, c := range []struct {
 		name   string
 		proofs []proto.Cursor
@@ -42,7 +53,7 @@ func TestOutboxPosition(t *testing.T) {
 		{"started behind", []proto.Cursor{fold(created, mine(7)), fold(created, mine(7), mine(1))}, 3, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := outbox{chain: "chain", self: self, key: key}
+			o := outbox{chain: "chain", self: self, sign: sign}
 			for n := byte(1); n <= 3; n++ {
 				o.push(mine(n))
 			}

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/fetch"
 	"github.com/phala-go/phala/pruntime/gatekeeper"
+	"github.com/phala-go/phala/pruntime/keyring"
 )
 
 // ErrBusy: too many queries at once.
@@ -43,7 +43,6 @@ func (r *Runtime) Query(ctx context.Context, env []byte) ([]byte, error) {
 	default:
 		return nil, ErrBusy
 	}
-	qctx := proto.QueryContext(r.cfg.Chain)
 	r.mu.Lock()
 	if err := r.serving(); err != nil {
 		r.mu.Unlock()
@@ -58,26 +57,20 @@ func (r *Runtime) Query(ctx context.Context, env []byte) ([]byte, error) {
 	// Taken under the lock, the state is not newer than height and time: it has not yet
 	// forgotten a revocation whose grant holds at that time.
 	snap := replica.Snapshot()
-	keys := r.sessions.keys
 	r.mu.Unlock()
 
-	var plain []byte
-	var err error
-	for i := len(keys) - 1; i >= 0; i-- {
-		key := keys[i]
-		p, reply, oerr := envelope.OpenToReply(qctx, key, env)
-		if oerr != nil {
-			err = oerr
-			continue
-		}
-		plain = p
-		a.Seq, a.StateRoot = snap.Cursor().Seq, snap.Root()
-		r.answer(ctx, plain, key.Public(), &a, func(q *proto.Query) (proto.Status, []byte, uint64, string, error) {
-			return replica.Query(ctx, snap, q, height, at)
-		})
-		return reply.Seal(rand.Reader, qctx, a.Marshal())
+	plain, reply, session, err := r.ring.OpenQuery(ctx, env)
+	if errors.Is(err, keyring.ErrOpen) {
+		return nil, fmt.Errorf("%w: sealed to a session that has ended? look up the worker's key again: %w", ErrNotServing, err)
 	}
-	return nil, fmt.Errorf("%w: sealed to a session that has ended? look up the worker's key again: %w", ErrNotServing, err)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotServing, err)
+	}
+	a.Seq, a.StateRoot = snap.Cursor().Seq, snap.Root()
+	r.answer(ctx, plain, session, &a, func(q *proto.Query) (proto.Status, []byte, uint64, string, error) {
+		return replica.Query(ctx, snap, q, height, at)
+	})
+	return reply.Seal(rand.Reader, a.Marshal())
 }
 
 // answer decodes, authorises and runs a query. Every failure is in the answer, sealed
@@ -144,6 +137,7 @@ type Status struct {
 	Chain         string            `json:"chain"`
 	TEE           string            `json:"tee"`
 	Simulated     bool              `json:"simulated"`
+	Keyring       string            `json:"keyring"` // where the secret keys are: keyring.Ring.Place
 	TrustRoot     TrustRootStatus   `json:"trust_root"`
 	TrustedHeight int64             `json:"trusted_height"`    // newest verified header; 0 before the trust root's
 	TrustedTime   time.Time         `json:"trusted_time"`      // its time
@@ -197,9 +191,9 @@ type GatekeeperStatus struct {
 func (r *Runtime) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := Status{Worker: r.self, Role: r.cfg.Role.String(), Chain: r.cfg.Chain, TEE: r.tee.TEE().String(), Simulated: r.tee.Simulated(),
-		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Settings: r.made, Ephemeral: r.ephemeral, Roots: r.cfg.Roots.Digest(), Epoch: r.epoch, Expires: r.expires,
-		Session: proto.Hash(r.sessions.current().Public()), SessionLive: r.sessions.live(), Outbox: OutboxStatus{r.outbox.base, len(r.outbox.queue)}}
+	s := Status{Worker: r.self, Role: r.cfg.Role.String(), Chain: r.cfg.Chain, TEE: r.ring.TEE.String(), Simulated: r.ring.Simulated, Keyring: r.ring.Place,
+		TrustRoot: TrustRootStatus{r.cfg.Root.Height, r.cfg.Root.Hash}, Topics: map[string]uint64{}, Settings: r.ring.Made, Ephemeral: r.ring.Ephemeral, Roots: r.cfg.Roots.Digest(), Epoch: r.epoch, Expires: r.expires,
+		Session: proto.Hash(r.sessions.current()), SessionLive: r.sessions.live(), Outbox: OutboxStatus{r.outbox.base, len(r.outbox.queue)}}
 	if r.state != nil {
 		s.TrustedTime = r.state.Client().Trusted().Time
 		s.TrustedHeight, s.Height = r.state.Client().Trusted().Height, r.state.Height()

@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
-	"github.com/phala-go/phala/crypto/identity"
-	"github.com/phala-go/phala/crypto/transcript"
 	"github.com/phala-go/phala/lightclient/comet"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/cluster"
@@ -21,6 +20,7 @@ import (
 	"github.com/phala-go/phala/pruntime/fetch"
 	"github.com/phala-go/phala/pruntime/gatekeeper"
 	"github.com/phala-go/phala/pruntime/inbox"
+	"github.com/phala-go/phala/pruntime/keyring"
 	"github.com/phala-go/phala/pruntime/keys"
 )
 
@@ -86,7 +86,7 @@ type TrustRoot struct {
 var (
 	ErrTrustRoot  = errors.New("pruntime: header is not the trust root")
 	ErrNotReady   = errors.New("pruntime: not ready")
-	ErrIdentity   = errors.New("pruntime: the sealed identity is of another network, trust root, role or operator, or was made with stricter settings")
+	ErrIdentity   = keyring.ErrIdentity
 	ErrNotServing = errors.New("pruntime: not serving")
 	ErrProof      = errors.New("pruntime: this is not proven under the trusted header")
 	ErrCode       = errors.New("pruntime: code refused")
@@ -98,17 +98,14 @@ var (
 // A Runtime is one enclave. Its methods are safe for concurrent use.
 type Runtime struct {
 	cfg         Config
-	tee         producer.Producer
+	tee         producer.Producer // a gatekeeper's; a worker's keyring has it
+	ring        *keyring.Ring
 	store       *keys.Store
 	eng         *engine.Engine
 	codes       *codes
 	fetch       *fetch.Client // of queries' HTTP requests; nil: none
-	id          *identity.KeyPair
 	self        proto.WorkerID
-	made        proto.Settings // what the identity was made with
-	releases    []proto.Hash   // likewise
-	ephemeral   bool           // nothing is sealed that a later start could open
-	measurement [32]byte       // a gatekeeper's own; zero until it is verified
+	measurement [32]byte // a gatekeeper's own; zero until it is verified
 	own         attest.Evidence
 
 	// step is held by whoever moves the enclave on. mu guards the fields; it is let go
@@ -133,38 +130,49 @@ type Runtime struct {
 	endpoint endpoint
 }
 
-// Open starts a runtime: it opens or makes the identity and continues from the newest
-// checkpoint that is good.
+// Open starts a runtime whose keys are in this process: a gatekeeper's, which runs no
+// contracts, or a worker's where the TEE is one process.
 func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Runtime, error) {
-	seal, err := tee.SealingKey(ctx, []byte("phala/pruntime/v1"))
-	ephemeral := errors.Is(err, producer.ErrNoSealing) && cfg.Role == proto.RoleWorker
-	if ephemeral {
-		// A worker needs nothing of its own that the network cannot give again: without
-		// sealing it is a new one at each start. What it writes opens in this process only.
-		_, err = rand.Read(seal[:])
+	if len(cfg.Releases) > proto.MaxReleases || cfg.Role != proto.RoleGatekeeper && len(cfg.Releases) > 0 {
+		return nil, fmt.Errorf("%w: only a gatekeeper releases keys, to at most %d measurements", ErrRole, proto.MaxReleases)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("pruntime: sealing key: %w", err)
-	}
-	// The roots are in the binding too: a host cannot start a gatekeeper again with roots
-	// of its own and have its share released to evidence of its own.
-	roots := cfg.Roots.Digest()
-	bind := transcript.Bytes("phala/pruntime/files", []byte(cfg.Chain), transcript.U64(uint64(cfg.Root.Height)), cfg.Root.Hash[:], []byte{byte(cfg.Role)}, roots[:])
-	store, err := keys.Open(cfg.DataDir, seal, bind, rand.Reader)
+	k, err := keyring.Open(ctx, cfg.identity(), tee)
 	if err != nil {
 		return nil, err
 	}
-	if ephemeral {
-		if err := store.Clear(); err != nil { // what nobody can open
-			return nil, err
-		}
+	return start(ctx, cfg, tee, k.Ring())
+}
+
+// Keyring starts a worker's keyring in a process of its own: this program again with args,
+// which bring it to keyring.Main.
+func (c *Config) Keyring(ctx context.Context, tee keyring.TEE, args ...string) (*keyring.Ring, error) {
+	if c.Role != proto.RoleWorker {
+		return nil, fmt.Errorf("%w: a gatekeeper runs no contracts", ErrRole)
+	}
+	return keyring.Start(ctx, c.identity(), tee, args...)
+}
+
+// OpenWorker starts a worker whose keys are in another process.
+func OpenWorker(ctx context.Context, cfg Config, ring *keyring.Ring) (*Runtime, error) {
+	if cfg.Role != proto.RoleWorker || len(cfg.Releases) > 0 {
+		return nil, fmt.Errorf("%w: only a worker's keys are in another process", ErrRole)
+	}
+	return start(ctx, cfg, nil, ring)
+}
+
+// start continues from the newest checkpoint that is good.
+func start(ctx context.Context, cfg Config, tee producer.Producer, ring *keyring.Ring) (*Runtime, error) {
+	id := cfg.identity()
+	store, err := id.Files(ring.Files)
+	if err != nil {
+		return nil, err
+	}
+	if ring.Ephemeral {
 		cfg.Log.Warn("this TEE has no sealing keys: at each start this is a new worker, which registers, gets a seat and its state anew")
 	}
-	r := &Runtime{cfg: cfg, tee: tee, ephemeral: ephemeral, store: store, admit: make(chan struct{}, 64), saved: cfg.Now(), voting: map[proto.Hash]bool{}}
-	if err := r.openIdentity(); err != nil {
-		return nil, err
-	}
-	r.outbox = outbox{chain: cfg.Chain, self: r.self, key: r.id}
+	r := &Runtime{cfg: cfg, tee: tee, ring: ring, store: store, self: ring.Worker, admit: make(chan struct{}, 64), saved: cfg.Now(), voting: map[proto.Hash]bool{}}
+	r.outbox = outbox{chain: cfg.Chain, self: r.self, sign: ring.Sign}
+	r.sessions.ring = ring
 	if err := r.sessions.start(cfg.Now()); err != nil {
 		return nil, err
 	}
@@ -224,7 +232,7 @@ func (r *Runtime) Close(ctx context.Context) error {
 	if r.codes != nil {
 		err = errors.Join(err, r.codes.close(ctx))
 	}
-	return err
+	return errors.Join(err, r.ring.Close())
 }
 
 // Self returns the identity.
@@ -427,8 +435,10 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 		}
 		r.admission = admission{reg.Epoch, e.Expires}
 		// A session of this life: so are the endpoints beside it.
-		r.placed = r.placed || r.sessions.find(reg.Session) != nil
-		r.sessions.seen(reg.Session)
+		r.placed = r.placed || slices.Contains(r.sessions.keys, reg.Session)
+		if err := r.sessions.seen(reg.Session); err != nil {
+			return err
+		}
 		if r.gk != nil && !r.gk.Active() && r.gk.Master() == [32]byte{} {
 			return r.launch()
 		}
@@ -439,7 +449,7 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 		if err != nil {
 			return err
 		}
-		r.sessions.seen(s.Key)
+		return r.sessions.seen(s.Key)
 	case proto.ChallengeEchoed:
 		r.lease.echoed(e.Nonce, it.Height)
 	case proto.Seated:
@@ -458,7 +468,7 @@ func (r *Runtime) handleOwn(it *inbox.Item) error {
 		if r.seat != nil && r.seat.cluster == e.Cluster {
 			r.state.Unfollow(proto.TopicCluster(e.Cluster))
 			r.seat, r.voting = nil, map[proto.Hash]bool{}
-			return r.dropSnapshots(e.Cluster, 1<<63)
+			return errors.Join(r.ring.Forget(e.Cluster, math.MaxUint64), r.dropSnapshots(e.Cluster, 1<<63))
 		}
 	case proto.KeysReleased:
 		return r.keysReleased(&e)

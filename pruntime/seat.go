@@ -6,14 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
-	"github.com/phala-go/phala/crypto/commkey"
 	"github.com/phala-go/phala/crypto/dprf"
-	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/cluster"
 	"github.com/phala-go/phala/pruntime/gatekeeper"
 	"github.com/phala-go/phala/pruntime/inbox"
+	"github.com/phala-go/phala/pruntime/keyring"
 	"github.com/phala-go/phala/pruntime/keys"
 )
 
@@ -48,48 +48,19 @@ func (r *Runtime) keysReleased(e *proto.KeysReleased) error {
 	if !ok || rel.Worker != r.self || r.seat == nil || rel.Cluster != r.seat.cluster {
 		return nil
 	}
-	key := r.sessions.find(rel.Session)
-	if key == nil {
+	if !slices.Contains(r.sessions.keys, rel.Session) {
 		return nil
 	}
-	plain, _, err := envelope.Open(proto.ReleaseContext(r.cfg.Chain, r.self, rel.Cluster, rel.Epoch), key, rel.Sealed)
-	if err != nil {
-		r.cfg.Log.Warn("key release does not open", "gatekeeper", e.Gatekeeper, "error", err)
-		return nil
-	}
-	shares, err := proto.ParseKeyShares(plain)
-	if err != nil {
-		r.cfg.Log.Warn("key release is malformed", "gatekeeper", e.Gatekeeper, "error", err)
-		return nil
-	}
-	secrets := map[string][32]byte{}
-	for _, s := range shares {
-		if err := dprf.Verify(dprf.Point(e.Master), s.Label, s.Partial, s.Proof); err != nil {
-			r.cfg.Log.Warn("key share does not verify", "gatekeeper", e.Gatekeeper, "error", err)
-			return nil
-		}
-		if secrets[s.Label], err = dprf.Combine(s.Label, []dprf.Partial{{Index: 1, Point: s.Partial}}); err != nil {
-			return err
-		}
-	}
-	// The first master key that released keys to this identity is the network's for this
-	// identity, for ever: whoever controls the chain later cannot move it to keys of his own.
-	if err := r.pinMaster(e.Master); err != nil {
+	got, err := r.ring.OpenRelease(rel.Cluster, rel.Epoch, rel.Session, e.Master, rel.Sealed)
+	switch {
+	case errors.Is(err, keyring.ErrRelease):
 		r.cfg.Log.Warn("key release refused", "gatekeeper", e.Gatekeeper, "error", err)
 		return nil
-	}
-	stable, ok1 := secrets[cluster.LabelStable(rel.Cluster)]
-	traffic, ok2 := secrets[cluster.LabelTraffic(rel.Cluster, rel.Epoch)]
-	if !ok1 || !ok2 {
-		r.cfg.Log.Warn("key release lacks a label", "gatekeeper", e.Gatekeeper)
-		return nil
-	}
-	epochKey, blind, err := cluster.EpochKey(traffic)
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	if r.seat.replica == nil {
-		k := cluster.Keys{Stable: stable, Epochs: map[uint64]*commkey.SecretKey{}, Blind: map[uint64][32]byte{}}
+		k := cluster.Keys{Stable: got.Stable, Blind: map[uint64][32]byte{}, Opener: r.ring.Opener(rel.Cluster)}
 		replica := cluster.New(r.cfg.Chain, rel.Cluster, k, r.codes, rand.Reader)
 		if r.fetch != nil {
 			replica.AllowHTTP(r.fetch.Fetch)
@@ -105,29 +76,13 @@ func (r *Runtime) keysReleased(e *proto.KeysReleased) error {
 		}
 		r.seat.replica, r.seat.processed = replica, replica.Snapshot().Cursor().Seq
 	}
-	if !r.seat.replica.AddEpoch(rel.Epoch, epochKey, blind) {
+	if !r.seat.replica.AddEpoch(rel.Epoch, got.Blind) {
 		r.cfg.Log.Warn("key release changes an epoch's key", "gatekeeper", e.Gatekeeper, "epoch", rel.Epoch)
 		return nil
 	}
 	r.seat.blocked = nil // it may be what was waited for
-	r.outbox.push(proto.PublishEpochKey{Cluster: rel.Cluster, Epoch: rel.Epoch, Public: epochKey.Public()})
+	r.outbox.push(proto.PublishEpochKey{Cluster: rel.Cluster, Epoch: rel.Epoch, Public: got.Public})
 	r.cfg.Log.Info("cluster keys received", "cluster", rel.Cluster, "epoch", rel.Epoch, "gatekeeper", e.Gatekeeper)
-	return nil
-}
-
-const fileMaster = "master-key"
-
-// pinMaster remembers the network's master public key, and refuses another one.
-func (r *Runtime) pinMaster(master [32]byte) error {
-	b, err := r.store.Get(fileMaster)
-	switch {
-	case errors.Is(err, keys.ErrNone):
-		return r.store.Put(fileMaster, master[:])
-	case err != nil:
-		return err
-	case string(b) != string(master[:]):
-		return fmt.Errorf("pruntime: master key %x, this identity belongs to %x", master, b)
-	}
 	return nil
 }
 
@@ -253,7 +208,7 @@ func (r *Runtime) openGatekeeper() error {
 			return err
 		}
 	}
-	policy := r.made
+	policy := r.ring.Made
 	policy.WorstLevel = r.cfg.WorstLevel
 	r.gk = gatekeeper.New(gatekeeper.Config{Chain: r.cfg.Chain, Self: r.self,
 		Policy: gatekeeper.Policy{Roots: r.cfg.Roots.Digest(), Root: gatekeeper.Block{Height: uint64(r.cfg.Root.Height), Hash: r.cfg.Root.Hash}, Settings: policy},

@@ -2,16 +2,18 @@ package pruntime
 
 import (
 	"crypto/rand"
+	"slices"
 	"time"
 
-	"github.com/phala-go/phala/crypto/commkey"
+	"github.com/phala-go/phala/pruntime/keyring"
 )
 
-// sessions holds the EcdhKeys that clients and gatekeepers seal to. A key is made at
-// each start and each interval, announced on the chain, and used until the chain has
-// the next one. No key is ever written to disk.
+// sessions are the EcdhKeys that clients and gatekeepers seal to, by their public keys: the
+// keyring has the secret ones. A key is made at each start and each interval, announced on
+// the chain, and used until the chain has the next one. No key is ever written to disk.
 type sessions struct {
-	keys      []*commkey.SecretKey // newest last; at most two
+	ring      *keyring.Ring
+	keys      [][32]byte // newest last; at most two, as in the keyring
 	made      time.Time
 	onChain   [32]byte
 	announced bool // the newest key was pushed, or is part of a registration
@@ -21,7 +23,7 @@ type sessions struct {
 }
 
 func (s *sessions) start(now time.Time) error {
-	k, err := commkey.Generate(rand.Reader)
+	k, err := s.ring.NewSession()
 	if err != nil {
 		return err
 	}
@@ -33,13 +35,13 @@ func (s *sessions) start(now time.Time) error {
 	return nil
 }
 
-func (s *sessions) current() *commkey.SecretKey { return s.keys[len(s.keys)-1] }
+func (s *sessions) current() [32]byte { return s.keys[len(s.keys)-1] }
 
 // renewed returns the session for a registration: a new one when the chain has the
 // current one, else the one that it does not have yet, so that whoever asks again and
 // again does not push the one in use out.
-func (s *sessions) renewed(now time.Time, retry time.Duration) *commkey.SecretKey {
-	if s.onChain == [32]byte(s.current().Public()) && s.start(now) == nil {
+func (s *sessions) renewed(now time.Time, retry time.Duration) [32]byte {
+	if s.onChain == s.current() && s.start(now) == nil {
 		// The registration announces it; if that does not arrive, announce does.
 		s.announced, s.pushed, s.wait = true, now, retry
 	}
@@ -47,12 +49,17 @@ func (s *sessions) renewed(now time.Time, retry time.Duration) *commkey.SecretKe
 }
 
 // seen notes which key the chain has. Once it has the newest, older ones are erased.
-func (s *sessions) seen(key [32]byte) {
+func (s *sessions) seen(key [32]byte) error {
 	s.onChain = key
-	if [32]byte(s.current().Public()) == key {
-		s.keys = s.keys[len(s.keys)-1:]
-		s.announced = true
+	if s.current() != key {
+		return nil
 	}
+	s.announced = true
+	if len(s.keys) == 1 {
+		return nil
+	}
+	s.keys = s.keys[len(s.keys)-1:]
+	return s.ring.EndSessions(key)
 }
 
 // starved makes a new session when no keys came to this one, after retry, then after twice
@@ -60,22 +67,13 @@ func (s *sessions) seen(key [32]byte) {
 // names.
 func (s *sessions) starved(now time.Time, retry time.Duration) {
 	s.patience = max(s.patience, retry)
-	if s.onChain == [32]byte(s.current().Public()) && now.Sub(s.made) > s.patience && s.start(now) == nil {
+	if s.onChain == s.current() && now.Sub(s.made) > s.patience && s.start(now) == nil {
 		s.patience *= 2
 	}
 }
 
 // live reports whether the chain has one of the keys.
-func (s *sessions) live() bool { return s.find(s.onChain) != nil }
-
-func (s *sessions) find(pub [32]byte) *commkey.SecretKey {
-	for _, k := range s.keys {
-		if [32]byte(k.Public()) == pub {
-			return k
-		}
-	}
-	return nil
-}
+func (s *sessions) live() bool { return slices.Contains(s.keys, s.onChain) }
 
 // announce returns the key to announce, and makes a new one when the interval is over.
 // The chain refuses a session that names an old block, and a relayer may lose it: what
@@ -88,11 +86,11 @@ func (s *sessions) announce(now time.Time, interval, retry time.Duration) (key [
 			return key, false // tried again at the next message
 		}
 	}
-	if s.announced && (s.onChain == [32]byte(s.current().Public()) || s.pushed.IsZero() || now.Sub(s.pushed) < s.wait) {
+	if s.announced && (s.onChain == s.current() || s.pushed.IsZero() || now.Sub(s.pushed) < s.wait) {
 		return key, false
 	}
 	s.announced, s.pushed, s.wait = true, now, max(retry, 2*s.wait)
-	return s.current().Public(), true
+	return s.current(), true
 }
 
 // lease says whether the enclave may answer: a challenge that it sent came back

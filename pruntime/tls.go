@@ -8,6 +8,7 @@ import (
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/ratls"
+	"github.com/phala-go/phala/crypto/identity"
 )
 
 // endpoint is the TLS certificate of the public API. Its key is never written to disk.
@@ -29,7 +30,7 @@ func (r *Runtime) Certificate(ctx context.Context) (*tls.Certificate, error) {
 	if old != nil && now.Before(old.Leaf.NotAfter.Add(-ratls.Validity/2)) {
 		return old, nil
 	}
-	c, err := ratls.Issue(rand.Reader, r.cfg.Chain, r.id, now, func(reportData [64]byte) (attest.Evidence, error) { return r.tee.Evidence(ctx, reportData) })
+	c, err := ratls.Issue(rand.Reader, r.cfg.Chain, identity.PublicKey(r.self), now, func(s *ratls.Statement) ([64]byte, attest.Evidence, error) { return r.ring.Certify(ctx, s) })
 	if err != nil {
 		if old != nil && now.Before(old.Leaf.NotAfter) {
 			r.cfg.Log.Warn("no new TLS certificate, the old one goes on", "until", old.Leaf.NotAfter, "error", err)

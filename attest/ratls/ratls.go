@@ -120,26 +120,26 @@ func parseExtension(b []byte) (*extension, error) {
 	return e, r.Close()
 }
 
-// Issue makes a TLS key and its certificate, valid from now on. evidence obtains evidence
-// with the given report data, id is the worker's identity.
-func Issue(rng io.Reader, chain string, id *identity.KeyPair, now time.Time, evidence func([64]byte) (attest.Evidence, error)) (*tls.Certificate, error) {
+// An Endorser signs a statement with the worker's identity and obtains evidence with its
+// report data.
+type Endorser func(*Statement) (signature [identity.SignatureSize]byte, evidence attest.Evidence, err error)
+
+// Issue makes a TLS key and its certificate for a worker, valid from now on.
+func Issue(rng io.Reader, chain string, worker identity.PublicKey, now time.Time, endorse Endorser) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rng)
 	if err != nil {
 		return nil, fmt.Errorf("ratls: key: %w", err)
 	}
-	s := Statement{Chain: chain, Worker: id.Public(), NotBefore: now.Add(-backdate).UTC().Truncate(time.Second)}
+	s := Statement{Chain: chain, Worker: worker, NotBefore: now.Add(-backdate).UTC().Truncate(time.Second)}
 	s.NotAfter = s.NotBefore.Add(Validity)
 	if s.Key, err = x509.MarshalPKIXPublicKey(&key.PublicKey); err != nil {
 		return nil, fmt.Errorf("ratls: key: %w", err)
 	}
-	ev, err := evidence(s.ReportData())
+	signature, ev, err := endorse(&s)
 	if err != nil {
-		return nil, fmt.Errorf("ratls: evidence: %w", err)
+		return nil, fmt.Errorf("ratls: endorsement: %w", err)
 	}
-	e := extension{chain: chain, worker: s.Worker, evidence: ev.Marshal()}
-	if e.signature, err = id.Sign(rng, s.SignedBytes()); err != nil {
-		return nil, fmt.Errorf("ratls: identity: %w", err)
-	}
+	e := extension{chain: chain, worker: s.Worker, evidence: ev.Marshal(), signature: signature}
 	template := &x509.Certificate{
 		SerialNumber: new(big.Int).SetBytes(s.Worker[:8]), Subject: pkix.Name{CommonName: s.Worker.Hex()},
 		NotBefore: s.NotBefore, NotAfter: s.NotAfter,

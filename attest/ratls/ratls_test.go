@@ -87,7 +87,12 @@ func (w *world) evidence(machine int, software byte) func([64]byte) (attest.Evid
 
 func (w *world) issue(id *identity.KeyPair, now time.Time, ev func([64]byte) (attest.Evidence, error)) *tls.Certificate {
 	w.t.Helper()
-	c, err := ratls.Issue(rand.Reader, "chain-1", id, now, ev)
+	c, err := ratls.Issue(rand.Reader, "chain-1", id.Public(), now, func(s *ratls.Statement) (sig [identity.SignatureSize]byte, e attest.Evidence, err error) {
+		if e, err = ev(s.ReportData()); err == nil {
+			sig, err = id.Sign(rand.Reader, s.SignedBytes())
+		}
+		return sig, e, err
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -307,7 +312,9 @@ func TestMutations(t *testing.T) {
 
 func TestIssueFails(t *testing.T) {
 	w := newWorld(t)
-	if _, err := ratls.Issue(rand.Reader, "chain-1", w.identity("a"), start, func([64]byte) (attest.Evidence, error) { return attest.Evidence{}, io.ErrNoProgress }); !errors.Is(err, io.ErrNoProgress) {
+	if _, err := ratls.Issue(rand.Reader, "chain-1", w.identity("a").Public(), start, func(*ratls.Statement) (sig [identity.SignatureSize]byte, ev attest.Evidence, err error) {
+		return sig, ev, io.ErrNoProgress
+	}); !errors.Is(err, io.ErrNoProgress) {
 		t.Error(err)
 	}
 }

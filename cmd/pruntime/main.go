@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ import (
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
 	"github.com/phala-go/phala/pruntime/api"
+	"github.com/phala-go/phala/pruntime/keyring"
 )
 
 const usage = `pruntime runs confidential contracts, or as a gatekeeper releases keys, inside a TEE.
@@ -44,8 +46,15 @@ public one. Every flag can be given as PRUNTIME_NAME in the environment, or as a
 Flags:
 `
 
+// keyringProcess is the one argument of the process that has the keys.
+const keyringProcess = "keyring"
+
 func main() {
-	if err := run(); err != nil {
+	begin := run
+	if slices.Equal(os.Args[1:], []string{keyringProcess}) {
+		begin = keyring.Main
+	}
+	if err := begin(); err != nil {
 		fmt.Fprintln(os.Stderr, "pruntime:", err)
 		os.Exit(1)
 	}
@@ -161,7 +170,7 @@ func run() error {
 			return errors.New("a simulated TEE cannot serve a real network: --simulated-roots names a simulated one")
 		}
 	}
-	rt, err := pruntime.Open(ctx, cfg, p)
+	rt, gone, err := open(ctx, cfg, p, keyring.TEE{Interface: *tee, VCEK: o.VCEK})
 	if err != nil {
 		return err
 	}
@@ -176,11 +185,52 @@ func run() error {
 	}
 	self := rt.Self()
 	cfg.Log.Info("pruntime", "worker", hex.EncodeToString(self[:]), "role", *role, "public", *public, "private", *private)
-	return serve(ctx, rt, *public, *private, *secure)
+	return serve(ctx, rt, gone, *public, *private, *secure)
 }
 
-// serve runs both servers until the context ends, then stops cleanly.
-func serve(ctx context.Context, rt *pruntime.Runtime, public, private string, secure bool) error {
+// open starts the runtime. A worker runs contracts of strangers, so its keys are in another
+// process wherever that is possible; where it is not, the log and the status say why. A
+// real TEE that ought to keep two processes apart and does not is not used. gone is closed
+// when the process with the keys has ended.
+func open(ctx context.Context, cfg pruntime.Config, p producer.Producer, tee keyring.TEE) (rt *pruntime.Runtime, gone <-chan struct{}, err error) {
+	why := ""
+	switch {
+	case cfg.Role == proto.RoleGatekeeper:
+		rt, err = pruntime.Open(ctx, cfg, p)
+		return rt, nil, err
+	case p.Name() == "gramine":
+		why = "a second process in Gramine would be another enclave"
+	case !keyring.Supported && p.Simulated():
+		why = "only Linux keeps two processes apart"
+	}
+	if why != "" {
+		cfg.Log.Warn("the keys are in the process that runs contracts", "why", why)
+		rt, err = pruntime.Open(ctx, cfg, p)
+		return rt, nil, err
+	}
+	ring, err := cfg.Keyring(ctx, tee, keyringProcess)
+	if err != nil {
+		return nil, nil, err
+	}
+	gaps, err := keyring.Confine(cfg.DataDir, os.TempDir())
+	switch {
+	case err != nil && !p.Simulated():
+		return nil, nil, errors.Join(err, ring.Close())
+	case err != nil:
+		ring.Place += ", open to this one"
+		cfg.Log.Warn("the process that runs contracts can read the keys of the other", "error", err)
+	case len(gaps) > 0:
+		ring.Place += ", without " + strings.Join(gaps, " and ")
+		cfg.Log.Warn("this kernel cannot confine the process that runs contracts as it should be", "lacks", gaps)
+	}
+	if rt, err = pruntime.OpenWorker(ctx, cfg, ring); err != nil {
+		return nil, nil, errors.Join(err, ring.Close())
+	}
+	return rt, ring.Gone(), nil
+}
+
+// serve runs both servers until the context ends or the keys are gone, then stops cleanly.
+func serve(ctx context.Context, rt *pruntime.Runtime, gone <-chan struct{}, public, private string, secure bool) error {
 	done := make(chan error, 2)
 	var servers []*http.Server
 	for _, s := range []struct {
@@ -202,6 +252,8 @@ func serve(ctx context.Context, rt *pruntime.Runtime, public, private string, se
 	select {
 	case <-ctx.Done():
 	case err = <-done:
+	case <-gone:
+		err = keyring.ErrGone
 	}
 	end, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()

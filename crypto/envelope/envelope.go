@@ -108,13 +108,13 @@ func Open(c Context, recipient *commkey.SecretKey, env []byte) ([]byte, commkey.
 	if err != nil {
 		return nil, sender, err
 	}
-	msg, _, err := OpenToReply(c, recipient, env)
+	msg, _, err := OpenToReply(c, "", recipient, env)
 	return msg, sender, err
 }
 
-// OpenToReply is Open for a recipient who will answer: sealing the answer with what is
-// returned agrees on no key again.
-func OpenToReply(c Context, recipient *commkey.SecretKey, env []byte) ([]byte, *Replier, error) {
+// OpenToReply is Open for a recipient who will answer, for the purpose that answer names:
+// sealing the answer agrees on no key again.
+func OpenToReply(c Context, answer string, recipient *commkey.SecretKey, env []byte) ([]byte, *Replier, error) {
 	sender, err := Sender(env)
 	if err != nil {
 		return nil, nil, err
@@ -131,19 +131,35 @@ func OpenToReply(c Context, recipient *commkey.SecretKey, env []byte) ([]byte, *
 	if err != nil {
 		return nil, nil, err
 	}
-	return msg, &Replier{a}, nil
+	c.Purpose = answer
+	if key, err = a.Key(c.label(commkey.Reply)); err != nil {
+		return nil, nil, err
+	}
+	return msg, NewReplier(c, sender, recipient.Public(), key), nil
 }
 
-// A Replier answers one request.
-type Replier struct{ a *commkey.Agreement }
+// A Replier answers one request, and can do nothing else. It does not print.
+type Replier struct {
+	c                    Context
+	initiator, responder commkey.PublicKey
+	key                  commkey.Key
+}
 
-// Seal seals an answer, as SealReply does.
-func (r *Replier) Seal(rng io.Reader, c Context, plaintext []byte) ([]byte, error) {
-	key, err := r.a.Key(c.label(commkey.Reply))
-	if err != nil {
-		return nil, err
-	}
-	return seal(rng, key, nil, c.aad(r.a.Initiator(), r.a.Responder(), commkey.Reply), plaintext)
+// NewReplier returns the Replier of an answer's context and key, for a process to which
+// another one has opened a request.
+func NewReplier(c Context, initiator, responder commkey.PublicKey, key commkey.Key) *Replier {
+	return &Replier{c, initiator, responder, key}
+}
+
+// Key is the key of the answer.
+func (r *Replier) Key() commkey.Key { return r.key }
+
+// Format makes every verb print nothing of the key.
+func (*Replier) Format(f fmt.State, _ rune) { io.WriteString(f, "replier(secret)") }
+
+// Seal seals the answer, as SealReply does.
+func (r *Replier) Seal(rng io.Reader, plaintext []byte) ([]byte, error) {
+	return seal(rng, r.key, nil, r.c.aad(r.initiator, r.responder, commkey.Reply), plaintext)
 }
 
 // Sender returns the fresh public key in an envelope without opening it.
@@ -161,11 +177,11 @@ func Sender(env []byte) (commkey.PublicKey, error) {
 
 // SealReply seals an answer to the fresh key of a request: nonce ‖ ciphertext.
 func SealReply(rng io.Reader, c Context, responder *commkey.SecretKey, requester commkey.PublicKey, plaintext []byte) ([]byte, error) {
-	a, err := responder.Respond(requester)
+	key, err := responder.AsResponder(requester, c.label(commkey.Reply))
 	if err != nil {
 		return nil, err
 	}
-	return (&Replier{a}).Seal(rng, c, plaintext)
+	return NewReplier(c, requester, responder.Public(), key).Seal(rng, plaintext)
 }
 
 // OpenReply opens an answer with the fresh key that the request was sealed with.

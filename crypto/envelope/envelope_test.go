@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/phala-go/phala/crypto/commkey"
@@ -236,13 +238,13 @@ func TestOpenToReply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg, reply, err := OpenToReply(c, worker, env)
+	msg, reply, err := OpenToReply(c, "command-output", worker, env)
 	if err != nil || string(msg) != "hello" {
 		t.Fatalf("%q, %v", msg, err)
 	}
 	out := c
 	out.Purpose += "-output"
-	a, err := reply.Seal(rand.NewChaCha8([32]byte{4}), out, []byte("answer"))
+	a, err := reply.Seal(rand.NewChaCha8([32]byte{4}), []byte("answer"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,12 +255,19 @@ func TestOpenToReply(t *testing.T) {
 	if got, err := OpenReply(out, caller, worker.Public(), a); err != nil || string(got) != "answer" {
 		t.Errorf("%q, %v", got, err)
 	}
+	moved := NewReplier(out, caller.Public(), worker.Public(), reply.Key())
+	if b, err := moved.Seal(rand.NewChaCha8([32]byte{4}), []byte("answer")); err != nil || !bytes.Equal(a, b) {
+		t.Errorf("made again of its parts, it answers otherwise: %v", err)
+	}
+	if got := fmt.Sprintf("%v %x %+v", reply, reply, *reply); strings.Contains(got, fmt.Sprintf("%x", [32]byte(reply.Key()))) || !strings.Contains(got, "secret") {
+		t.Errorf("prints %s", got)
+	}
 	other := c
 	other.Epoch++
-	if _, reply, err := OpenToReply(other, worker, env); !errors.Is(err, ErrOpen) || reply != nil {
+	if _, reply, err := OpenToReply(other, "", worker, env); !errors.Is(err, ErrOpen) || reply != nil {
 		t.Errorf("in another context: %v, %v", reply, err)
 	}
-	if _, reply, err := OpenToReply(c, worker, env[:10]); !errors.Is(err, ErrMalformed) || reply != nil {
+	if _, reply, err := OpenToReply(c, "", worker, env[:10]); !errors.Is(err, ErrMalformed) || reply != nil {
 		t.Errorf("cut: %v, %v", reply, err)
 	}
 }

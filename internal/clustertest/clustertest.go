@@ -101,7 +101,7 @@ func New(t testing.TB, p *engine.Program) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := cluster.Keys{Stable: [32]byte{1}, Epochs: map[uint64]*commkey.SecretKey{epoch: key}, Blind: map[uint64][32]byte{epoch: blind}}
+	keys := cluster.Keys{Stable: [32]byte{1}, Opener: cluster.Secrets{epoch: key}, Blind: map[uint64][32]byte{epoch: blind}}
 	rng := rand.NewChaCha8([32]byte{5})
 	return &World{Height: 100, Gas: client.DefaultGas, t: t, cluster: cluster.New(chain, id, keys, programs{p.Hash(): p}, rng), code: p.Hash(), image: p.ImageHash(),
 		key: key, cursor: proto.CreatedCursor(chain, proto.TopicCluster(id)), rng: rng}

@@ -162,6 +162,9 @@ func (n *Net) Restart(name string, down time.Duration) error {
 // Kill ends a component without notice.
 func (n *Net) Kill(name string) error { return n.end(name, (*Process).kill) }
 
+// KillKeyring ends a worker's keyring without notice, and with it the worker.
+func (n *Net) KillKeyring(name string) error { return n.end(name, (*Process).killChildren) }
+
 // End stops a component cleanly.
 func (n *Net) End(name string) error { return n.end(name, (*Process).stop) }
 

@@ -92,9 +92,43 @@ func (p *Process) kill() {
 	<-p.done
 }
 
-// resident is the process's memory, bytes; 0 where the system does not tell.
-func (p *Process) resident() int64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+// killChildren ends the processes that this one started without notice: a worker's keyring,
+// without which it ends by itself.
+func (p *Process) killChildren() {
+	for _, pid := range p.Children() {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	<-p.done
+}
+
+// Children are the processes that this one started; none where the system does not tell.
+func (p *Process) Children() (pids []int) {
+	all, _ := filepath.Glob("/proc/[0-9]*/status")
+	for _, file := range all {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		_, rest, _ := bytes.Cut(b, []byte("\nPPid:"))
+		if f := strings.Fields(string(rest)); len(f) > 0 && f[0] == strconv.Itoa(p.PID()) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// resident is the memory of the process and of those that it started, bytes; 0 where the
+// system does not tell.
+func (p *Process) resident() (total int64) {
+	for _, pid := range append(p.Children(), p.PID()) {
+		total += resident(pid)
+	}
+	return total
+}
+
+func resident(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}

@@ -40,6 +40,7 @@ import (
 	"github.com/phala-go/phala/pruntime"
 	"github.com/phala-go/phala/pruntime/cluster"
 	"github.com/phala-go/phala/pruntime/inbox"
+	"github.com/phala-go/phala/pruntime/keyring"
 )
 
 // Limits of request bodies, bytes.
@@ -64,6 +65,7 @@ var codes = []struct {
 	status int
 }{
 	{pruntime.ErrFatal, "stopped", http.StatusServiceUnavailable},
+	{keyring.ErrGone, "stopped", http.StatusServiceUnavailable},
 	{pruntime.ErrNotReady, "not_ready", http.StatusServiceUnavailable},
 	{pruntime.ErrNotServing, "not_serving", http.StatusServiceUnavailable},
 	{pruntime.ErrBusy, "busy", http.StatusTooManyRequests},

@@ -42,11 +42,12 @@ var (
 // on. It would compute other results and must not run it.
 var ErrImage = errors.New("cluster: code was prepared to another image than the cluster's seats agreed on")
 
-// Keys are what the gatekeepers released to a cluster's workers.
+// Keys are what the gatekeepers released to a cluster's workers, but for the epochs'
+// traffic keys, which the opener keeps.
 type Keys struct {
-	Stable [32]byte                      // contract identities, root key: for ever
-	Epochs map[uint64]*commkey.SecretKey // traffic, by epoch
-	Blind  map[uint64][32]byte           // blinds receipts, by epoch
+	Stable [32]byte            // contract identities, root key: for ever
+	Blind  map[uint64][32]byte // blinds receipts, by epoch
+	Opener Opener
 }
 
 // LabelStable and LabelTraffic are the labels of the distributed PRF.
@@ -116,21 +117,26 @@ func (c *Cluster) ID() proto.ClusterID { return c.id }
 // Snapshot returns the last committed state.
 func (c *Cluster) Snapshot() *Snapshot { return c.state.Load() }
 
-// AddEpoch gives the replica an epoch's keys. An epoch's keys never change: it reports
-// whether these are the ones. Those of an epoch that is over are not kept.
-func (c *Cluster) AddEpoch(epoch uint64, key *commkey.SecretKey, blind [32]byte) bool {
-	if epoch < c.state.Load().Epoch() {
+// AddEpoch tells the replica that its opener has an epoch's key, and gives it the blinding
+// key, which is of the same secret. They never change: it reports whether this is the one.
+// Those of an epoch that is over are not kept.
+func (c *Cluster) AddEpoch(epoch uint64, blind [32]byte) bool {
+	if now := c.state.Load().Epoch(); epoch < now {
+		c.keys.Opener.Forget(now)
 		return true
 	}
-	if old := c.keys.Epochs[epoch]; old != nil {
-		return old.Public() == key.Public()
+	if old, ok := c.keys.Blind[epoch]; ok {
+		return old == blind
 	}
-	c.keys.Epochs[epoch], c.keys.Blind[epoch] = key, blind
+	c.keys.Blind[epoch] = blind
 	return true
 }
 
 // HasEpoch reports whether the replica has an epoch's keys.
-func (c *Cluster) HasEpoch(epoch uint64) bool { return c.keys.Epochs[epoch] != nil }
+func (c *Cluster) HasEpoch(epoch uint64) bool {
+	_, ok := c.keys.Blind[epoch]
+	return ok
+}
 
 // A Result is what one height of a cluster produced.
 type Result struct {
@@ -145,7 +151,7 @@ type Result struct {
 func (c *Cluster) needs(items []inbox.Item) error {
 	epoch := c.state.Load().Epoch()
 	command := func(cmd *proto.PushedCommand) error {
-		if cmd.Epoch == epoch && c.keys.Epochs[epoch] == nil {
+		if cmd.Epoch == epoch && !c.HasEpoch(epoch) {
 			return fmt.Errorf("%w: epoch %d", ErrNeedKey, epoch)
 		}
 		return nil
@@ -153,7 +159,7 @@ func (c *Cluster) needs(items []inbox.Item) error {
 	for _, it := range items {
 		switch e := it.Event.(type) {
 		case proto.EpochStarted:
-			if epoch = e.Epoch; c.keys.Epochs[epoch] == nil {
+			if epoch = e.Epoch; !c.HasEpoch(epoch) {
 				return fmt.Errorf("%w: epoch %d", ErrNeedKey, epoch)
 			}
 		case proto.PushedCommand:
@@ -179,7 +185,7 @@ type answer struct {
 	events  []proto.Emitted
 	reply   *envelope.Replier // nil: it did not open, and nobody gets an answer
 	epoch   uint64
-	ctx     envelope.Context
+	opened  *Opened // the command, where it is of the epoch in which it is
 }
 
 // Apply processes all of the cluster's messages of one height, commits the state and
@@ -190,6 +196,9 @@ func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error
 	}
 	m := c.state.Load().m
 	answers := make([]answer, len(items))
+	if err := c.open(items, answers); err != nil {
+		return nil, err
+	}
 	for i := range items {
 		it := &items[i]
 		a := &answers[i]
@@ -219,11 +228,14 @@ func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error
 
 // forget erases the keys of epochs that are over.
 func (c *Cluster) forget(epoch uint64) {
-	for e := range c.keys.Epochs {
+	before := len(c.keys.Blind)
+	for e := range c.keys.Blind {
 		if e < epoch {
-			delete(c.keys.Epochs, e)
 			delete(c.keys.Blind, e)
 		}
+	}
+	if len(c.keys.Blind) < before {
+		c.keys.Opener.Forget(epoch)
 	}
 }
 
@@ -236,9 +248,9 @@ func (c *Cluster) dispatch(ctx context.Context, m *mtreap.Map, it *inbox.Item, a
 	case proto.EpochStarted:
 		return m.Set(keyEpoch, binary.BigEndian.AppendUint64(nil, e.Epoch)), nil
 	case proto.PushedCommand:
-		a.ctx, cmd = e.Context(c.chain, c.id), &e
+		cmd = &e
 	case proto.Instantiated:
-		a.ctx, cmd, inst = e.Context(c.chain, c.id), &e.Command, &e
+		cmd, inst = &e.Command, &e
 	default:
 		return m, nil
 	}
@@ -265,13 +277,11 @@ func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *an
 	if epoch := (&Snapshot{m: o.m}).Epoch(); cmd.Epoch != epoch {
 		return refuse(proto.StatusWrongEpoch, fmt.Sprintf("sealed to epoch %d, the cluster is in %d", cmd.Epoch, epoch))
 	}
-	key := c.keys.Epochs[cmd.Epoch]
-	plain, reply, err := envelope.OpenToReply(a.ctx, key, cmd.Envelope)
-	if err != nil {
-		return refuse(proto.StatusNotOpened, err.Error())
+	if a.opened.Reply == nil {
+		return refuse(proto.StatusNotOpened, a.opened.Why)
 	}
-	a.reply, a.epoch = reply, cmd.Epoch
-	inv, err := proto.ParseInvocation(plain)
+	a.reply, a.epoch = a.opened.Reply, cmd.Epoch
+	inv, err := proto.ParseInvocation(a.opened.Plain)
 	if err != nil {
 		return refuse(proto.StatusMalformed, err.Error())
 	}

@@ -33,9 +33,7 @@ func (c *Cluster) receipt(items []inbox.Item, answers []answer, next *Snapshot) 
 		if a.reply == nil {
 			continue
 		}
-		ctx := a.ctx
-		ctx.Purpose += "-output"
-		sealed, err := a.reply.Seal(c.rng, ctx, a.out.Marshal())
+		sealed, err := a.reply.Seal(c.rng, a.out.Marshal())
 		if err != nil {
 			return nil, err
 		}

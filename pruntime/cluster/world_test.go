@@ -97,7 +97,7 @@ func testKeys(t testing.TB) (Keys, *commkey.SecretKey) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Keys{Stable: [32]byte{1}, Epochs: map[uint64]*commkey.SecretKey{epoch: key}, Blind: map[uint64][32]byte{epoch: blind}}, key
+	return Keys{Stable: [32]byte{1}, Opener: Secrets{epoch: key}, Blind: map[uint64][32]byte{epoch: blind}}, key
 }
 
 // newWorld is a cluster without contracts at height 100.

@@ -110,7 +110,8 @@ func TestKillAnyProcess(t *testing.T) {
 	t.Logf("PHALA_SEED=%d repeats this", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	hello := n.State().Contracts["hello"]
-	victims := []string{"node", "gatekeeper", "worker-1", "pherry", "tee-worker-1"}
+	const keyring = "keyring of worker-1"
+	victims := []string{"node", "gatekeeper", "worker-1", "pherry", "tee-worker-1", keyring}
 	done := uint64(0)
 	for round := range 8 {
 		// One command, with a nonce of its own that is the same in every try: whatever
@@ -122,7 +123,14 @@ func TestKillAnyProcess(t *testing.T) {
 		killed := make(chan error, 1)
 		go func() {
 			time.Sleep(pause)
-			killed <- n.Restart(victim, time.Duration(rng.IntN(300))*time.Millisecond)
+			down := time.Duration(rng.IntN(300)) * time.Millisecond
+			if victim != keyring {
+				killed <- n.Restart(victim, down)
+				return
+			}
+			err := n.KillKeyring("worker-1") // which ends
+			time.Sleep(down)
+			killed <- errors.Join(err, n.Run("worker-1"))
 		}()
 		until(ctx, t, fmt.Sprintf("round %d, %s killed after %s", round, victim, pause), func() error {
 			try, stop := context.WithTimeout(ctx, 20*time.Second)

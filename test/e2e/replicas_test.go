@@ -4,51 +4,21 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/phala-go/phala/attest"
-	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/identity"
-	"github.com/phala-go/phala/crypto/transcript"
 	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/proto"
-	"github.com/phala-go/phala/proto/wire"
-	"github.com/phala-go/phala/pruntime/keys"
 )
 
-// stolenIdentity opens the sealed identity of a worker whose TEE the test breaks: it asks
-// the simulator for the sealing key, which real hardware gives to the enclave alone.
+// stolenIdentity is the identity of a worker whose TEE the test breaks.
 func stolenIdentity(ctx context.Context, t *testing.T, n *devnet.Net, opt devnet.Options, worker int) *identity.KeyPair {
 	t.Helper()
-	s := n.State()
-	tee, err := producer.Open(ctx, fmt.Sprintf("simulator:127.0.0.1:%d", s.Ports.TEE[worker]), producer.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	seal, err := tee.SealingKey(ctx, []byte("phala/pruntime/v1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	simulated, err := attest.SimulatedRoots(read(t, filepath.Join(opt.Dir, "tee", "roots.bin")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := simulated.Digest()
-	files, err := keys.Open(filepath.Join(opt.Dir, fmt.Sprintf("worker-%d", worker)), seal,
-		transcript.Bytes("phala/pruntime/files", []byte(s.Chain), transcript.U64(uint64(s.EnclavesRoot.Height)), s.EnclavesRoot.Hash[:], []byte{byte(proto.RoleWorker)}, roots[:]), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := files.Get("identity")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := identity.FromSecret(wire.NewReader(b).Blob(64))
+	key, err := identity.FromSecret(breakTEE(ctx, t, n, opt, worker).identity(t))
 	if err != nil {
 		t.Fatal(err)
 	}
