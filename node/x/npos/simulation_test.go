@@ -21,7 +21,7 @@ import (
 // least bonds and the lengths of eras and of history; after every block everything adds
 // up. PHALA_LONG=1 runs thousands of eras. PHALA_SEED runs another seed.
 func TestSimulation(t *testing.T) {
-	seeds, eras := 3, uint64(30)
+	seeds, eras := 3, uint64(40)
 	if os.Getenv("PHALA_LONG") != "" {
 		seeds, eras = 6, 500
 	}
