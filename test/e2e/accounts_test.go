@@ -56,6 +56,9 @@ func (e *elections) accounts(ctx context.Context, t *testing.T) {
 		reaches(ctx, t, v.Node, top+1)
 	}
 	events := e.events(ctx, t, top)
+	if out, err := exec.CommandContext(ctx, filepath.Join(e.opt.Bin, "phala-node"), "audit", "--home", filepath.Join(e.opt.Dir, e.vs[0].Name)).CombinedOutput(); err == nil || !strings.Contains(string(out), "stop the node first") {
+		t.Errorf("the audit of a running node: %v: %s", err, out)
+	}
 	e.n.Stop()
 	type bank struct {
 		Bank struct {

@@ -56,6 +56,12 @@
 // ends, if fewer than a third are. Not signing costs no stake. What is taken goes to
 // the treasury.
 //
+// # Accounts
+//
+// Every token is in one place: a stake in the module's account, or a reward in the
+// rewards' account. [Keeper.Audit] adds all of it up and compares exposures, pages, x/staking's
+// power and the list with each other; a chain does not begin from a state that it refuses.
+//
 // # Governance
 //
 // Votes count by the exposures of the active era ([Keeper.Tally]).

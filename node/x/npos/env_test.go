@@ -72,6 +72,9 @@ type env struct {
 	offline map[string]bool             // consensus addresses that do not sign
 	accuse  []accusation                // reports for the next block
 	later   time.Duration               // what blocks' ends are ahead of a second a block
+	// losses is what slashes took of each staker, and in which era; tests only, not
+	// benchmarks, which have too many stakers.
+	losses map[string][]chunk
 }
 
 type accusation struct {
@@ -93,6 +96,9 @@ func newEnv(t testing.TB, p Params) *env {
 	stores := []string{authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, slashingtypes.StoreKey, distrtypes.StoreKey, evidencetypes.StoreKey, ModuleName}
 	c := testchain.New(t, stores, nil)
 	e := &env{Chain: c, t: t, sets: map[uint64]map[string]int64{}, offline: map[string]bool{}}
+	if _, test := t.(*testing.T); test {
+		e.losses = map[string][]chunk{}
+	}
 	registry := codectypes.NewInterfaceRegistry()
 	std.RegisterInterfaces(registry)
 	authtypes.RegisterInterfaces(registry)
@@ -151,11 +157,37 @@ func (e *env) begin(ctx sdk.Context) error {
 
 func (e *env) end(ctx sdk.Context) error {
 	ctx = ctx.WithBlockTime(ctx.BlockTime().Add(e.later))
-	if err := e.k.EndBlock(ctx); err != nil {
+	if e.losses == nil {
+		if err := e.k.EndBlock(ctx); err != nil {
+			return err
+		}
+	} else if err := e.watched(ctx); err != nil {
 		return err
 	}
 	updates, err := e.staking.EndBlocker(ctx)
 	e.apply(updates)
+	return err
+}
+
+// watched is EndBlock, which takes of a stake what a slash says and nothing else.
+func (e *env) watched(ctx sdk.Context) error {
+	before, err := e.totals(ctx)
+	if err != nil {
+		return err
+	}
+	active, err := e.k.Active(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.k.EndBlock(ctx); err != nil {
+		return err
+	}
+	after, err := e.totals(ctx)
+	for who, had := range before {
+		if lost := had.SaturatingSub(after[who]); !lost.IsZero() {
+			e.losses[who] = append(e.losses[who], chunk{lost, active})
+		}
+	}
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"reflect"
+	"slices"
 	"testing"
 
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
@@ -88,6 +89,9 @@ func (e *env) imported(export []byte, stores []string) *env {
 	}
 	ctx.MultiStore().(storetypes.CacheMultiStore).Write()
 	other.sets = maps.Clone(e.sets)
+	for who, list := range e.losses {
+		other.losses[who] = slices.Clone(list)
+	}
 	return other
 }
 

@@ -7,6 +7,7 @@ import (
 	"cosmossdk.io/math"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
+	"github.com/phala-go/phala/node/x/internal/kv"
 	"github.com/phala-go/phala/npos"
 )
 
@@ -23,9 +24,10 @@ func (e *env) check() {
 	}
 }
 
-// checkCovered: nobody stands behind validators with more than can be taken from it, in
-// every era that can be slashed. It is no part of an audit, because it does not hold for
-// eras before governance made unbonding longer.
+// checkCovered: nobody stands behind validators with more than it has or was slashed by
+// since, in every era that can be slashed. It is no part of an audit, which does not know
+// what was taken, and because it does not hold for eras before governance made unbonding
+// longer.
 func (e *env) checkCovered() error {
 	ctx := e.Context()
 	p, err := e.k.Params(ctx)
@@ -55,10 +57,6 @@ func (e *env) checkCovered() error {
 			}
 		}
 		for who, amount := range behind {
-			spans, err := read(e.k.kv(ctx), key(prefixSpans, []byte(who)), parseSpans)
-			if err != nil {
-				return err
-			}
 			l, err := e.k.ledger(ctx, sdk.AccAddress(who))
 			if err != nil {
 				return err
@@ -67,9 +65,9 @@ func (e *env) checkCovered() error {
 				l = &ledger{}
 			}
 			have := l.total()
-			if spans != nil {
-				for _, s := range spans.List {
-					have = have.SaturatingAdd(s.Slashed)
+			for _, c := range e.losses[who] { // the era's election read its stake in the era before
+				if c.Era+1 >= n {
+					have = have.SaturatingAdd(c.Amount)
 				}
 			}
 			if have.Less(amount) {
@@ -78,6 +76,18 @@ func (e *env) checkCovered() error {
 		}
 	}
 	return nil
+}
+
+// totals are all stakes.
+func (e *env) totals(ctx sdk.Context) (map[string]npos.U128, error) {
+	all := map[string]npos.U128{}
+	return all, kv.Each(e.k.kv(ctx), []byte(prefixLedger), func(who, b []byte) (bool, error) {
+		l, err := parseLedger(b)
+		if err == nil {
+			all[string(who)] = l.total()
+		}
+		return true, err
+	})
 }
 
 // checkSigners: from the second block after this one CometBFT's set is the seats that

@@ -17,15 +17,22 @@ import (
 )
 
 // TestSimulation: accounts do at random what they may and what they may not, some
-// validators double-sign or go silent, governance cancels slashes and changes the
-// number of seats and the length of history; after every block everything adds up. PHALA_LONG=1 runs thousands
-// of eras.
+// validators double-sign or go silent, governance cancels slashes and changes seats,
+// least bonds and the lengths of eras and of history; after every block everything adds
+// up. PHALA_LONG=1 runs thousands of eras. PHALA_SEED runs another seed.
 func TestSimulation(t *testing.T) {
-	seeds, eras := 3, uint64(30)
+	seeds, eras := 3, uint64(40)
 	if os.Getenv("PHALA_LONG") != "" {
 		seeds, eras = 6, 500
 	}
-	for seed := range uint64(seeds) {
+	first := uint64(0)
+	if s := os.Getenv("PHALA_SEED"); s != "" {
+		seeds = 1
+		if _, err := fmt.Sscan(s, &first); err != nil {
+			t.Fatalf("PHALA_SEED: %v", err)
+		}
+	}
+	for seed := first; seed < first+uint64(seeds); seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { simulate(t, seed, eras) })
 	}
 }
@@ -181,11 +188,14 @@ func (s *simulation) act() {
 			kind, f = "cancel", msg(s.k.CancelSlash, &types.MsgCancelSlash{Authority: authority, Ids: []uint64{id}})
 		}
 	case 15:
-		if s.rng.IntN(40) == 0 {
+		if s.rng.IntN(15) == 0 {
 			kind, f = "params", func(ctx sdk.Context) error {
 				p, err := s.k.Params(ctx)
 				p.Seats, p.MaxElectingVoters = 2+s.rng.Uint32N(7), 10+s.rng.Uint32N(20)
 				p.BalancingIterations, p.HistoryEras = s.rng.Uint32N(11), p.UnbondingEras+1+s.rng.Uint64N(5)
+				p.SessionBlocks, p.SessionsPerEra = 5+s.rng.Uint64N(4), 1+s.rng.Uint64N(3)
+				p.MinValidatorBond, p.MinNominatorBond = pha(100+s.rng.Uint64N(200)), pha(10+s.rng.Uint64N(40))
+				p.MinCommission, p.MaxCandidates = s.rng.Uint32N(npos.Billion/2), 6+s.rng.Uint32N(15)
 				return errors.Join(err, s.k.SetParams(ctx, p))
 			}
 		}
