@@ -179,9 +179,14 @@ type Pool struct {
 	maxIdle int
 	mu      sync.Mutex
 	idle    []*Instance
+	private int // bytes of the idle ones that are not shared
 	closed  bool
 	stats   PoolStats
 }
+
+// maxPrivate bounds what a pool's idle instances do not share: beyond it an instance gives
+// its own back.
+const maxPrivate = 16 << 20
 
 // PoolStats counts a pool's instances.
 type PoolStats struct {
@@ -204,6 +209,7 @@ func (p *Pool) Get(ctx context.Context) (*Instance, error) {
 		inst := p.idle[n-1]
 		p.idle[n-1] = nil
 		p.idle = p.idle[:n-1]
+		p.private -= inst.private
 		p.stats.Reused++
 		p.mu.Unlock()
 		return inst, nil
@@ -223,10 +229,20 @@ func (p *Pool) Spoiled(inst *Instance) bool {
 // call outlives it; one that failed or whose memory grew is thrown away.
 func (p *Pool) Put(ctx context.Context, inst *Instance) error {
 	err := p.img.restore(inst)
+	if inst.private = 0; err == nil && inst.view != nil {
+		inst.private = inst.view.private()
+	}
 	p.mu.Lock()
+	if p.private+inst.private > maxPrivate {
+		p.mu.Unlock()
+		err = inst.view.reset()
+		p.mu.Lock()
+		inst.private = 0
+	}
 	keep := err == nil && !p.closed && len(p.idle) < p.maxIdle
 	if keep {
 		p.idle = append(p.idle, inst)
+		p.private += inst.private
 	} else {
 		p.stats.Discarded++
 	}

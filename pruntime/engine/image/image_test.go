@@ -374,18 +374,59 @@ func TestNoMemory(t *testing.T) {
 	})
 }
 
-// TestManyDirtyPages: above the threshold pages are dropped, not copied, and
-// the state is the image's all the same.
-func TestManyDirtyPages(t *testing.T) {
+// filler is a module whose call writes all of its memory.
+func filler(pages uint32) []byte {
 	var b wasmtest.Builder
-	b.Memory(40, 64)
+	b.Memory(pages, 1024)
 	b.Data(5000, []byte("somewhere"))
-	b.Func("fill", nil, nil, nil, 0x41, 0, 0x41, 7, 0x41, wasmtest.S64(40<<16), 0xfc, 11, 0)
-	eachMode(t, func(t *testing.T, mode Mode) {
-		img, ctx := setup(t, b.Bytes(), "", mode)
-		pool := NewPool(img, 1)
-		defer pool.Close(ctx)
-		for range 3 {
+	b.Func("fill", nil, nil, nil, 0x41, 0, 0x41, 7, 0x41, wasmtest.S64(int64(pages)<<16), 0xfc, 11, 0)
+	return b.Bytes()
+}
+
+// TestManyDirtyPages: above the threshold pages are dropped, not copied, and the state is
+// the image's all the same.
+func TestManyDirtyPages(t *testing.T) {
+	for name, pages := range map[string]uint32{"kept": 40, "dropped": 200} {
+		t.Run(name, func(t *testing.T) {
+			eachMode(t, func(t *testing.T, mode Mode) {
+				img, ctx := setup(t, filler(pages), "", mode)
+				pool := NewPool(img, 1)
+				defer pool.Close(ctx)
+				for range 3 {
+					inst, err := pool.Get(ctx)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if inst.StateHash() != img.Hash() {
+						t.Fatal("not the image")
+					}
+					mustCall(t, ctx, inst, "fill")
+					pool.Put(ctx, inst)
+				}
+				if st := pool.Stats(); st.Made != 1 {
+					t.Errorf("%+v: the instance was not reused", st)
+				}
+				if want := int(pages) << 16; img.DirtyPages() && pool.private != map[bool]int{true: want}[name == "kept"] {
+					t.Errorf("%d bytes are kept of %d", pool.private, want)
+				}
+			})
+		})
+	}
+}
+
+// TestIdleMemory: what the idle instances of a pool keep is bounded together.
+func TestIdleMemory(t *testing.T) {
+	const pages, many = 100, 8
+	img, ctx := setup(t, filler(pages), "", Auto)
+	if !img.DirtyPages() {
+		t.Skip("instances are not restored page-wise on this system")
+	}
+	pool := NewPool(img, many)
+	defer pool.Close(ctx)
+	use := func(want int) {
+		t.Helper()
+		var held []*Instance
+		for range many {
 			inst, err := pool.Get(ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -394,12 +435,26 @@ func TestManyDirtyPages(t *testing.T) {
 				t.Fatal("not the image")
 			}
 			mustCall(t, ctx, inst, "fill")
-			pool.Put(ctx, inst)
+			held = append(held, inst)
 		}
-		if st := pool.Stats(); st.Made != 1 {
-			t.Errorf("%+v: the instance was not reused", st)
+		if pool.private != 0 {
+			t.Errorf("%d bytes are kept with no instance idle", pool.private)
 		}
-	})
+		for _, inst := range held {
+			if err := pool.Put(ctx, inst); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if pool.private != want {
+			t.Errorf("%d bytes are kept, want %d", pool.private, want)
+		}
+	}
+	for range 3 {
+		use(maxPrivate / (pages << 16) * (pages << 16))
+	}
+	if st := pool.Stats(); st.Made != many || st.Discarded != 0 {
+		t.Errorf("%+v", st)
+	}
 }
 
 func TestClosedPool(t *testing.T) {

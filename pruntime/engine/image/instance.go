@@ -39,6 +39,7 @@ type Instance struct {
 	globals []api.MutableGlobal // those of the snapshot
 	funcs   map[string]api.Function
 	view    *view // the restorable mapping; nil when wazero owns the memory
+	private int   // bytes of it that the pool counts while the instance is idle
 	failed  bool
 	slice   int64
 	// fullDepth is the depth budget between calls.

@@ -17,10 +17,10 @@ const (
 	pageFile    = 1 << 61
 )
 
-// resetPages is the number of private pages above which a restored instance
-// gives them back to the system instead of keeping them for its next call. It
-// bounds the memory of an idle instance.
-const resetPages = 256
+// maxKept is how many bytes of private pages a restored instance keeps for its next call;
+// with more it gives all back to the system. A page costs twenty times as much to fault in
+// as to copy back.
+const maxKept = 8 << 20
 
 // store is an image in a sealed memfd. Instances map it privately: what they
 // do not write, they share.
@@ -203,12 +203,15 @@ func (v *view) Free() {
 
 // reset drops every private page: the memory is the image again.
 func (v *view) reset() error {
-	v.scanned = -1
+	v.scanned, v.pages = -1, v.pages[:0]
 	if err := unix.Madvise(v.buf[:len(v.store.data)], unix.MADV_DONTNEED); err != nil {
 		return fmt.Errorf("%w: drop pages: %w", ErrState, err)
 	}
 	return nil
 }
+
+// private is how many bytes the view does not share, as of the last restore.
+func (v *view) private() int { return len(v.pages) * v.store.page }
 
 // dirty lists the pages that are private to this view, in order; it gives up
 // behind limit pages unless limit is negative.
@@ -242,10 +245,10 @@ func (v *view) restore() error {
 		return err
 	}
 	if now != v.scanned {
-		if _, err := v.dirty(resetPages); err != nil {
+		if _, err := v.dirty(maxKept / v.store.page); err != nil {
 			return err
 		}
-		if len(v.pages) > resetPages {
+		if v.private() > maxKept {
 			return v.reset()
 		}
 		v.scanned = now
