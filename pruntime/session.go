@@ -95,8 +95,8 @@ func (s *sessions) announce(now time.Time, interval, retry time.Duration) (key [
 
 // lease says whether the enclave may answer: a challenge that it sent came back
 // through the chain recently. The time counts from the sending, on the host's clock:
-// a frozen enclave wakes up with its lease over, if the clock went on; where the host
-// controls the clock, the trust tier says so.
+// a frozen enclave wakes up with its lease over, if the clock went on. Whether a host can
+// hold that clock back depends on the TEE and the guest's settings; nothing here knows.
 //
 // It counts once the state has come to where the challenge came back, so that what
 // answers is as fresh as the lease says: a host can bring much at once, and commands

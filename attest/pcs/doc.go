@@ -4,8 +4,8 @@
 // key distribution service.
 //
 // [Client.Collateral] gives the collateral of a key (attest.Evidence.CollateralKey),
-// [Client.Early] the one that Intel will enforce next, and [Client.Complete] makes
-// evidence as the hardware gave it into evidence that verifies anywhere. Nothing is
+// [Client.Early] the one that Intel will enforce next, [Client.Of] that of one of Intel's TCB
+// recoveries, and [Client.Complete] makes evidence as the hardware gave it into evidence that verifies anywhere. Nothing is
 // handed on that attest has not verified under the client's roots at the client's time,
 // so that neither the endpoint nor the way to it is trusted: what they can do is
 // withhold.
@@ -16,8 +16,8 @@
 // own is used. Intel's service keeps the root's revocation list apart, at
 // [IntelRootCRL]; a PCCS serves it beside the rest.
 //
-//	{intel}/tdx/certification/v4/tcb?fmspc=…[&update=early]         and /sgx/…
-//	{intel}/tdx/certification/v4/qe/identity[?update=early]         and /sgx/…
+//	{intel}/tdx/certification/v4/tcb?fmspc=…[&update=early|&tcbEvaluationDataNumber=…]
+//	{intel}/tdx/certification/v4/qe/identity[the same]              and both for /sgx/…
 //	{intel}/sgx/certification/v4/pckcrl?ca=platform&encoding=der
 //	{intel}/sgx/certification/v4/rootcacrl                          PCCS only
 //	{amd}/vcek/v1/Milan/cert_chain, /crl, /{chip}?blSPL=…

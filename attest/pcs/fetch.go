@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -67,13 +68,10 @@ func (c *Client) get(ctx context.Context, address string) ([]byte, http.Header, 
 }
 
 // intelCollateral asks Intel's service. What it answers is taken apart by package dcap.
-func (c *Client) intelCollateral(ctx context.Context, tee attest.TEE, fmspc string, ca dcap.CA, update string) (*dcap.Collateral, error) {
+func (c *Client) intelCollateral(ctx context.Context, tee attest.TEE, fmspc string, ca dcap.CA, edition url.Values) (*dcap.Collateral, error) {
 	var r dcap.Responses
-	tcb, identity := url.Values{"fmspc": {strings.ToUpper(fmspc)}}, url.Values{}
-	if update != "" {
-		tcb.Set("update", update)
-		identity.Set("update", update)
-	}
+	tcb, identity := maps.Clone(edition), edition
+	tcb.Set("fmspc", strings.ToUpper(fmspc))
 	class := "/" + tee.String() + "/certification/v4"
 	for _, part := range []struct {
 		address string

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,18 +78,34 @@ func base(given, otherwise string) (string, error) {
 // Collateral fetches the collateral of a key as attest names them,
 // "tdx/b0c06f000000/platform", "sgx/…/processor", "snp/Milan", and verifies it.
 func (c *Client) Collateral(ctx context.Context, key string) (*attest.Collateral, *attest.CollateralInfo, error) {
-	return c.collateral(ctx, key, "")
+	return c.collateral(ctx, key, standard)
 }
 
 // Early is Collateral with the newest TCB recovery that Intel has published, also
 // while it is not yet enforced: a platform that it refuses will be refused soon. AMD
 // has no such thing; the answer is Collateral's.
 func (c *Client) Early(ctx context.Context, key string) (*attest.Collateral, *attest.CollateralInfo, error) {
-	return c.collateral(ctx, key, "early")
+	return c.collateral(ctx, key, url.Values{"update": {"early"}})
 }
 
-func (c *Client) collateral(ctx context.Context, key, update string) (*attest.Collateral, *attest.CollateralInfo, error) {
-	out, err := c.fetch(ctx, key, update)
+// Of is Collateral of one TCB recovery of Intel's, by its evaluation number, which Intel
+// renews for some time after the next one counts; then the answer is [CodeStatus]. AMD has
+// no such thing; the answer is Collateral's.
+func (c *Client) Of(ctx context.Context, key string, number uint32) (*attest.Collateral, *attest.CollateralInfo, error) {
+	out, info, err := c.collateral(ctx, key, url.Values{"tcbEvaluationDataNumber": {strconv.FormatUint(uint64(number), 10)}})
+	if err == nil && info.DCAP != nil && (info.DCAP.Evaluation != number || info.DCAP.QEEvaluation != number) {
+		err = fmt.Errorf("evaluation numbers %d and %d, asked for %d", info.DCAP.Evaluation, info.DCAP.QEEvaluation, number)
+		return nil, nil, &Error{Code: CodeRefused, What: "collateral of " + key, Err: err}
+	}
+	return out, info, err
+}
+
+// standard asks for the TCB recovery that counts.
+var standard = url.Values{}
+
+// collateral fetches and verifies; edition says of which TCB recovery, in Intel's terms.
+func (c *Client) collateral(ctx context.Context, key string, edition url.Values) (*attest.Collateral, *attest.CollateralInfo, error) {
+	out, err := c.fetch(ctx, key, edition)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,7 +119,7 @@ func (c *Client) collateral(ctx context.Context, key, update string) (*attest.Co
 	return out, info, nil
 }
 
-func (c *Client) fetch(ctx context.Context, key, update string) (*attest.Collateral, error) {
+func (c *Client) fetch(ctx context.Context, key string, edition url.Values) (*attest.Collateral, error) {
 	parts := strings.Split(key, "/")
 	tee, err := attest.ParseTEE(parts[0])
 	switch {
@@ -113,7 +130,7 @@ func (c *Client) fetch(ctx context.Context, key, update string) (*attest.Collate
 	case tee != attest.SNP && len(parts) == 3:
 		ca := dcap.CA(parts[2])
 		if b, err := hex.DecodeString(parts[1]); err == nil && len(b) == 6 && (ca == dcap.PlatformCA || ca == dcap.ProcessorCA) {
-			d, err := c.intelCollateral(ctx, tee, parts[1], ca, update)
+			d, err := c.intelCollateral(ctx, tee, parts[1], ca, edition)
 			return &attest.Collateral{TEE: tee, DCAP: d}, err
 		}
 	}

@@ -308,9 +308,9 @@ func TestSimulatedServices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := &simulator.Service{Network: n, Machines: []*simulator.Machine{m}, Publish: func(tee attest.TEE, early bool) (*attest.Collateral, error) {
+	service := &simulator.Service{Network: n, Machines: []*simulator.Machine{m}, Publish: func(tee attest.TEE, of simulator.Edition) (*attest.Collateral, error) {
 		s := simulator.State{Evaluation: 5}
-		if early {
+		if of.Early {
 			s = simulator.State{Evaluation: 6, Status: string(dcap.OutOfDate)}
 		}
 		return n.Collateral(n.Publication(tee, now, s))

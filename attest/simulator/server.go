@@ -97,7 +97,7 @@ func (s *Server) Handler() http.Handler {
 		}
 		reply(w, map[string]string{"collateral": base64.StdEncoding.EncodeToString(c.Marshal())}, nil)
 	})
-	vendor := &Service{Network: s.Store.Network, Machines: []*Machine{s.Machine}, Publish: func(tee attest.TEE, _ bool) (*attest.Collateral, error) {
+	vendor := &Service{Network: s.Store.Network, Machines: []*Machine{s.Machine}, Publish: func(tee attest.TEE, _ Edition) (*attest.Collateral, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.Store.Collateral(tee, s.Now())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/phala-go/phala/attest"
@@ -18,9 +19,15 @@ type Service struct {
 	Network *Network
 	// Machines are those whose VCEKs it knows.
 	Machines []*Machine
-	// Publish gives what the vendor publishes for a class; early asks for the next
-	// TCB recovery.
-	Publish func(tee attest.TEE, early bool) (*attest.Collateral, error)
+	// Publish gives what the vendor publishes for a class.
+	Publish func(tee attest.TEE, of Edition) (*attest.Collateral, error)
+}
+
+// An Edition says of which TCB recovery of Intel's collateral is asked for: of the one that
+// counts, if it is zero.
+type Edition struct {
+	Early  bool   // the newest, whether it counts yet or not
+	Number uint32 // the one with this evaluation number; 0: not asked for by number
 }
 
 // Handler serves both interfaces.
@@ -81,9 +88,23 @@ func (s *Service) Handler() http.Handler {
 }
 
 func (s *Service) publish(w http.ResponseWriter, tee attest.TEE, r *http.Request, answer func(*attest.Collateral)) {
-	c, err := s.Publish(tee, r.URL.Query().Get("update") == "early")
+	q := r.URL.Query()
+	of := Edition{Early: q.Get("update") == "early"}
+	if text := q.Get("tcbEvaluationDataNumber"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil || n == 0 || of.Early {
+			http.Error(w, "tcbEvaluationDataNumber", http.StatusBadRequest)
+			return
+		}
+		of.Number = uint32(n)
+	}
+	c, err := s.Publish(tee, of)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if n, err := c.Evaluation(); err != nil || of.Number != 0 && n != of.Number {
+		http.Error(w, "not published any more", http.StatusGone)
 		return
 	}
 	answer(c)

@@ -100,7 +100,7 @@ func measureFromMachine(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := &simulator.Service{Network: n, Machines: []*simulator.Machine{m}, Publish: func(tee attest.TEE, _ bool) (*attest.Collateral, error) {
+	service := &simulator.Service{Network: n, Machines: []*simulator.Machine{m}, Publish: func(tee attest.TEE, _ simulator.Edition) (*attest.Collateral, error) {
 		return n.Collateral(n.Publication(tee, now, simulator.State{}))
 	}}
 	server := httptest.NewServer(service.Handler())
@@ -123,7 +123,7 @@ func measureFromMachine(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		full := ev
-		if full.Collateral, err = service.Publish(tee, false); err != nil {
+		if full.Collateral, err = service.Publish(tee, simulator.Edition{}); err != nil {
 			t.Fatal(err)
 		}
 		for name, b := range map[string][]byte{"evidence": full.Marshal(), "without collateral": ev.Marshal(), "raw": ev.Report} {

@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +41,7 @@ func each(n int, f func()) float64 {
 }
 
 // bare are the costs that nothing can go below, microseconds on one core.
-type bare struct{ agree, verify, sign, ed25519, p256 float64 }
+type bare struct{ agree, verify, sign, ed25519, p256, p384, rsa float64 }
 
 func measureBare() bare {
 	a, _ := commkey.Generate(rand.Reader)
@@ -53,6 +56,15 @@ func measureBare() bare {
 	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	digest := sha256.Sum256(msg)
 	ecSig, _ := ecdsa.SignASN1(rand.Reader, ec, digest[:])
+	ec384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	ec384Sig, _ := ecdsa.SignASN1(rand.Reader, ec384, digest[:])
+	// What is no signature costs as much to check as what is one, and needs no key.
+	modulus := make([]byte, 4096/8)
+	rand.Read(modulus)
+	modulus[0], modulus[len(modulus)-1] = 0x80|modulus[0], 1|modulus[len(modulus)-1]
+	rsaKey := &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: 65537}
+	rsaSig := make([]byte, len(modulus))
+	rsaSig[len(rsaSig)-1] = 2
 	batch := func() {
 		v := ed25519.NewBatchVerifierWithCapacity(64)
 		for range 64 {
@@ -66,6 +78,8 @@ func measureBare() bare {
 		sign:    each(400, func() { k.Sign(rand.Reader, msg) }),
 		ed25519: each(50, batch) / 64,
 		p256:    each(200, func() { ecdsa.VerifyASN1(&ec.PublicKey, digest[:], ecSig) }),
+		p384:    each(200, func() { ecdsa.VerifyASN1(&ec384.PublicKey, digest[:], ec384Sig) }),
+		rsa:     each(200, func() { rsa.VerifyPSS(rsaKey, crypto.SHA256, digest[:], rsaSig, nil) }),
 	}
 }
 
@@ -109,7 +123,8 @@ func limits(figures []Figure) {
 	// A quote, its chain, collateral and CRLs are nine signatures; who registers signs.
 	set("tdx_verify_us", 9*floor.p256, "nine P-256 signatures")
 	set("sgx_verify_us", 9*floor.p256, "nine P-256 signatures")
-	set("registrations_block_ms", 64*(9*floor.p256+floor.verify)/1e3, "64 times nine P-256 signatures and one sr25519")
+	set("snp_verify_us", 3*floor.rsa+floor.p384, "three signatures of RSA with 4,096 bits and one of P-384")
+	set("registrations_block_ms", 48*(max(9*floor.p256, 3*floor.rsa+floor.p384)+floor.verify)/1e3, "48 times the signatures of the dearest class and one sr25519")
 	set("inbox_fold_ns", 2*150, "two SHA-256 of one block each")
 	set("command_open_us", floor.agree+floor.verify, "one agreement and one signature check")
 	set("query_p50_us", 2*floor.agree+floor.verify, "two agreements and one signature check")

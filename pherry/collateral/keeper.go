@@ -4,7 +4,9 @@
 // A [Keeper] asks a [Source] (package pcs) for the collateral of every platform that its
 // workers run on, and sends the chain what is newer than what it holds. The chain
 // verifies it by the vendor's signatures, so no trust is in who brings it, and several
-// keepers only repeat one another. What is not newer is never sent.
+// keepers only repeat one another. What is not newer is never sent. While governance has
+// not followed Intel to the next TCB recovery, the data of the one before are kept fresh, for
+// as long as Intel renews them.
 //
 // Intel publishes the data of a TCB recovery months before they count. The keeper judges
 // its workers' evidence by them as the chain will: what would be refused then is a
@@ -32,6 +34,9 @@ import (
 type Chain interface {
 	// Held is the collateral that the chain has under a key, nil where it has none.
 	Held(ctx context.Context, key string) (*attest.Collateral, error)
+	// Greatest is the greatest TCB evaluation number, of Intel's data of a class, that the
+	// chain takes.
+	Greatest(ctx context.Context, tee attest.TEE) (uint32, error)
 	// Update sends a newer one.
 	Update(ctx context.Context, c *attest.Collateral) error
 	// Admits is nil where the chain's policy takes a worker of this verdict, else it
@@ -43,6 +48,7 @@ type Chain interface {
 type Source interface {
 	Collateral(ctx context.Context, key string) (*attest.Collateral, *attest.CollateralInfo, error)
 	Early(ctx context.Context, key string) (*attest.Collateral, *attest.CollateralInfo, error)
+	Of(ctx context.Context, key string, number uint32) (*attest.Collateral, *attest.CollateralInfo, error)
 }
 
 // A Worker is one whose platform is watched.
@@ -198,16 +204,22 @@ func (k *Keeper) refresh(ctx context.Context, key string) (current *attest.Colla
 	if err != nil {
 		return nil, false, err
 	}
-	next, _, err := k.Source.Collateral(ctx, key)
+	next, greatest, behind, err := k.fetch(ctx, key)
 	if err != nil {
 		return held, false, err
 	}
-	_, err = attest.CheckUpdate(held, next, k.Roots, k.Now())
+	than := held
+	if held != nil {
+		if n, err := held.Evaluation(); err != nil || n > greatest {
+			than = nil // governance took the number back: the chain does not count it as newer
+		}
+	}
+	_, err = attest.CheckUpdate(than, next, k.Roots, k.Now())
 	switch {
 	case errors.Is(err, fault.CollateralNotNewer):
-		return held, false, nil
+		return held, false, behind
 	case err != nil:
-		return held, false, err
+		return held, false, errors.Join(behind, err)
 	}
 	if err := k.Chain.Update(ctx, next); err != nil {
 		// Somebody else may have been faster: then the chain holds it, or a newer one.
@@ -216,11 +228,36 @@ func (k *Keeper) refresh(ctx context.Context, key string) (current *attest.Colla
 			return held, false, err
 		}
 		if _, check := attest.CheckUpdate(now, next, k.Roots, k.Now()); errors.Is(check, fault.CollateralNotNewer) {
-			return now, false, nil
+			return now, false, behind
 		}
 		return held, false, err
 	}
-	return next, true, nil
+	return next, true, behind
+}
+
+// fetch asks for what the chain takes: what counts by the vendor's word or, while governance
+// has not followed it to the next TCB recovery, which behind says, what it renews of the one
+// before. greatest is the greatest evaluation number that the chain takes.
+func (k *Keeper) fetch(ctx context.Context, key string) (c *attest.Collateral, greatest uint32, behind, err error) {
+	c, info, err := k.Source.Collateral(ctx, key)
+	if err != nil || info.DCAP == nil {
+		return c, 0, nil, err
+	}
+	if greatest, err = k.Chain.Greatest(ctx, info.TEE); err != nil {
+		return nil, 0, nil, err
+	}
+	number := max(info.DCAP.Evaluation, info.DCAP.QEEvaluation)
+	if number <= greatest {
+		return c, greatest, nil, nil
+	}
+	behind = fmt.Errorf("%w: TCB evaluation number %d of %s, at most %d: governance must raise tcb_evaluations before what is held expires", ErrPolicy, number, info.TEE, greatest)
+	if greatest == 0 {
+		return nil, 0, nil, behind
+	}
+	if c, _, err = k.Source.Of(ctx, key, greatest); err != nil {
+		return nil, 0, nil, errors.Join(behind, err)
+	}
+	return c, greatest, behind, nil
 }
 
 // judge judges workers by what counts, then by what will.

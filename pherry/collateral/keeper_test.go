@@ -24,15 +24,18 @@ var start = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
 // A chain holds collateral as x/registry does: newer ones only.
 type chain struct {
-	t       *testing.T
-	roots   attest.Roots
-	now     func() time.Time
-	held    map[string]*attest.Collateral
-	updates int
-	fail    error
-	faster  *attest.Collateral // what somebody else brings just before us
-	worst   uint8              // worst confidence level that is taken
+	t        *testing.T
+	roots    attest.Roots
+	now      func() time.Time
+	held     map[string]*attest.Collateral
+	updates  int
+	fail     error
+	faster   *attest.Collateral // what somebody else brings just before us
+	worst    uint8              // worst confidence level that is taken
+	greatest uint32             // TCB evaluation number that is taken
 }
+
+func (c *chain) Greatest(context.Context, attest.TEE) (uint32, error) { return c.greatest, nil }
 
 func (c *chain) Held(_ context.Context, key string) (*attest.Collateral, error) {
 	return c.held[key], nil
@@ -58,7 +61,16 @@ func (c *chain) take(next *attest.Collateral) {
 		c.t.Errorf("the chain was sent %v", err)
 		return
 	}
-	if _, err := attest.CheckUpdate(c.held[info.Key], next, c.roots, c.now()); err != nil {
+	held := c.held[info.Key]
+	if held != nil {
+		if n, _ := held.Evaluation(); n > c.greatest {
+			held = nil
+		}
+	}
+	if n, _ := next.Evaluation(); n > c.greatest {
+		c.t.Errorf("the chain was sent number %d, it takes %d", n, c.greatest)
+	}
+	if _, err := attest.CheckUpdate(held, next, c.roots, c.now()); err != nil {
 		c.t.Errorf("the chain was sent %v", err)
 		return
 	}
@@ -79,6 +91,7 @@ type world struct {
 	*chain
 	network       *simulator.Network
 	current, next simulator.State // what the vendor publishes
+	older         simulator.State // and renews, though it does not count any more
 	issued        time.Time       // when it did
 	down          error
 	keeper        *collateral.Keeper
@@ -104,7 +117,7 @@ func newWorld(t *testing.T, classes ...attest.TEE) *world {
 		t.Fatal(err)
 	}
 	now := func() time.Time { return w.clock }
-	w.chain = &chain{t: t, roots: roots, now: now, held: map[string]*attest.Collateral{}, worst: 4}
+	w.chain = &chain{t: t, roots: roots, now: now, held: map[string]*attest.Collateral{}, worst: 4, greatest: 100}
 	m, err := w.network.NewMachine(start)
 	if err != nil {
 		t.Fatal(err)
@@ -117,10 +130,13 @@ func newWorld(t *testing.T, classes ...attest.TEE) *world {
 		}
 		workers = append(workers, collateral.Worker{Name: "worker on " + tee.String(), Evidence: ev})
 	}
-	service := &simulator.Service{Network: w.network, Publish: func(tee attest.TEE, early bool) (*attest.Collateral, error) {
+	service := &simulator.Service{Network: w.network, Publish: func(tee attest.TEE, of simulator.Edition) (*attest.Collateral, error) {
 		state := w.current
-		if early {
+		if of.Early {
 			state = w.next
+		}
+		if of.Number != 0 && of.Number == w.older.Evaluation {
+			state = w.older
 		}
 		return w.network.Collateral(w.network.Publication(tee, w.issued, state))
 	}}
@@ -235,6 +251,49 @@ func TestTroubles(t *testing.T) {
 	}
 	if r = w.round(t, 1); !errors.Is(r.Problems[0], fault.QuoteMalformed) {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestGovernanceBehind: the vendor's standard data are of a TCB recovery that the chain does
+// not take yet. Those that it takes are kept fresh for as long as the vendor renews them, and
+// it is said that governance must follow.
+func TestGovernanceBehind(t *testing.T) {
+	const key = "tdx/deadbeef0001/platform"
+	w := newWorld(t, attest.TDX)
+	w.greatest = 3
+	w.round(t, 0)
+	holds := func() uint32 {
+		n, err := w.held[key].Evaluation()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	w.current, w.next, w.older = simulator.State{Evaluation: 5}, simulator.State{Evaluation: 5}, simulator.State{Evaluation: 3}
+	for range 3 {
+		w.pass(24 * time.Hour)
+		r := w.round(t, 1)
+		if len(r.Updated) != 1 || holds() != 3 || !errors.Is(r.Problems[0], collateral.ErrPolicy) || !r.Expiry[key].After(w.clock.Add(20*24*time.Hour)) {
+			t.Fatalf("%+v, it holds number %d", r, holds())
+		}
+	}
+	// The vendor renews them no more, and the chain takes none at all.
+	w.older = simulator.State{}
+	for _, greatest := range []uint32{3, 0} {
+		w.greatest = greatest
+		w.pass(24 * time.Hour)
+		if r := w.round(t, 1); len(r.Updated) != 0 || holds() != 3 || !errors.Is(r.Problems[0], collateral.ErrPolicy) || errors.Is(r.Problems[0], pcs.CodeStatus) != (greatest != 0) {
+			t.Fatalf("at most %d: %+v", greatest, r)
+		}
+	}
+	w.greatest = 5
+	if r := w.round(t, 0); len(r.Updated) != 1 || holds() != 5 {
+		t.Fatalf("%+v, it holds number %d", r, holds())
+	}
+	// It was too early: governance takes the number back, and the chain takes the one before.
+	w.greatest, w.older = 4, simulator.State{Evaluation: 4}
+	if r := w.round(t, 1); len(r.Updated) != 1 || holds() != 4 {
+		t.Fatalf("%+v, it holds number %d", r, holds())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"github.com/phala-go/phala/attest"
@@ -48,24 +49,24 @@ func (r *Registry) Held(ctx context.Context, key string) (*attest.Collateral, er
 	return attest.ParseCollateral(b)
 }
 
-// Update sends newer collateral, unless it has a TCB evaluation number that governance does
-// not take yet.
-func (r *Registry) Update(ctx context.Context, c *attest.Collateral) error {
+// Greatest is the greatest TCB evaluation number of a class that governance takes.
+func (r *Registry) Greatest(ctx context.Context, tee attest.TEE) (uint32, error) {
 	params := struct {
 		TCBEvaluations map[string]uint32 `json:"tcb_evaluations"`
 	}{}
 	if err := r.readJSON(ctx, []byte("params"), &params); err != nil {
-		return err
+		return 0, err
 	}
-	n, err := c.Evaluation()
-	if err != nil {
-		return err
+	if greatest, ok := params.TCBEvaluations[tee.String()]; ok {
+		return greatest, nil
 	}
-	if ceiling, ok := params.TCBEvaluations[c.TEE.String()]; ok && n > ceiling {
-		return fmt.Errorf("%w: TCB evaluation number %d of %s, at most %d: governance must raise tcb_evaluations before what is held expires", ErrPolicy, n, c.TEE, ceiling)
-	}
+	return math.MaxUint32, nil
+}
+
+// Update sends newer collateral.
+func (r *Registry) Update(ctx context.Context, c *attest.Collateral) error {
 	pub := r.Operator.Key.Public()
-	_, err = r.Operator.Send(ctx, gasUpdate, tx.UpdateCollateral(pub[:], c.Marshal()))
+	_, err := r.Operator.Send(ctx, gasUpdate, tx.UpdateCollateral(pub[:], c.Marshal()))
 	return err
 }
 

@@ -43,9 +43,9 @@ func TestRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	now, next := start, simulator.State{Evaluation: 3}
-	service := &simulator.Service{Network: n, Publish: func(tee attest.TEE, early bool) (*attest.Collateral, error) {
+	service := &simulator.Service{Network: n, Publish: func(tee attest.TEE, of simulator.Edition) (*attest.Collateral, error) {
 		state := simulator.State{Evaluation: 3}
-		if early {
+		if of.Early {
 			state = next
 		}
 		return n.Collateral(n.Publication(tee, now, state))
