@@ -30,8 +30,8 @@
 //
 // # Requests
 //
-// Both ends of a socket pair send frames (conn.go): u32 length, u64 number, body. A body is
-// in package wire's encoding, one byte of kind first (message.go); it is bounded and has
-// one form. What breaks the rules of frames ends the connection, and with it both
-// processes: the worker stops with [ErrGone], and the keyring when nobody is there to ask.
+// Both ends of some socket pairs send frames (conn.go): u32 length, body. A body is in
+// package wire's encoding, one byte of kind first (message.go); it is bounded and has one
+// form. What breaks the rules of frames ends both processes: the worker stops with
+// [ErrGone], and the keyring when nobody is there to ask.
 package keyring
