@@ -24,9 +24,11 @@
 // # Isolation
 //
 // On Linux, before it has a key, the keyring's process closes its memory to all others
-// without CAP_SYS_PTRACE and forbids dumps; before it runs anything, the other process
-// gives up all capabilities and more ([Confine]). Nothing runs at the other end that could
-// be debugged into giving it back.
+// without CAP_SYS_PTRACE and forbids dumps. Before it runs anything of others, the worker's
+// process gives up its capabilities, for good, and with them the way to that one; and it
+// gives up more that would help ([Confine]): writing files elsewhere, starting programs,
+// speaking to the TEE's agent. What whoever takes it over can do then is in
+// docs/threat-model.md.
 //
 // # Requests
 //
