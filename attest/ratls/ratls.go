@@ -2,7 +2,7 @@
 // who connects knows that the other end of this very connection is a given enclave,
 // whoever operates machine, network and name service.
 //
-// The enclave makes a TLS key that never leaves its memory and lives for a day at most
+// The enclave makes a TLS key that never leaves it and lives for a day at most
 // ([Issue]). Its self-signed certificate has one extension of its own, which holds
 //
 //   - evidence, whose report data is the hash of a [Statement]: chain, worker, validity,

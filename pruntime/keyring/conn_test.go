@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -11,15 +12,24 @@ import (
 	"github.com/phala-go/phala/proto"
 )
 
-// remote is a ring over a connection in memory.
+// remote is a ring over lanes in memory.
 func (w *world) remote() (r *Ring, hangUp func(), served <-chan error) {
 	w.t.Helper()
-	here, there := net.Pipe()
-	done := make(chan error, 1)
-	go func() { done <- w.k.Serve(there) }()
+	done := make(chan error, lanes)
+	var here []io.ReadWriter
+	hangUp = func() {
+		for _, l := range here {
+			l.(net.Conn).Close()
+		}
+	}
+	for range lanes {
+		a, b := net.Pipe()
+		here = append(here, a)
+		go func() { done <- w.k.serve(b) }()
+	}
+	w.t.Cleanup(hangUp)
 	c := newCaller(here)
-	w.t.Cleanup(func() { here.Close() })
-	return &Ring{Info: w.k.info, chain: chain, do: c.do, gone: c.gone, stop: here.Close}, func() { here.Close() }, done
+	return &Ring{Info: w.k.info, chain: chain, do: c.do, gone: c.gone}, hangUp, done
 }
 
 // TestManyAtOnce: every answer comes to who asked.
@@ -31,7 +41,7 @@ func TestManyAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	for i := range 3 * maxBusy {
+	for i := range 20 * lanes {
 		q := seal(t, proto.QueryContext(chain), s, []byte(fmt.Sprint("question ", i)))
 		wg.Go(func() {
 			plain, reply, _, err := r.OpenQuery(context.Background(), q.Envelope)
@@ -44,63 +54,64 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	hangUp()
-	if err := <-served; err != nil {
-		t.Errorf("the keyring ended with %v", err)
+	for range lanes {
+		if err := <-served; err != nil {
+			t.Errorf("a lane ended with %v", err)
+		}
 	}
-	<-r.Gone()
 	_, err = r.NewSession()
 	wantError(t, "after the end", err, ErrGone)
+	<-r.Gone()
 }
 
-// TestGone: who waits for an answer when the keyring ends gets ErrGone, and who does not
-// want to wait any longer needs not.
+// TestGone: who waits for an answer when the keyring ends gets ErrGone, and so does who
+// waits for a lane, unless he does not want to any more.
 func TestGone(t *testing.T) {
 	here, there := net.Pipe()
-	c := newCaller(here)
+	c := newCaller([]io.ReadWriter{here})
 	r := &Ring{do: c.do, gone: c.gone}
-	ctx, cancel := context.WithCancel(context.Background())
-	asked := make(chan error, 2)
-	ask := func(ctx context.Context) {
+	first, second := make(chan error, 1), make(chan error, 1)
+	ask := func(ctx context.Context, end chan error) {
 		_, err := r.ask(ctx, request(opNewSession))
-		asked <- err
+		end <- err
 	}
-	go ask(ctx)
-	if _, _, err := readFrame(there); err != nil {
+	go ask(context.Background(), first)
+	if _, err := readFrame(there); err != nil {
 		t.Fatal(err)
 	}
+	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	wantError(t, "a context that ended", <-asked, context.Canceled)
-	go ask(context.Background())
-	if _, _, err := readFrame(there); err != nil {
-		t.Fatal(err)
-	}
+	ask(ended, second)
+	wantError(t, "a context that ended", <-second, context.Canceled)
+	go ask(context.Background(), second)
 	there.Close()
-	wantError(t, "a keyring that ended", <-asked, ErrGone)
+	wantError(t, "waiting for an answer", <-first, ErrGone)
+	wantError(t, "waiting for a lane", <-second, ErrGone)
 }
 
-// TestBrokenFrames: what does not keep to the frames ends the connection at either end.
+// TestBrokenFrames: what does not keep to the frames ends the lane at either end; what is
+// too long to be sent ends nothing.
 func TestBrokenFrames(t *testing.T) {
 	w := newWorld(t)
-	long := []byte{0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	long := []byte{0xff, 0, 0, 0}
 	here, there := net.Pipe()
-	defer here.Close()
 	served := make(chan error, 1)
-	go func() { served <- w.k.Serve(there) }()
+	go func() { served <- w.k.serve(there) }()
 	here.Write(long)
 	if err := <-served; !errors.Is(err, errFrame) {
 		t.Errorf("the keyring: %v", err)
 	}
-	for name, frame := range map[string]func(net.Conn){
-		"too long":             func(c net.Conn) { c.Write(long) },
-		"an answer to nothing": func(c net.Conn) { writeFrame(c, 77, []byte{0}) },
-	} {
-		here, there := net.Pipe()
-		c := newCaller(here)
-		frame(there)
-		<-c.gone
-		if _, err := c.do(context.Background(), nil); !errors.Is(err, ErrGone) {
-			t.Errorf("%s: %v", name, err)
-		}
-		there.Close()
+	here, there = net.Pipe()
+	c := newCaller([]io.ReadWriter{here})
+	if _, err := c.do(context.Background(), make([]byte, maxFrame+1)); !errors.Is(err, errFrame) {
+		t.Errorf("too long to be sent: %v", err)
 	}
+	go func() {
+		readFrame(there)
+		there.Write(long)
+	}()
+	if _, err := c.do(context.Background(), nil); !errors.Is(err, ErrGone) {
+		t.Errorf("the worker: %v", err)
+	}
+	<-c.gone
 }

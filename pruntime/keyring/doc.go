@@ -24,14 +24,16 @@
 // # Isolation
 //
 // On Linux, before it has a key, the keyring's process closes its memory to all others
-// without CAP_SYS_PTRACE and forbids dumps; before it runs anything, the other process
-// gives up all capabilities and more ([Confine]). Nothing runs at the other end that could
-// be debugged into giving it back.
+// without CAP_SYS_PTRACE and forbids dumps. Before it runs anything of others, the worker's
+// process gives up its capabilities, for good, and with them the way to that one; and it
+// gives up more that would help ([Confine]): writing files elsewhere, starting programs,
+// speaking to the TEE's agent. What whoever takes it over can do then is in
+// docs/threat-model.md.
 //
 // # Requests
 //
-// Both ends of a socket pair send frames (conn.go): u32 length, u64 number, body. A body is
-// in package wire's encoding, one byte of kind first (message.go); it is bounded and has
-// one form. What breaks the rules of frames ends the connection, and with it both
-// processes: the worker stops with [ErrGone], and the keyring when nobody is there to ask.
+// Both ends of some socket pairs send frames (conn.go): u32 length, body. A body is in
+// package wire's encoding, one byte of kind first (message.go); it is bounded and has one
+// form. What breaks the rules of frames ends both processes: the worker stops with
+// [ErrGone], and the keyring when nobody is there to ask.
 package keyring

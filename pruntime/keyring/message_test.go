@@ -72,7 +72,7 @@ func fixed(t testing.TB) (names []string, messages map[string][]byte) {
 	}
 	add("failure of no class", failure(errors.New("x")))
 	var frame bytes.Buffer
-	if err := writeFrame(&frame, 7, []byte{1, 2}); err != nil {
+	if err := writeFrame(&frame, []byte{1, 2}); err != nil {
 		t.Fatal(err)
 	}
 	add("frame", frame.Bytes())
@@ -118,7 +118,7 @@ func TestMessagesStrict(t *testing.T) {
 			}
 			return nil
 		case name == "frame":
-			_, _, err := readFrame(bytes.NewReader(b))
+			_, err := readFrame(bytes.NewReader(b))
 			return err
 		}
 		if _, err := result(w.k.Handle(context.Background(), b)); errors.Is(err, ErrRequest) {
@@ -145,12 +145,12 @@ func TestMessagesStrict(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for name, b := range map[string][]byte{"empty": {}, "shorter than a number": {0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0}, "4 GB": {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0}} {
-		if _, _, err := readFrame(bytes.NewReader(b)); err == nil {
+	for name, b := range map[string][]byte{"empty": {}, "above the limit": {0, 0x40, 0, 1}, "4 GB": {0xff, 0xff, 0xff, 0xff}} {
+		if _, err := readFrame(bytes.NewReader(b)); err == nil {
 			t.Errorf("frame %s: taken", name)
 		}
 	}
-	if err := writeFrame(&bytes.Buffer{}, 1, make([]byte, maxFrame)); !errors.Is(err, errFrame) {
+	if err := writeFrame(&bytes.Buffer{}, make([]byte, maxFrame+1)); !errors.Is(err, errFrame) {
 		t.Errorf("frame above the limit: %v", err)
 	}
 }
@@ -215,12 +215,12 @@ func FuzzResponses(f *testing.F) {
 		if err == nil && len(got) != 1 {
 			t.Fatalf("%d commands", len(got))
 		}
-		if id, body, err := readFrame(bytes.NewReader(b)); err == nil {
+		if body, err := readFrame(bytes.NewReader(b)); err == nil {
 			var back bytes.Buffer
-			if err := writeFrame(&back, id, body); err != nil || !bytes.HasPrefix(b, back.Bytes()) {
+			if err := writeFrame(&back, body); err != nil || !bytes.HasPrefix(b, back.Bytes()) {
 				t.Fatalf("frame is not its own form: %v", err)
 			}
-			if len(body) != int(binary.BigEndian.Uint32(b))-8 {
+			if len(body) != int(binary.BigEndian.Uint32(b)) {
 				t.Fatal("length")
 			}
 		}

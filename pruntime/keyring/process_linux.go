@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,41 +19,52 @@ import (
 // Supported: this system keeps two processes of one user apart.
 const Supported = true
 
-// socket is the keyring's file descriptor.
-const socket = 3
+// firstLane is the keyring's first file descriptor of them.
+const firstLane = 3
 
 // Start runs a keyring in a process of its own: this program again, with args, which must
 // bring it to Main. The process ends with this one.
 func Start(ctx context.Context, cfg Config, tee TEE, args ...string) (*Ring, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("keyring: %w", err)
-	}
-	mine, theirs := os.NewFile(uintptr(fds[0]), "keyring"), os.NewFile(uintptr(fds[1]), "keyring")
-	defer theirs.Close()
-	conn, err := net.FileConn(mine)
-	mine.Close()
-	if err != nil {
-		return nil, fmt.Errorf("keyring: %w", err)
-	}
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
 	// No dump of goroutines, whatever ends it: their arguments may be secrets.
 	cmd.Env = []string{"GOTRACEBACK=none"}
-	cmd.Stderr, cmd.ExtraFiles = os.Stderr, []*os.File{theirs}
+	cmd.Stderr = os.Stderr
+	var mine []io.ReadWriter
+	hangUp := func() {
+		for _, l := range mine {
+			f := l.(*os.File)
+			unix.Shutdown(int(f.Fd()), unix.SHUT_RDWR) // wakes whoever reads
+			f.Close()
+		}
+	}
+	defer func() {
+		for _, f := range cmd.ExtraFiles {
+			f.Close()
+		}
+	}()
+	for range lanes {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			hangUp()
+			return nil, fmt.Errorf("keyring: %w", err)
+		}
+		mine, cmd.ExtraFiles = append(mine, os.NewFile(uintptr(fds[0]), "keyring")), append(cmd.ExtraFiles, os.NewFile(uintptr(fds[1]), "keyring"))
+	}
 	if err := cmd.Start(); err != nil {
-		conn.Close()
+		hangUp()
 		return nil, fmt.Errorf("keyring: start its process: %w", err)
 	}
-	c := newCaller(conn)
+	c := newCaller(mine)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		cmd.Wait()
+		c.lost()
 	}()
 	var once sync.Once
 	r := &Ring{Place: OwnProcess, chain: cfg.Chain, do: c.do, gone: c.gone, pid: cmd.Process.Pid, stop: func() error {
-		once.Do(func() { conn.Close() })
+		once.Do(hangUp)
 		<-ended
 		return nil
 	}}
@@ -70,27 +81,33 @@ func Start(ctx context.Context, cfg Config, tee TEE, args ...string) (*Ring, err
 
 // Main is the keyring's process. It returns when the worker's has ended, or hung up.
 func Main() error {
-	f := os.NewFile(socket, "keyring")
-	conn, err := net.FileConn(f)
-	if err != nil {
-		return errors.New("keyring: this is a part of pruntime, which starts it by itself")
-	}
-	f.Close()
-	defer conn.Close()
 	// What reaches the whole group of processes, as Ctrl-C does, is for the worker.
 	signal.Ignore()
-	id, body, err := readFrame(conn)
+	var all []*os.File
+	for i := range lanes {
+		f := os.NewFile(uintptr(firstLane+i), "keyring")
+		if _, err := unix.GetsockoptInt(firstLane+i, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+			return errors.New("keyring: this is a part of pruntime, which starts it by itself")
+		}
+		all = append(all, f)
+	}
+	// The first request is for all lanes.
+	body, err := readFrame(all[0])
 	if err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
 	k, err := begin(body)
 	if err != nil {
-		return writeFrame(conn, id, failure(err)) // the worker says it
+		return writeFrame(all[0], failure(err)) // the worker says it
 	}
-	if err := writeFrame(conn, id, k.info.marshal()); err != nil {
+	if err := writeFrame(all[0], k.info.marshal()); err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
-	return k.Serve(conn)
+	done := make(chan error)
+	for _, f := range all {
+		go func() { done <- k.serve(f) }()
+	}
+	return <-done
 }
 
 func begin(request []byte) (*Keeper, error) {

@@ -268,7 +268,7 @@ func try(pid int, outside string) map[string]string {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err == nil {
 		var fd int
-		if fd, err = unix.PidfdGetfd(pidfd, socket, 0); err == nil {
+		if fd, err = unix.PidfdGetfd(pidfd, firstLane, 0); err == nil {
 			unix.Close(fd)
 		}
 		unix.Close(pidfd)
