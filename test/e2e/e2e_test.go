@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -195,46 +194,6 @@ func TestSeatsAgree(t *testing.T) {
 		t.Errorf("two workers have state roots %v", roots)
 	}
 	t.Run("one differs", func(t *testing.T) { differs(ctx, t, n, opt) })
-}
-
-// TestContinue: a stopped devnet goes on where it was; a foreign state is refused with
-// the command that helps; taken ports are avoided.
-func TestContinue(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	port := taken.Addr().(*net.TCPAddr).Port
-	n, opt := startWith(t, devnet.Options{Workers: 1, Port: port})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	if n.State().Ports.RPC[0] == port {
-		t.Error("a taken port was used")
-	}
-	if _, err := n.Client.Call(ctx, n.State().Contracts["hello"], "SetGreeting", "kept", client.CallOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	n.Stop()
-	again, err := devnet.Start(ctx, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c := count(ctx, t, again); c != 1 {
-		t.Errorf("after a restart the count is %d", c)
-	}
-	again.Stop()
-	genesis := filepath.Join(opt.Dir, "node", "config", "genesis.json")
-	b, err := os.ReadFile(genesis)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(genesis, append(b, ' '), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := devnet.Start(ctx, opt); !errors.Is(err, devnet.ErrForeign) {
-		t.Errorf("another genesis: got %v, want ErrForeign", err)
-	}
 }
 
 func TestMain(m *testing.M) { os.Exit(m.Run()) }
