@@ -159,10 +159,10 @@ func Start(ctx context.Context, opt Options) (_ *Net, err error) {
 	}
 	old, err := Load(opt.Dir)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrNotExist) || err == nil && old.RootHeight == 0:
 		n.opt.Workers = max(1, opt.Workers)
 		n.name()
-		// What is there is of a network that was never finished.
+		// What is there is of a network that never made a block.
 		if err := errors.Join(empty(opt.Dir), n.create(measurement)); err != nil {
 			return nil, err
 		}
