@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,68 +93,6 @@ func until(ctx context.Context, t *testing.T, what string, f func() error) {
 		case <-tick.C:
 		}
 	}
-}
-
-// TestKillAnyProcess kills processes at seeded moments while commands are on their way:
-// none is lost, none runs twice, and the receipts say so.
-func TestKillAnyProcess(t *testing.T) {
-	n, _ := start(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-	defer cancel()
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("PHALA_SEED"); s != "" {
-		fmt.Sscan(s, &seed)
-	}
-	t.Logf("PHALA_SEED=%d repeats this", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
-	hello := n.State().Contracts["hello"]
-	const keyring = "keyring of worker-1"
-	victims := []string{"node", "gatekeeper", "worker-1", "pherry", "tee-worker-1", keyring}
-	done := uint64(0)
-	for round := range 8 {
-		// One command, with a nonce of its own that is the same in every try: whatever
-		// happens to the first, the contract runs it once.
-		var nonce [16]byte
-		binary.BigEndian.PutUint64(nonce[:], uint64(round)+1)
-		victim := victims[rng.IntN(len(victims))]
-		pause := time.Duration(rng.IntN(400)) * time.Millisecond
-		killed := make(chan error, 1)
-		go func() {
-			time.Sleep(pause)
-			down := time.Duration(rng.IntN(300)) * time.Millisecond
-			if victim != keyring {
-				killed <- n.Restart(victim, down)
-				return
-			}
-			err := n.KillKeyring("worker-1") // which ends
-			time.Sleep(down)
-			killed <- errors.Join(err, n.Run("worker-1"))
-		}()
-		until(ctx, t, fmt.Sprintf("round %d, %s killed after %s", round, victim, pause), func() error {
-			try, stop := context.WithTimeout(ctx, 20*time.Second)
-			defer stop()
-			_, err := n.Client.Call(try, hello, "SetGreeting", fmt.Sprintf("round %d", round), client.CallOptions{Nonce: nonce})
-			var ended *client.CallError
-			if errors.As(err, &ended) && ended.Receipt.Status == proto.StatusReplayed.String() {
-				return nil // an earlier try went through, and this one was refused
-			}
-			return err
-		})
-		if err := <-killed; err != nil {
-			t.Fatal(err)
-		}
-		done++
-	}
-	until(ctx, t, "the count after all rounds", func() error {
-		a, err := n.Client.Query(ctx, hello, "Count", nil, client.QueryOptions{})
-		if err != nil {
-			return err
-		}
-		if got := string(a.Return); got != fmt.Sprint(done) {
-			return fmt.Errorf("the contract counted %s changes of %d commands", got, done)
-		}
-		return nil
-	})
 }
 
 // TestSeatsAgree: two workers run the same commands, reach the same state root, and a
