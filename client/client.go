@@ -48,6 +48,8 @@ var (
 	ErrNotReady   = errors.New("client: the cluster is not ready")
 	ErrNoWorker   = errors.New("client: no worker of the cluster answers")
 	ErrReceipt    = errors.New("client: the answer is not in the final receipt")
+	ErrNoCluster  = errors.New("client: no such cluster")
+	ErrNoReceipt  = errors.New("client: there is no receipt for this message")
 	ErrAnswer     = errors.New("client: the worker's answer is not for this query")
 	ErrNoKey      = errors.New("client: this needs a key")
 )
@@ -290,4 +292,29 @@ func poll(ctx context.Context, every time.Duration, f func() (bool, error)) erro
 // the first.
 func (c *Client) Receipt(ctx context.Context, cluster proto.ClusterID, from uint64) (*proto.ReceiptRecord, error) {
 	return read(ctx, c, proto.StoreContracts, proto.KeyReceipt(cluster, from), proto.ParseReceiptRecord)
+}
+
+// ReceiptOf reads what the seats said about the height of a message, whichever of that
+// height's messages it is: what is final or, before, what there is.
+func (c *Client) ReceiptOf(ctx context.Context, cluster proto.ClusterID, seq uint64) (*proto.ReceiptRecord, error) {
+	cl, err := c.Cluster(ctx, cluster)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %s", ErrNoCluster, cluster)
+	}
+	if err != nil {
+		return nil, err
+	}
+	from := seq
+	cmd, err := read(ctx, c, proto.StoreContracts, proto.KeyCommand(cluster, seq), proto.ParseCommandRecord)
+	switch {
+	case err == nil && cmd.Done:
+		from = cmd.Receipt
+	case err != nil && !errors.Is(err, rpc.ErrNotFound):
+		return nil, err
+	}
+	rec, err := c.Receipt(ctx, cluster, from)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return nil, fmt.Errorf("%w: message %d of cluster %s, whose receipts are final up to %d", ErrNoReceipt, seq, cluster, cl.FinalSeq)
+	}
+	return rec, err
 }

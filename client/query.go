@@ -35,6 +35,12 @@ func (e *QueryError) Error() string {
 	return fmt.Sprintf("the query ended with %s: %s", e.Answer.Status, e.Answer.Error)
 }
 
+// A WorkerError is a worker that did not take a query. Code is one of the public API's.
+type WorkerError struct{ Code, Message string }
+
+// Error returns what the worker said, and its code.
+func (e *WorkerError) Error() string { return fmt.Sprintf("%s (%s)", e.Message, e.Code) }
+
 var queryClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: time.Minute}}
 
 // A Target is a worker that may be asked, with what was proven of it.
@@ -182,7 +188,7 @@ func request(ctx context.Context, via *http.Client, method, url string, body []b
 			Error struct{ Code, Message string }
 		}
 		if json.Unmarshal(b, &e) == nil && e.Error.Code != "" {
-			return nil, fmt.Errorf("%s (%s)", e.Error.Message, e.Error.Code)
+			return nil, &WorkerError{e.Error.Code, e.Error.Message}
 		}
 		return nil, fmt.Errorf("HTTP %d", res.StatusCode)
 	}

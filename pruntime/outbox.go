@@ -43,11 +43,12 @@ func (o *outbox) push(e proto.Entry) {
 // does not mix with what is numbered now.
 const settle = 2
 
-// acknowledge takes the position that the header of a height proves.
-func (o *outbox) acknowledge(position proto.Cursor, height int64) {
+// acknowledge takes the position that the header of a height proves. It reports whether
+// entries of their moment were given out and dropped, which may have arrived or not.
+func (o *outbox) acknowledge(position proto.Cursor, height int64) (dropped bool) {
 	next := position.Seq + 1
 	if o.base != 0 && next <= o.base {
-		return // an older proof
+		return false // an older proof
 	}
 	expected := o.base == 0 && position.Seq == 0 // nothing was ever said
 	if o.base != 0 && next-o.base <= uint64(len(o.queue)) {
@@ -63,8 +64,11 @@ func (o *outbox) acknowledge(position proto.Cursor, height int64) {
 	if !expected {
 		o.from = height + settle
 		// What was given out may be among what the chain took. Most of it does no harm twice.
+		before := len(o.queue)
 		o.queue = slices.DeleteFunc(o.queue, func(q queued) bool { return q.seq != 0 && passing(q.payload) })
+		dropped = len(o.queue) < before
 	}
+	return dropped
 }
 
 // again reports whether an entry is not kept over a restart: what is of its moment, and the

@@ -174,58 +174,6 @@ func TestKills(t *testing.T) {
 	}
 }
 
-// TestLostOutbox: entries that were signed before a kill and reach the chain after it do
-// not take the place of what the enclave has to say now.
-func TestLostOutbox(t *testing.T) {
-	w, _, ws := network(t, 1)
-	id, n := w.deploy(), ws[0]
-	for range 10 {
-		w.step()
-	}
-	// Four heights of commands whose receipts a relayer takes and holds back.
-	n.off = true
-	w.until("nothing is on its way", func() bool { n.lastErr = n.relay(); return n.rt.Status().Outbox.Count == 0 })
-	var all []*sent
-	for range 4 {
-		all = append(all, w.push(id, "n"))
-		w.chain.Next(1)
-	}
-	w.chain.Next(1)
-	if err := n.rt.Advance(w.chain.Advance(n.rt.Status()).Marshal()); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.acknowledge(); err != nil {
-		t.Fatal(err)
-	}
-	first, entries, err := n.rt.Outbox(100)
-	if err != nil || len(entries) < 4 {
-		t.Fatal(len(entries), err)
-	}
-	entries = entries[:len(entries)-1] // and not all of them
-	n.kill()
-	n.start()
-	// It starts, catches up and gets to know the chain's position; then the old run arrives.
-	if err := n.rt.Advance(w.chain.Advance(n.rt.Status()).Marshal()); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.acknowledge(); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := n.rt.Outbox(100); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.chain.Submit(n.rt.Self(), first, plain(entries)); err != nil {
-		t.Fatal(err)
-	}
-	n.off = false
-	for i, s := range all {
-		if out := w.answer(s); out.Status != proto.StatusOK || int(out.Return[0]) != i+1 {
-			t.Errorf("command %d ends with %s %x", i, out.Status, out.Return)
-		}
-	}
-	w.until("it serves", n.serving)
-}
-
 // TestAnnouncedCode: a code that was announced is prepared and voted for also when the
 // enclave stops before it has it.
 func TestAnnouncedCode(t *testing.T) {

@@ -121,6 +121,7 @@ type Runtime struct {
 	gk       *gatekeeper.Gatekeeper
 	admission
 	placed bool // the chain was told where this life of the enclave is reached
+	again  bool // what was lost to entries of the life before was said again
 	saved  time.Time
 	clock  time.Time // the latest that the host's clock has shown
 	closed bool
@@ -557,6 +558,10 @@ func (r *Runtime) Acknowledge(position proto.Cursor, proof comet.StoreProof) err
 	if err := comet.VerifyExistence(h.AppHash, proto.StoreMQ, proto.KeyOutbox(r.self), position.Marshal(), proof); err != nil {
 		return fmt.Errorf("%w: %d entries at header %d: %w", ErrProof, position.Seq, h.Height, err)
 	}
-	r.outbox.acknowledge(position, h.Height)
+	if r.outbox.acknowledge(position, h.Height) && !r.again {
+		// Entries of the life before took the numbers. Once in a life that is no reason to
+		// wait; if it happens more often, another instance of this identity is alive.
+		r.again, r.sessions.announced, r.lease.pending = true, r.sessions.onChain == r.sessions.current(), false
+	}
 	return nil
 }

@@ -30,6 +30,8 @@ var (
 	ErrUnreachable = errors.New("rpc: node does not answer")
 	// ErrNotFound: the node has no such block, transaction or value.
 	ErrNotFound = errors.New("rpc: not found")
+	// ErrKnown: the node has this transaction already.
+	ErrKnown = errors.New("rpc: the node has this transaction already")
 )
 
 // A NodeError is an error that the node answered.
@@ -438,7 +440,7 @@ func (c *Client) Broadcast(ctx context.Context, tx []byte) (*TxResult, error) {
 	err := c.call(ctx, "broadcast_tx_sync", map[string]any{"tx": base64.StdEncoding.EncodeToString(tx)}, &r)
 	var ne *NodeError
 	if errors.As(err, &ne) && strings.Contains(ne.Message, "tx already exists in cache") {
-		return nil, fmt.Errorf("rpc: the node has this transaction already: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrKnown, err)
 	}
 	return &TxResult{Hash: r.Hash, Code: r.Code, Space: r.Codespace, Log: r.Log}, err
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,8 +31,9 @@ func (e *Refused) Error() string {
 // base unit.
 const GasPrice = 1
 
-// A Sender sends transactions of one account, one after the other. It is safe for
-// concurrent use.
+// A Sender sends transactions of one account, one after the other. What a node took and
+// then lost, as one does that restarts, it sends again, the same bytes: they can come into
+// a block only once. It is safe for concurrent use.
 type Sender struct {
 	Node  *rpc.Client
 	Chain string
@@ -41,10 +43,35 @@ type Sender struct {
 	loaded   bool
 	number   uint64
 	sequence uint64
+	sent     []sentTx // in order; not known to be in a block
 }
 
-// ErrNoAccount: the account has never received anything.
-var ErrNoAccount = errors.New("tx: the chain does not know this account: it needs money first")
+// A sentTx is a transaction that a node took.
+type sentTx struct {
+	sequence uint64
+	hash     string
+	raw      []byte
+}
+
+// The SDK's codes for a transaction out of its account's sequence, and for a signature
+// that does not fit.
+const codeSequence, codeUnauthorized = 32, 4
+
+const (
+	maxSent  = 4096                  // transactions that are sent again, at most
+	pollTx   = 40 * time.Millisecond // how often a node is asked for a transaction
+	pollsTo  = 25                    // polls until it is sent again
+	lastTurn = 5                     // rounds of that, until one whose sequence is used up is lost
+)
+
+// Failure classes. Test with errors.Is.
+var (
+	// ErrNoAccount: the account has never received anything.
+	ErrNoAccount = errors.New("tx: the chain does not know this account: it needs money first")
+	// ErrLost: another transaction of the account has the place of this one, or the node
+	// does not find it any more.
+	ErrLost = errors.New("tx: the account has gone on without this transaction, or the node lost it: see whether it took effect before you send it again")
+)
 
 func (s *Sender) load(ctx context.Context) error {
 	pub := s.Key.Public()
@@ -84,16 +111,23 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 			return "", err
 		}
 		if r.Code == 0 {
+			s.sent = append(s.sent, sentTx{s.sequence, r.Hash, b})
+			s.sent = s.sent[max(0, len(s.sent)-maxSent):]
 			s.sequence++
 			return r.Hash, nil
 		}
 		// Another process sent from this account, or a transaction was dropped.
 		// The node says which sequence it expects, with what waits in its mempool.
-		if r.Space == "sdk" && r.Code == 32 && try < 20 {
+		if r.Space == "sdk" && r.Code == codeSequence && try < 20 {
 			var want, got uint64
 			if i := strings.Index(r.Log, "expected "); i >= 0 {
 				if n, _ := fmt.Sscanf(r.Log[i:], "expected %d, got %d", &want, &got); n == 2 {
-					s.sequence = want
+					// Either what was sent before this is lost, or others sent too.
+					if !slices.ContainsFunc(s.sent, func(t sentTx) bool { return t.sequence == want }) {
+						s.sequence = want
+					} else if err := s.again(ctx, want); err != nil {
+						return "", err
+					}
 					continue
 				}
 			}
@@ -101,7 +135,7 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 			continue
 		}
 		// Until the first block after its start, a node checks signatures as if for genesis.
-		if r.Space == "sdk" && r.Code == 4 && try < 20 {
+		if r.Space == "sdk" && r.Code == codeUnauthorized && try < 20 {
 			s.loaded = false
 			select {
 			case <-ctx.Done():
@@ -123,19 +157,88 @@ func (s *Sender) Send(ctx context.Context, gas uint64, msgs ...Msg) (*rpc.TxResu
 	return s.Wait(ctx, hash)
 }
 
+// again sends what was sent with a sequence and after it, once more. What a node refuses
+// now, and what is signed to follow it, can come into no block any more. That the sequence
+// is another one, or that the node has just started, says nothing yet.
+func (s *Sender) again(ctx context.Context, from uint64) error {
+	for i, t := range s.sent {
+		if t.sequence < from {
+			continue
+		}
+		r, err := s.Node.Broadcast(ctx, t.raw)
+		switch {
+		case errors.Is(err, rpc.ErrKnown):
+		case err != nil:
+			return err
+		case r.Code == 0:
+		case r.Space == "sdk" && (r.Code == codeSequence || r.Code == codeUnauthorized):
+			return nil
+		default:
+			s.sent, s.loaded = s.sent[:i], false
+			return &Refused{r.Space, r.Code, firstLine(r.Log)}
+		}
+	}
+	return nil
+}
+
+// missing sends a transaction again that is in no block, with those that were sent beside
+// it, and reports whether it cannot come into one any more.
+func (s *Sender) missing(ctx context.Context, hash string) (lost bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pub := s.Key.Public()
+	b, err := s.Node.Read(ctx, "acc", KeyAccount(pub[:]))
+	if err != nil {
+		return false, err
+	}
+	_, next, err := ParseAccount(b)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(s.sent, func(t sentTx) bool { return t.hash == hash })
+	if i < 0 || s.sent[i].sequence < next {
+		return true, nil
+	}
+	return false, s.again(ctx, next)
+}
+
+// done forgets what is in a block, and what was before it.
+func (s *Sender) done(hash string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.sent, func(t sentTx) bool { return t.hash == hash }); i >= 0 {
+		s.sent = slices.Delete(s.sent, 0, i+1)
+	}
+}
+
 // Wait waits until a transaction is in a block.
 func (s *Sender) Wait(ctx context.Context, hash string) (*rpc.TxResult, error) {
-	t := time.NewTicker(40 * time.Millisecond)
+	t := time.NewTicker(pollTx)
 	defer t.Stop()
-	for {
+	for polls, rounds := 1, 0; ; polls++ {
 		r, err := s.Node.Tx(ctx, hash)
 		switch {
-		case err == nil && r.Code != 0:
-			return r, &Refused{r.Space, r.Code, firstLine(r.Log)}
 		case err == nil:
+			s.done(hash)
+			if r.Code != 0 {
+				return r, &Refused{r.Space, r.Code, firstLine(r.Log)}
+			}
 			return r, nil
 		case !errors.Is(err, rpc.ErrNotFound):
 			return nil, err
+		}
+		if polls%pollsTo == 0 {
+			lost, err := s.missing(ctx, hash)
+			if err != nil {
+				return nil, fmt.Errorf("transaction %s is in no block: %w", hash, err)
+			}
+			// Nodes find a transaction a moment after its block.
+			if lost {
+				rounds++
+			}
+			if rounds == lastTurn {
+				return nil, fmt.Errorf("%w: %s", ErrLost, hash)
+			}
 		}
 		select {
 		case <-ctx.Done():

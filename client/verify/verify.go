@@ -96,10 +96,11 @@ type verifier struct {
 	h *comet.Header
 }
 
-// Chain checks the chain alone.
+// Chain checks the chain, and who signs for the hardware of its enclaves.
 func Chain(ctx context.Context, c *client.Client, o Options) *Report {
 	v := &verifier{c: c, o: o, r: &Report{}}
-	return v.done(v.chain(ctx) && v.link("newest trust root", func() (string, error) {
+	var roots attest.Roots
+	return v.done(v.chain(ctx) && v.roots(ctx, "", &roots) && v.link("newest trust root", func() (string, error) {
 		root, err := v.c.NewestTrustRoot(ctx)
 		return fmt.Sprintf("%s: where new enclaves and clients start (--trust-root)", root), err
 	}))
@@ -153,6 +154,19 @@ func (v *verifier) chain(ctx context.Context) bool {
 }
 
 // worker checks one; prefix tells several apart.
+// roots says who signs for the hardware of this network.
+func (v *verifier) roots(ctx context.Context, prefix string, roots *attest.Roots) bool {
+	return v.link(prefix+"roots", func() (s string, err error) {
+		if *roots, err = v.c.Roots(ctx); err != nil {
+			return "", err
+		}
+		if v.r.Simulated = roots.Simulated(); v.r.Simulated {
+			return "SIMULATED by genesis: this network's TEEs protect nothing", nil
+		}
+		return "the processor vendors', compiled in", nil
+	})
+}
+
 func (v *verifier) worker(ctx context.Context, id proto.WorkerID, prefix string) bool {
 	var w *proto.WorkerInfo
 	var roots attest.Roots
@@ -171,15 +185,7 @@ func (v *verifier) worker(ctx context.Context, id proto.WorkerID, prefix string)
 			s += ", SIMULATED"
 		}
 		return s, nil
-	}) && v.link(prefix+"roots", func() (s string, err error) {
-		if roots, err = v.c.Roots(ctx); err != nil {
-			return "", err
-		}
-		if v.r.Simulated = roots.Simulated(); v.r.Simulated {
-			return "SIMULATED by genesis: this network's TEEs protect nothing", nil
-		}
-		return "the processor vendors', compiled in", nil
-	}) && v.link(prefix+"allow-list", func() (string, error) { return v.allowed(ctx, w) }) &&
+	}) && v.roots(ctx, prefix, &roots) && v.link(prefix+"allow-list", func() (string, error) { return v.allowed(ctx, w) }) &&
 		v.link(prefix+"certificate", func() (s string, err error) {
 			if len(w.Endpoints) == 0 {
 				return "", fmt.Errorf("%w: it registered no endpoint", ErrUnreachable)

@@ -21,7 +21,13 @@ import (
 
 func runCall(ctx context.Context, a *app, args []string) error {
 	f := a.flags("phala call CONTRACT METHOD [ARG]", "Seals a command, sends it through the chain and waits until a majority of the cluster's seats signed the\nsame receipt. Exits 1 when the contract refused.")
-	show := f.String("show", "", "chain: also show what a node's operator sees of it")
+	show := false
+	f.Func("show", "chain: also show what a node's operator sees of it", func(s string) error {
+		if show = s == "chain"; !show {
+			return fmt.Errorf("there is only chain to show, no %q", s)
+		}
+		return nil
+	})
 	gas := f.Uint64("gas", client.DefaultGas, "gas limit")
 	deposit := f.Uint64("deposit", client.DefaultDeposit, "most of this account's money that new storage may bind, base units; the rest returns")
 	expiry := f.Uint64("expiry", client.DefaultExpiry, "blocks within which it may run")
@@ -53,10 +59,18 @@ func runCall(ctx context.Context, a *app, args []string) error {
 	v := struct {
 		*client.Receipt
 		Return json.RawMessage `json:"return,omitempty"`
-	}{r, jsonOrString(r.Return)}
+		Code   string          `json:"code,omitempty"`
+		Shows  *chainView      `json:"chain_shows,omitempty"`
+	}{Receipt: r, Return: jsonOrString(r.Return)}
+	if refused != nil {
+		v.Code = r.Status
+	}
+	if show {
+		v.Shows = &chainView{p.Cluster, len(p.Envelope) - envelope.Overhead, p.GasTier, hex.EncodeToString(p.Envelope)}
+	}
 	perr := a.print(v, func(w io.Writer) {
-		if *show == "chain" {
-			showChain(w, p, input)
+		if show {
+			showChain(w, v.Shows, p, input)
 		}
 		if refused == nil && len(r.Return) > 0 && string(r.Return) != "null" {
 			fmt.Fprintf(w, "%s\n", r.Return)
@@ -72,10 +86,18 @@ func runCall(ctx context.Context, a *app, args []string) error {
 	return perr
 }
 
+// A chainView is what a node's operator sees of a command, and everybody who reads the chain.
+type chainView struct {
+	Cluster    proto.ClusterID `json:"cluster"`
+	Size       int             `json:"size_bucket"` // bytes
+	GasTier    uint8           `json:"gas_tier"`
+	Ciphertext string          `json:"ciphertext"` // the whole envelope
+}
+
 // showChain puts side by side what the operator of a node sees and what the caller does.
-func showChain(w io.Writer, p *client.Pending, input []byte) {
-	left := []string{"cluster        " + p.Cluster.String(), "size bucket    " + strconv.Itoa(len(p.Envelope)-envelope.Overhead) + " bytes",
-		"gas tier       " + strconv.Itoa(int(p.GasTier)), "ciphertext     " + hex.EncodeToString(p.Envelope[45:59]) + "…"}
+func showChain(w io.Writer, v *chainView, p *client.Pending, input []byte) {
+	left := []string{"cluster        " + v.Cluster.String(), "size bucket    " + strconv.Itoa(v.Size) + " bytes",
+		"gas tier       " + strconv.Itoa(int(v.GasTier)), "ciphertext     " + v.Ciphertext[90:118] + "…"}
 	right := []string{"cluster        " + p.Cluster.String(), "contract       " + p.Contract.String()[:16] + "…",
 		"input          " + string(input[:min(len(input), 60)]), "nonce          " + hex.EncodeToString(p.Nonce[:])}
 	fmt.Fprintf(w, "%-48s | %s\n%-48s | %s\n", "what the node's operator sees", "what the caller sees", strings.Repeat("-", 48), strings.Repeat("-", 48))
@@ -340,37 +362,4 @@ func runDeploy(ctx context.Context, a *app, args []string) error {
 		return errors.Join(errSilent, perr)
 	}
 	return perr
-}
-
-func runReceipt(ctx context.Context, a *app, args []string) error {
-	f := a.flags("phala receipt CLUSTER FROM", "Shows what the seats signed about the messages of one height, from the first message's number on.")
-	pos, err := need(f, args, 2, 2)
-	if err != nil {
-		return ignoreHelp(err)
-	}
-	cluster, err1 := strconv.ParseUint(pos[0], 10, 32)
-	seq, err2 := strconv.ParseUint(pos[1], 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		return err
-	}
-	c, _, err := a.open()
-	if err != nil {
-		return err
-	}
-	rec, err := c.Receipt(ctx, proto.ClusterID(cluster), seq)
-	if err != nil {
-		return err
-	}
-	return a.print(rec, func(w io.Writer) {
-		for i, r := range rec.Receipts {
-			mark := ""
-			if rec.Final && int(rec.Agreed) == i {
-				mark = " (final)"
-			}
-			fmt.Fprintf(w, "messages %d to %d: state root %s%s\n", r.FromSeq, r.ToSeq, r.StateRoot, mark)
-		}
-		for _, v := range rec.Votes {
-			fmt.Fprintf(w, "  %s signed %s\n", v.Worker, v.Digest)
-		}
-	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -13,22 +14,25 @@ import (
 
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/internal/devnet"
+	"github.com/phala-go/phala/proto"
 )
 
 func runDevnet(ctx context.Context, a *app, args []string) error {
 	f := a.flags("phala devnet [flags]", "Runs a node, a gatekeeper, workers and their relayer on this machine, with the hello example deployed.\nCtrl-C stops everything; starting again continues.")
-	workers := f.Int("workers", 1, "how many workers")
-	validators := f.Int("validators", 1, "how many validators, each a node of its own; of a fresh devnet")
-	secure := f.Bool("tls", false, "workers serve by TLS whose certificates carry evidence; of a fresh devnet")
+	workers := f.Int("workers", 0, "how many workers; without it as many as there were, or one")
+	validators := f.Int("validators", 0, "how many validators, each a node of its own; without it as many as there were, or one")
+	secure := f.Bool("tls", false, "workers serve by TLS whose certificates carry evidence, from the first start on")
 	fresh := f.Bool("fresh", false, "forget the state and start afresh")
 	smoke := f.Bool("smoke", false, "fresh devnet, a call and a query, one JSON line with times and memory, stop")
 	if _, err := need(f, args, 0, 0); err != nil {
 		return ignoreHelp(err)
 	}
-	if *workers < 1 || *workers > 8 {
+	given := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if given["workers"] && (*workers < 1 || *workers > 8) {
 		return fmt.Errorf("--workers %d: a devnet has 1 to 8", *workers)
 	}
-	if *validators < 1 || *validators > 16 {
+	if given["validators"] && (*validators < 1 || *validators > 16) {
 		return fmt.Errorf("--validators %d: a devnet has 1 to 16", *validators)
 	}
 	bin, err := binDir()
@@ -42,28 +46,67 @@ func runDevnet(ctx context.Context, a *app, args []string) error {
 	if *smoke {
 		return runSmoke(ctx, a, opt)
 	}
+	if a.json {
+		opt.Out = a.err
+	}
 	n, err := devnet.Start(ctx, opt)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		fmt.Fprintln(a.out, "\nstopping")
+		fmt.Fprintln(opt.Out, "\nstopping")
 		n.Stop()
 	}()
-	s := n.State()
-	fmt.Fprintf(a.out, `
+	if err := a.print(readyReport(n), func(w io.Writer) { fmt.Fprint(w, nextCommands(n, a.dir)) }); err != nil {
+		return err
+	}
+	return n.Watch(ctx)
+}
+
+// nextCommands is what to do with a devnet that is ready, to be pasted.
+func nextCommands(n *devnet.Net, dir string) string {
+	where := ""
+	if dir != defaultDevnet {
+		where = " --devnet " + dir
+	}
+	return fmt.Sprintf(`
 Ready after %.1f s. Funded account: %s (1,000,000 PHA, development only)
 
 Next, in another terminal:
 
-  bin/phala query hello GetGreeting
-  bin/phala call hello SetGreeting "Hi there"
-  bin/phala call hello SetGreeting "Only the enclave knows" --show chain
-  bin/phala status
+  bin/phala query hello GetGreeting%[3]s
+  bin/phala call hello SetGreeting "Hi there"%[3]s
+  bin/phala call hello SetGreeting "Only the enclave knows" --show chain%[3]s
+  bin/phala status%[3]s
 
 Ctrl-C stops everything.
-`, n.Timings["ready_s"], s.Account)
-	return n.Watch(ctx)
+`, n.Timings["ready_s"], n.State().Account, where)
+}
+
+// A component is one process of a devnet.
+type component struct {
+	Name    string `json:"name"`
+	PID     int    `json:"pid"`
+	Address string `json:"address,omitempty"`
+	Log     string `json:"log"`
+}
+
+// readyReport is the same for programs.
+func readyReport(n *devnet.Net) any {
+	s := n.State()
+	v := struct {
+		Chain      string                      `json:"chain"`
+		Node       string                      `json:"node"`
+		Simulated  bool                        `json:"simulated"`
+		Account    string                      `json:"account"`
+		Contracts  map[string]proto.ContractID `json:"contracts"`
+		Components []component                 `json:"components"`
+		Seconds    map[string]float64          `json:"seconds"`
+	}{s.Chain, s.Node, s.Simulated, s.Account, s.Contracts, nil, n.Timings}
+	for _, p := range n.Processes() {
+		v.Components = append(v.Components, component{p.Name, p.PID(), p.Address, p.Log})
+	}
+	return v
 }
 
 func ignoreHelp(err error) error {

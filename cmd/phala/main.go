@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/proto"
@@ -49,7 +50,7 @@ const usage = `phala deploys and calls confidential contracts.
 CONTRACT is an id or a name that deploy gave. ARG is JSON; a text needs no quotes of
 its own, and an object may be given as name=value pairs. An account is an address, a
 key's name or a development account such as //Bob. Every command takes --help and
---output json.
+--output json, with which an error is {"error", "code"} too.
 `
 
 // An app is what every command needs.
@@ -102,8 +103,39 @@ func run(ctx context.Context, args []string, out, errw io.Writer) error {
 		fmt.Fprintf(errw, "phala: no command %q\n\n%s", args[0], usage)
 		return errUsage
 	}
-	return f(ctx, &app{out: out, err: errw}, args[1:])
+	a := &app{out: out, err: errw}
+	err := f(ctx, a, args[1:])
+	if err == nil || !a.json || errors.Is(err, errUsage) || errors.Is(err, errSilent) {
+		return err
+	}
+	return errors.Join(errSilent, a.print(struct {
+		Error string `json:"error"`
+		Code  string `json:"code,omitempty"`
+	}{err.Error(), code(err)}, nil))
 }
+
+// code is what programs tell an error by: the chain's codespace and number, a status of
+// the protocol, or a code of the worker's API; "" where it is none of theirs.
+func code(err error) string {
+	var chain *tx.Refused
+	var query *client.QueryError
+	var call *client.CallError
+	var worker *client.WorkerError
+	switch {
+	case errors.As(err, &chain):
+		return fmt.Sprintf("%s %d", chain.Space, chain.Code)
+	case errors.As(err, &query):
+		return query.Answer.Status.String()
+	case errors.As(err, &call):
+		return call.Receipt.Status
+	case errors.As(err, &worker):
+		return worker.Code
+	}
+	return ""
+}
+
+// defaultDevnet is the folder of the devnet, without another word.
+const defaultDevnet = ".devnet"
 
 // flags returns a flag set with the flags of every command. The first line of help
 // is the command's form.
@@ -121,7 +153,7 @@ func (a *app) flags(form, help string) *flag.FlagSet {
 		}
 		return nil
 	})
-	f.StringVar(&a.dir, "devnet", env("PHALA_DEVNET", ".devnet"), "folder of the devnet to use")
+	f.StringVar(&a.dir, "devnet", env("PHALA_DEVNET", defaultDevnet), "folder of the devnet to use")
 	f.StringVar(&a.file, "network", env("PHALA_NETWORK", ""), "file that describes another network to use: {chain, node, root_height, root}")
 	f.StringVar(&a.key, "key", env("PHALA_KEY", ""), "account to act as: a name from phala keys, or a secret URI; a devnet's own account without it, none elsewhere")
 	f.StringVar(&a.root, "trust-root", env("PHALA_TRUST_ROOT", ""), "HEIGHT:HASH of the header to verify the chain from, which phala verify prints; the network's own without it")

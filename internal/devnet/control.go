@@ -102,7 +102,8 @@ func (n *Net) Also(name, like string, flags ...string) error {
 	for i, port := range n.state.Ports.RPC {
 		if like == nodeName(i) {
 			return n.spawn(name, fmt.Sprintf("http://127.0.0.1:%d", port), []string{"GOGC=50", "NO_COLOR=1"}, "phala-node",
-				append([]string{"start", "--home", n.path(like), "--log_no_color"}, flags...)...)
+				append([]string{"start", "--home", n.path(like), "--log_no_color",
+					"--rpc.laddr", fmt.Sprintf("tcp://127.0.0.1:%d", port), "--p2p.laddr", fmt.Sprintf("tcp://127.0.0.1:%d", n.state.Ports.P2P[i])}, flags...)...)
 		}
 	}
 	for i, who := range n.names {
@@ -221,12 +222,16 @@ func (n *Net) Watch(ctx context.Context) error {
 	}
 }
 
-// Stop stops everything: relayer first, node last.
+// Stop stops everything, relayer first, node last, and lets go of the folder.
 func (n *Net) Stop() {
 	for i := len(n.procs) - 1; i >= 0; i-- {
 		n.procs[i].stop()
 	}
 	n.procs = nil
+	if n.lock != nil {
+		n.lock.Close()
+		n.lock = nil
+	}
 }
 
 // Memory returns the resident memory of each component, bytes.

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -20,30 +19,11 @@ import (
 // create makes the folder: TEE roots, genesis, ports.
 func (n *Net) create(measurement string) error {
 	n.say("making a new network in %s", n.opt.Dir)
-	if err := os.MkdirAll(n.opt.Dir, 0o755); err != nil {
-		return err
-	}
-	taken := map[int]bool{}
-	var ports portTable
-	var err error
-	take := func(want int) int {
-		if n.opt.Port != 0 {
-			want = n.opt.Port
-		}
-		p, ferr := free(want, taken)
-		err = errors.Join(err, ferr)
-		return p
-	}
 	bonds := n.opt.Bonds
 	if bonds == nil {
 		bonds = []int64{1_000_000}
 	}
-	for range bonds {
-		ports.RPC, ports.P2P = append(ports.RPC, take(26657)), append(ports.P2P, take(26656))
-	}
-	for range n.names {
-		ports.TEE, ports.Private, ports.Public = append(ports.TEE, take(8300)), append(ports.Private, take(8000)), append(ports.Public, take(8100))
-	}
+	ports, err := n.findPorts(len(bonds))
 	if err != nil {
 		return err
 	}

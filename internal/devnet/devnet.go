@@ -2,6 +2,7 @@ package devnet
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -23,16 +24,16 @@ import (
 
 // Options say what to start.
 type Options struct {
-	Dir     string // folder of the devnet
-	Bin     string // folder of the binaries
-	Workers int
+	Dir     string   // folder of the devnet
+	Bin     string   // folder of the binaries
+	Workers int      // 0: as many as the folder's network has, or one
 	Seats   int      // of the first cluster; 0: as many as there are workers
-	Bonds   []int64  // of a new network: PHA that each validator bonds in genesis; nil: one validator. One that bonds 0 may join later
+	Bonds   []int64  // PHA that each validator bonds in a new network's genesis; nil: as many as the folder's has, or one. One that bonds 0 may join later
 	Port    int      // of a new network: from where on free ports are looked for; 0: from the components' usual ones
 	Flags   []string // of every pruntime, beside its own
 	// Parameters of a new network's modules that differ from a devnet's.
 	Registry, Contracts, NPoS, Slashing map[string]any
-	TLS                                 bool // of a new network: workers serve by RA-TLS
+	TLS                                 bool // workers serve by RA-TLS, for as long as the network lives
 	Fresh                               bool
 	Out                                 io.Writer
 	Hello                               string // Wasm module of the hello example; "" deploys nothing
@@ -67,14 +68,6 @@ type State struct {
 	Ready        bool             `json:"ready"` // deployed and serving once
 }
 
-type portTable struct {
-	RPC     []int `json:"rpc"` // of each validator's node
-	P2P     []int `json:"p2p"`
-	TEE     []int `json:"tee"`     // gatekeeper, then workers
-	Private []int `json:"private"` // the same order
-	Public  []int `json:"public"`
-}
-
 // StateFile is the file's name in the folder.
 const StateFile = "devnet.json"
 
@@ -86,6 +79,7 @@ const operatorAccount = "//Operator"
 // A Net is a running devnet.
 type Net struct {
 	opt     Options
+	lock    *os.File
 	state   State
 	began   time.Time
 	procs   []*Process
@@ -126,7 +120,7 @@ func Load(dir string) (*State, error) {
 	}
 	s := new(State)
 	if err := json.Unmarshal(b, s); err != nil {
-		return nil, fmt.Errorf("%w: %s: %v; start afresh with: bin/phala devnet --fresh", ErrForeign, filepath.Join(dir, StateFile), err)
+		return nil, (&Options{Dir: dir}).foreign("%s: %v", StateFile, err)
 	}
 	return s, nil
 }
@@ -146,28 +140,30 @@ func Start(ctx context.Context, opt Options) (_ *Net, err error) {
 	}
 	opt.Dir = abs
 	n := &Net{opt: opt, began: time.Now(), Timings: map[string]float64{}}
-	n.names = []string{"gatekeeper"}
-	for i := range opt.Workers {
-		n.names = append(n.names, fmt.Sprintf("worker-%d", i+1))
-	}
 	defer func() {
 		if err != nil {
 			n.Stop()
 		}
 	}()
-	if opt.Fresh {
-		if err := os.RemoveAll(opt.Dir); err != nil {
-			return nil, err
-		}
-	}
 	measurement, err := fileHash(n.bin("pruntime"))
 	if err != nil {
 		return nil, fmt.Errorf("devnet: %w: run make build", err)
 	}
+	if n.lock, err = take(opt.Dir); err != nil {
+		return nil, err
+	}
+	if opt.Fresh {
+		if err := empty(opt.Dir); err != nil {
+			return nil, err
+		}
+	}
 	old, err := Load(opt.Dir)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
-		if err := n.create(measurement); err != nil {
+	case errors.Is(err, os.ErrNotExist) || err == nil && old.RootHeight == 0:
+		n.opt.Workers = max(1, opt.Workers)
+		n.name()
+		// What is there is of a network that never made a block.
+		if err := errors.Join(empty(opt.Dir), n.create(measurement)); err != nil {
 			return nil, err
 		}
 	case err != nil:
@@ -177,9 +173,22 @@ func Start(ctx context.Context, opt Options) (_ *Net, err error) {
 		if err := n.check(measurement); err != nil {
 			return nil, err
 		}
+		n.opt.Workers = old.Workers
+		n.name()
 		n.say("continuing the devnet in %s", opt.Dir)
+		if err := n.avoid(); err != nil {
+			return nil, err
+		}
 	}
 	return n, n.run(ctx)
+}
+
+// name names the enclaves.
+func (n *Net) name() {
+	n.names = []string{"gatekeeper"}
+	for i := range n.opt.Workers {
+		n.names = append(n.names, fmt.Sprintf("worker-%d", i+1))
+	}
 }
 
 func fileHash(path string) (string, error) {
@@ -199,15 +208,20 @@ func fileHash(path string) (string, error) {
 func (n *Net) check(measurement string) error {
 	genesis, err := fileHash(n.path("node", "config", "genesis.json"))
 	if err != nil {
-		return fmt.Errorf("%w: %v; start afresh with: bin/phala devnet --fresh", ErrForeign, err)
+		return n.opt.foreign("%v", err)
 	}
+	validators := len(n.state.Ports.RPC)
 	switch {
 	case genesis != n.state.Genesis:
-		return fmt.Errorf("%w: the genesis file is another one; start afresh with: bin/phala devnet --fresh", ErrForeign)
+		return n.opt.foreign("the genesis file is another one")
 	case measurement != n.state.Measurement:
-		return fmt.Errorf("%w: sealed files open only for the pruntime that sealed them, and it has been rebuilt; start afresh with: bin/phala devnet --fresh", ErrForeign)
-	case n.opt.Workers != n.state.Workers:
-		return fmt.Errorf("%w: it has %d workers, not %d; start afresh with: bin/phala devnet --fresh --workers %d", ErrForeign, n.state.Workers, n.opt.Workers, n.opt.Workers)
+		return n.opt.foreign("sealed files open only for the pruntime that sealed them, and it has been rebuilt")
+	case n.opt.Workers != 0 && n.opt.Workers != n.state.Workers:
+		return n.opt.foreign("it has %d workers, not %d", n.state.Workers, n.opt.Workers)
+	case n.opt.Bonds != nil && len(n.opt.Bonds) != validators:
+		return n.opt.foreign("it has %d validators, not %d", validators, len(n.opt.Bonds))
+	case n.opt.TLS && !n.state.TLS:
+		return n.opt.foreign("its workers serve without TLS")
 	}
 	return nil
 }
@@ -255,7 +269,6 @@ func (n *Net) wait(ctx context.Context, what string, limit time.Duration, f func
 
 // run starts the components and brings the network to where it serves.
 func (n *Net) run(ctx context.Context) error {
-	began := time.Now()
 	fmt.Fprintln(n.opt.Out, "The TEE is simulated: it protects nothing from the person who runs this machine.")
 	for i := range n.state.Ports.RPC {
 		if err := n.Run(nodeName(i)); err != nil {
@@ -310,13 +323,25 @@ func (n *Net) run(ctx context.Context) error {
 		return err
 	}
 	n.mark("started")
+	if err := n.wait(ctx, "the node", time.Minute, func() (bool, error) {
+		_, err := n.Client.Sync(ctx)
+		return err == nil, err
+	}); err != nil {
+		return err
+	}
+	// Whoever stopped it on the way to here goes on from the last of these.
 	if n.state.Cluster == 0 {
 		if err := n.createCluster(ctx); err != nil {
 			return err
 		}
 	}
-	if n.opt.Hello != "" && !n.state.Ready {
+	if _, deployed := n.state.Contracts["hello"]; n.opt.Hello != "" && !n.state.Ready && !deployed {
 		if err := n.deployHello(ctx); err != nil {
+			return err
+		}
+	}
+	if !n.state.Ready {
+		if err := n.waitKeys(ctx); err != nil {
 			return err
 		}
 	}
@@ -329,44 +354,18 @@ func (n *Net) run(ctx context.Context) error {
 	}
 	n.state.RootHeight, n.state.Root = root.Height, root.Hash
 	n.state.Ready = true
-	n.mark("ready")
-	n.Timings["ready_s"] = time.Since(began).Seconds()
+	n.mark("ready_s")
 	return n.save()
 }
 
 func (n *Net) createCluster(ctx context.Context) error {
-	err := n.wait(ctx, "the node's RPC", time.Minute, func() (bool, error) {
-		_, err := n.Client.Sender().Send(ctx, 400_000, tx.CreateCluster(n.Client.Account(), uint32(n.opt.seats()), true))
-		return err == nil, err
-	})
+	_, err := n.Client.Sender().Send(ctx, 400_000, tx.CreateCluster(n.Client.Account(), uint32(n.opt.seats()), true))
 	if err != nil {
-		return err
+		return fmt.Errorf("devnet: create a cluster: %w", err)
 	}
 	n.state.Cluster = 1
 	n.say("cluster %s created with %d seats", n.state.Cluster, n.opt.seats())
-	if err := n.save(); err != nil {
-		return err
-	}
-	if n.opt.Hello != "" {
-		// The code goes up while the gatekeeper releases the cluster's keys.
-		module, err := os.ReadFile(n.opt.Hello)
-		if err != nil {
-			return fmt.Errorf("devnet: %w: run make build", err)
-		}
-		if _, err := n.Client.Upload(ctx, module, nil); err != nil {
-			return fmt.Errorf("devnet: upload hello: %w", err)
-		}
-		n.say("hello's code uploaded")
-	}
-	err = n.wait(ctx, "the cluster's keys", 2*time.Minute, func() (bool, error) {
-		c, err := n.Client.Cluster(ctx, n.state.Cluster)
-		return err == nil && c.EpochKey != [32]byte{} && len(c.Seats) == n.opt.seats(), err
-	})
-	if err == nil {
-		n.say("workers registered and seated, keys released by the gatekeeper")
-		n.mark("keys")
-	}
-	return err
+	return n.save()
 }
 
 func (n *Net) deployHello(ctx context.Context) error {
@@ -374,7 +373,18 @@ func (n *Net) deployHello(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("devnet: %w: run make build", err)
 	}
-	d, err := n.Client.Deploy(ctx, n.state.Cluster, module, []byte("hello"), "Hello, confidential world!", nil)
+	// The code goes up while the gatekeeper releases the cluster's keys.
+	if _, err := n.Client.Upload(ctx, module, nil); err != nil {
+		return fmt.Errorf("devnet: upload hello: %w", err)
+	}
+	n.say("hello's code uploaded")
+	if err := n.waitKeys(ctx); err != nil {
+		return err
+	}
+	n.say("workers registered and seated, keys released by the gatekeeper")
+	n.mark("keys")
+	// With a salt of its own: a deployment that was cut off may have reached the chain.
+	d, err := n.Client.Deploy(ctx, n.state.Cluster, module, []byte(rand.Text()), "Hello, confidential world!", nil)
 	if err != nil {
 		return fmt.Errorf("devnet: deploy hello: %w", err)
 	}
@@ -382,6 +392,14 @@ func (n *Net) deployHello(ctx context.Context) error {
 	n.say("hello deployed as contract %s", d.Contract)
 	n.mark("deployed")
 	return n.save()
+}
+
+// waitKeys waits until every seat is taken and the cluster has its key.
+func (n *Net) waitKeys(ctx context.Context) error {
+	return n.wait(ctx, "the cluster's keys", 2*time.Minute, func() (bool, error) {
+		c, err := n.Client.Cluster(ctx, n.state.Cluster)
+		return err == nil && c.EpochKey != [32]byte{} && len(c.Seats) == n.opt.seats(), err
+	})
 }
 
 // waitServing waits until the gatekeeper and every worker with a seat answer.

@@ -4,6 +4,7 @@
 // that they end, kill, restart and copy.
 //
 // A devnet lives in a folder: the chain, the enclaves' sealed files, logs, the chosen
-// ports. Starting again continues; a folder that was made by another build of the
-// enclave is refused, because sealed files open only for the code that sealed them.
+// ports. Starting again continues, at other ports where somebody took them meanwhile; a
+// folder that was made by another build of the enclave is refused, because sealed files
+// open only for the code that sealed them, and so is one in which a devnet runs.
 package devnet

@@ -2,9 +2,7 @@ package devnet
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -138,21 +136,4 @@ func resident(pid int) int64 {
 	}
 	kb, _ := strconv.ParseInt(strings.Fields(string(rest))[0], 10, 64)
 	return kb << 10
-}
-
-// free returns a port that nobody listens on, from want upwards.
-func free(want int, taken map[int]bool) (int, error) {
-	for port := want; port < want+500; port++ {
-		if taken[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		l.Close()
-		taken[port] = true
-		return port, nil
-	}
-	return 0, errors.New("no free port")
 }

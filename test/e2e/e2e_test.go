@@ -4,13 +4,11 @@ package e2e
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,68 +95,6 @@ func until(ctx context.Context, t *testing.T, what string, f func() error) {
 	}
 }
 
-// TestKillAnyProcess kills processes at seeded moments while commands are on their way:
-// none is lost, none runs twice, and the receipts say so.
-func TestKillAnyProcess(t *testing.T) {
-	n, _ := start(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-	defer cancel()
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("PHALA_SEED"); s != "" {
-		fmt.Sscan(s, &seed)
-	}
-	t.Logf("PHALA_SEED=%d repeats this", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
-	hello := n.State().Contracts["hello"]
-	const keyring = "keyring of worker-1"
-	victims := []string{"node", "gatekeeper", "worker-1", "pherry", "tee-worker-1", keyring}
-	done := uint64(0)
-	for round := range 8 {
-		// One command, with a nonce of its own that is the same in every try: whatever
-		// happens to the first, the contract runs it once.
-		var nonce [16]byte
-		binary.BigEndian.PutUint64(nonce[:], uint64(round)+1)
-		victim := victims[rng.IntN(len(victims))]
-		pause := time.Duration(rng.IntN(400)) * time.Millisecond
-		killed := make(chan error, 1)
-		go func() {
-			time.Sleep(pause)
-			down := time.Duration(rng.IntN(300)) * time.Millisecond
-			if victim != keyring {
-				killed <- n.Restart(victim, down)
-				return
-			}
-			err := n.KillKeyring("worker-1") // which ends
-			time.Sleep(down)
-			killed <- errors.Join(err, n.Run("worker-1"))
-		}()
-		until(ctx, t, fmt.Sprintf("round %d, %s killed after %s", round, victim, pause), func() error {
-			try, stop := context.WithTimeout(ctx, 20*time.Second)
-			defer stop()
-			_, err := n.Client.Call(try, hello, "SetGreeting", fmt.Sprintf("round %d", round), client.CallOptions{Nonce: nonce})
-			var ended *client.CallError
-			if errors.As(err, &ended) && ended.Receipt.Status == proto.StatusReplayed.String() {
-				return nil // an earlier try went through, and this one was refused
-			}
-			return err
-		})
-		if err := <-killed; err != nil {
-			t.Fatal(err)
-		}
-		done++
-	}
-	until(ctx, t, "the count after all rounds", func() error {
-		a, err := n.Client.Query(ctx, hello, "Count", nil, client.QueryOptions{})
-		if err != nil {
-			return err
-		}
-		if got := string(a.Return); got != fmt.Sprint(done) {
-			return fmt.Errorf("the contract counted %s changes of %d commands", got, done)
-		}
-		return nil
-	})
-}
-
 // TestSeatsAgree: two workers run the same commands, reach the same state root, and a
 // receipt is final with both signatures; not when one of them says something else.
 func TestSeatsAgree(t *testing.T) {
@@ -195,46 +131,6 @@ func TestSeatsAgree(t *testing.T) {
 		t.Errorf("two workers have state roots %v", roots)
 	}
 	t.Run("one differs", func(t *testing.T) { differs(ctx, t, n, opt) })
-}
-
-// TestContinue: a stopped devnet goes on where it was; a foreign state is refused with
-// the command that helps; taken ports are avoided.
-func TestContinue(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	port := taken.Addr().(*net.TCPAddr).Port
-	n, opt := startWith(t, devnet.Options{Workers: 1, Port: port})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	if n.State().Ports.RPC[0] == port {
-		t.Error("a taken port was used")
-	}
-	if _, err := n.Client.Call(ctx, n.State().Contracts["hello"], "SetGreeting", "kept", client.CallOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	n.Stop()
-	again, err := devnet.Start(ctx, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c := count(ctx, t, again); c != 1 {
-		t.Errorf("after a restart the count is %d", c)
-	}
-	again.Stop()
-	genesis := filepath.Join(opt.Dir, "node", "config", "genesis.json")
-	b, err := os.ReadFile(genesis)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(genesis, append(b, ' '), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := devnet.Start(ctx, opt); !errors.Is(err, devnet.ErrForeign) {
-		t.Errorf("another genesis: got %v, want ErrForeign", err)
-	}
 }
 
 func TestMain(m *testing.M) { os.Exit(m.Run()) }

@@ -1,0 +1,229 @@
+package tx
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/phala-go/phala/client/rpc"
+	"github.com/phala-go/phala/crypto/identity"
+)
+
+// A fakeNode takes transactions by their sequence, loses them when it is told to, and puts
+// what it has into a block when it is asked for one that is not in one.
+type fakeNode struct {
+	mu      sync.Mutex
+	next    uint64            // sequence of the account in the newest block
+	pool    []string          // hashes, in order
+	blocks  map[string]bool   // hashes of what is in a block
+	took    map[string]uint64 // sequences, by hash
+	offered []string          // every hash that was offered, in order
+	lose    int               // offers whose transaction is taken and lost
+	refuse  map[string]bool   // sequences that are refused when they are offered again
+	closed  bool              // makes no blocks
+}
+
+func (n *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var req struct {
+		Method string
+		Params map[string]any
+	}
+	json.NewDecoder(r.Body).Decode(&req)
+	result, err := n.answer(req.Method, req.Params)
+	out := map[string]any{"jsonrpc": "2.0", "id": 1, "result": result}
+	if err != nil {
+		out = map[string]any{"jsonrpc": "2.0", "id": 1, "error": map[string]any{"code": -32603, "message": "Internal error", "data": err.Error()}}
+	}
+	json.NewEncoder(w).Encode(out)
+}
+
+func (n *fakeNode) answer(method string, p map[string]any) (any, error) {
+	switch method {
+	case "abci_query":
+		account := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), []byte("address"))
+		account = protowire.AppendVarint(protowire.AppendTag(account, 3, protowire.VarintType), 1)
+		account = protowire.AppendVarint(protowire.AppendTag(account, 4, protowire.VarintType), n.next)
+		wrapped := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "/cosmos.auth.v1beta1.BaseAccount")
+		wrapped = protowire.AppendBytes(protowire.AppendTag(wrapped, 2, protowire.BytesType), account)
+		return map[string]any{"response": map[string]any{"code": 0, "value": wrapped, "height": "1"}}, nil
+	case "broadcast_tx_sync":
+		raw, err := base64.StdEncoding.DecodeString(p["tx"].(string))
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(raw)
+		hash := fmt.Sprintf("%X", sum)
+		if n.blocks[hash] || slices.Contains(n.pool, hash) {
+			return nil, errors.New("tx already exists in cache")
+		}
+		again := slices.Contains(n.offered, hash)
+		n.offered = append(n.offered, hash)
+		sequence, want := sequenceOf(raw), n.next+uint64(len(n.pool))
+		n.took[hash] = sequence
+		switch {
+		case sequence != want:
+			return map[string]any{"code": 32, "codespace": "sdk", "log": fmt.Sprintf("account sequence mismatch, expected %d, got %d: incorrect account sequence", want, sequence), "hash": hash}, nil
+		case again && n.refuse[fmt.Sprint(sequence)]:
+			return map[string]any{"code": 5, "codespace": "sdk", "log": "insufficient funds", "hash": hash}, nil
+		case n.lose > 0:
+			n.lose--
+		default:
+			n.pool = append(n.pool, hash)
+		}
+		return map[string]any{"code": 0, "hash": hash}, nil
+	case "tx":
+		raw, err := base64.StdEncoding.DecodeString(p["hash"].(string))
+		if err != nil {
+			return nil, err
+		}
+		hash := fmt.Sprintf("%X", raw)
+		if !n.blocks[hash] {
+			if !n.closed {
+				for _, h := range n.pool {
+					n.blocks[h], n.next = true, n.next+1
+				}
+				n.pool = nil
+			}
+			return nil, fmt.Errorf("tx (%s) not found", hash)
+		}
+		return map[string]any{"height": "5", "tx_result": map[string]any{"code": 0, "gas_used": "1"}}, nil
+	}
+	return nil, fmt.Errorf("no method %s", method)
+}
+
+// sequenceOf reads the sequence out of a signed transaction.
+func sequenceOf(raw []byte) uint64 {
+	field := func(b []byte, want protowire.Number) []byte {
+		for len(b) > 0 {
+			num, typ, n := protowire.ConsumeTag(b)
+			b = b[n:]
+			if num == want && typ == protowire.BytesType {
+				v, _ := protowire.ConsumeBytes(b)
+				return v
+			}
+			if num == want {
+				v, _ := protowire.ConsumeVarint(b)
+				return protowire.AppendVarint(nil, v)
+			}
+			b = b[protowire.ConsumeFieldValue(num, typ, b):]
+		}
+		return nil
+	}
+	v, _ := protowire.ConsumeVarint(field(field(field(raw, 2), 1), 3)) // auth info, signer info, sequence
+	return v
+}
+
+func newFakeNode(t *testing.T) (*fakeNode, *Sender) {
+	t.Helper()
+	n := &fakeNode{next: 7, blocks: map[string]bool{}, took: map[string]uint64{}, refuse: map[string]bool{}}
+	server := httptest.NewServer(n)
+	t.Cleanup(server.Close)
+	key, err := identity.FromSeed(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, &Sender{Node: rpc.New(server.URL), Chain: "chain-1", Key: key}
+}
+
+// TestLostByTheNode: what a node took and then lost comes into a block all the same, once.
+func TestLostByTheNode(t *testing.T) {
+	pub := func(s *Sender) []byte { p := s.Key.Public(); return p[:] }
+	t.Run("one", func(t *testing.T) {
+		n, s := newFakeNode(t)
+		n.lose = 1
+		if _, err := s.Send(t.Context(), 1000, Send(pub(s), pub(s), "1")); err != nil {
+			t.Fatal(err)
+		}
+		if len(n.offered) != 2 || n.offered[0] != n.offered[1] || n.next != 8 {
+			t.Errorf("offered %v, the account is at %d", n.offered, n.next)
+		}
+		if len(s.sent) != 0 {
+			t.Errorf("%d are kept", len(s.sent))
+		}
+	})
+	t.Run("before others", func(t *testing.T) {
+		n, s := newFakeNode(t)
+		n.lose, n.closed = 2, true
+		var hashes []string
+		for i := range 4 {
+			h, err := s.Broadcast(t.Context(), 1000, false, Send(pub(s), pub(s), fmt.Sprint(i+1)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			hashes = append(hashes, h)
+		}
+		n.mu.Lock()
+		n.closed = false
+		n.mu.Unlock()
+		for i, h := range hashes {
+			if _, err := s.Wait(t.Context(), h); err != nil {
+				t.Fatal(err)
+			}
+			if n.took[h] != 7+uint64(i) {
+				t.Errorf("transaction %d has sequence %d", i, n.took[h])
+			}
+		}
+		if n.next != 11 || len(s.sent) != 0 {
+			t.Errorf("the account is at %d, %d are kept", n.next, len(s.sent))
+		}
+	})
+	t.Run("and refused when it is sent again", func(t *testing.T) {
+		n, s := newFakeNode(t)
+		n.lose, n.refuse["7"] = 1, true
+		_, err := s.Send(t.Context(), 1000, Send(pub(s), pub(s), "1"))
+		var refused *Refused
+		if !errors.As(err, &refused) || refused.Code != 5 {
+			t.Fatalf("got %v, want what the chain says", err)
+		}
+		if _, err := s.Send(t.Context(), 1000, Send(pub(s), pub(s), "2")); err != nil || n.next != 8 {
+			t.Errorf("the next one: %v, the account is at %d", err, n.next)
+		}
+	})
+	t.Run("and overtaken", func(t *testing.T) {
+		n, s := newFakeNode(t)
+		n.lose = 1
+		h, err := s.Broadcast(t.Context(), 1000, false, Send(pub(s), pub(s), "1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.mu.Lock()
+		n.next++ // another program of this account was faster
+		n.mu.Unlock()
+		if _, err := s.Wait(t.Context(), h); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), h) {
+			t.Errorf("got %v, want ErrLost", err)
+		}
+	})
+	t.Run("waits behind somebody else's", func(t *testing.T) {
+		n, s := newFakeNode(t)
+		n.pool, n.closed = []string{"other"}, true
+		h, err := s.Broadcast(t.Context(), 1000, false, Send(pub(s), pub(s), "1"))
+		if err != nil || n.took[h] != 8 {
+			t.Fatal(err, n.took[h])
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		lost, err := s.missing(ctx, h)
+		if lost || err != nil {
+			t.Errorf("given up: %v %v", lost, err)
+		}
+		cancel()
+		n.mu.Lock()
+		n.closed = false
+		n.mu.Unlock()
+		if _, err := s.Wait(t.Context(), h); err != nil {
+			t.Error(err)
+		}
+	})
+}

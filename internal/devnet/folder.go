@@ -1,0 +1,89 @@
+package devnet
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// lockFile is held by the process that runs the folder's devnet. It also says that the
+// folder is a devnet's, before there is a state.
+const lockFile = "devnet.lock"
+
+// ErrRunning: another process runs this folder's devnet.
+var ErrRunning = errors.New("devnet: it runs already")
+
+// take makes the folder and locks it, so that nobody starts a second network in it, or
+// clears it under one that runs.
+func take(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	own := len(entries) == 0
+	for _, e := range entries {
+		own = own || e.Name() == lockFile || e.Name() == StateFile
+	}
+	if !own {
+		return nil, fmt.Errorf("devnet: %s is not empty, and no devnet's: name another folder with --devnet", dir)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		b, _ := os.ReadFile(f.Name())
+		f.Close()
+		return nil, fmt.Errorf("%w in %s, by process %s: stop that first, or name another folder with --devnet", ErrRunning, dir, strings.TrimSpace(string(b)))
+	}
+	err = errors.Join(f.Truncate(0), write(f, fmt.Sprintln(os.Getpid())))
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func write(f *os.File, s string) error {
+	_, err := f.WriteAt([]byte(s), 0)
+	return err
+}
+
+// empty removes everything but the lock.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Name() != lockFile {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
+// foreign refuses a folder that cannot continue, with the command that helps.
+func (o *Options) foreign(format string, args ...any) error {
+	return fmt.Errorf("%w: %s; start afresh with: %s", ErrForeign, fmt.Sprintf(format, args...), o.afresh())
+}
+
+func (o *Options) afresh() string {
+	s := "bin/phala devnet --fresh"
+	if o.Workers > 0 {
+		s += fmt.Sprintf(" --workers %d", o.Workers)
+	}
+	if len(o.Bonds) > 1 {
+		s += fmt.Sprintf(" --validators %d", len(o.Bonds))
+	}
+	if o.TLS {
+		s += " --tls"
+	}
+	if wd, err := os.Getwd(); err != nil || o.Dir != filepath.Join(wd, ".devnet") {
+		s += " --devnet " + o.Dir
+	}
+	return s
+}
