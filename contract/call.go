@@ -64,7 +64,7 @@ func (e *CallError) code() uint32 {
 	return CodeCall
 }
 
-var callStatus = map[uint32]string{1: "contract_error", 2: "trap", 3: "out_of_gas", 8: "no_contract", 10: "deposit_limit", 15: "memory", 16: "depth", 22: "output_too_large", 23: "reentry"}
+var callStatus = map[uint32]string{1: "contract_error", 2: "trap", 3: "out_of_gas", 8: "no_contract", 10: "deposit_limit", 15: "memory", 16: "depth", 17: "code_failed", 22: "output_too_large", 23: "reentry"}
 
 // A CallOption bounds a call.
 type CallOption func(*callOptions)

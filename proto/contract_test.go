@@ -66,9 +66,9 @@ func TestReceiptLeaf(t *testing.T) {
 func TestCodeAgreement(t *testing.T) {
 	seat := func(n int) proto.WorkerID { return proto.WorkerID{byte(n)} }
 	one, two := proto.Hash{1}, proto.Hash{2}
-	cl := &proto.Cluster{ID: 7, SeatsWanted: 3, Seats: []proto.WorkerID{seat(1), seat(2), seat(3)}}
+	cl := &proto.Cluster{ID: 7, Rules: 2, SeatsWanted: 3, Seats: []proto.WorkerID{seat(1), seat(2), seat(3)}}
 	vote := func(n int, image proto.Hash) proto.CodeVote {
-		return proto.CodeVote{Cluster: 7, Worker: seat(n), Image: image}
+		return proto.CodeVote{Cluster: 7, Worker: seat(n), Rules: 2, Image: image}
 	}
 	for _, c := range []struct {
 		name              string
@@ -85,12 +85,60 @@ func TestCodeAgreement(t *testing.T) {
 		{"two refuse", nil, []proto.CodeVote{vote(1, proto.Hash{}), vote(2, proto.Hash{})}, false, true},
 		{"two images and a refusal", []proto.CodeVote{vote(1, one), vote(2, two)}, []proto.CodeVote{vote(3, proto.Hash{})}, false, true},
 		{"words without a seat", []proto.CodeVote{vote(1, one), vote(8, one), vote(9, one)}, nil, false, false},
-		{"words in another cluster", []proto.CodeVote{vote(1, one), {Cluster: 8, Worker: seat(2), Image: one}}, nil, false, false},
+		{"words in another cluster", []proto.CodeVote{vote(1, one), {Cluster: 8, Worker: seat(2), Rules: 2, Image: one}}, nil, false, false},
+		{"words under the rules of before", []proto.CodeVote{vote(1, one), {Cluster: 7, Worker: seat(2), Rules: 1, Image: one}}, []proto.CodeVote{{Cluster: 7, Worker: seat(3), Rules: 1}}, false, false},
 	} {
 		code := &proto.Code{Prepared: c.prepared, Refused: c.refused}
 		image, agreed := code.Agreed(cl)
 		if agreed != c.agreed || code.Hopeless(cl) != c.hopeless || (agreed && image != one) {
 			t.Errorf("%s: agreed %t on %s, hopeless %t", c.name, agreed, image, code.Hopeless(cl))
 		}
+	}
+}
+
+// TestRulesAgreement: all seats, and at least as many as decide otherwise, must have
+// prepared the same codes to the same images.
+func TestRulesAgreement(t *testing.T) {
+	seat := func(n int) proto.WorkerID { return proto.WorkerID{byte(n)} }
+	word := func(n int, seq uint64, image byte) proto.RulesWord {
+		return proto.RulesWord{Worker: seat(n), Seq: seq, Images: proto.Hash{image}}
+	}
+	for _, c := range []struct {
+		name    string
+		wanted  uint32 // seats that the cluster is to have
+		seats   int
+		words   []proto.RulesWord
+		agreed  bool
+		missing int
+	}{
+		{"nobody", 3, 3, nil, false, 3},
+		{"a majority", 3, 3, []proto.RulesWord{word(1, 9, 1), word(2, 9, 1)}, false, 1},
+		{"all", 3, 3, []proto.RulesWord{word(1, 9, 1), word(2, 9, 1), word(3, 9, 1)}, true, 0},
+		{"other images", 3, 3, []proto.RulesWord{word(1, 9, 1), word(2, 9, 2), word(3, 9, 1)}, false, 0},
+		{"other codes", 3, 3, []proto.RulesWord{word(1, 9, 1), word(2, 8, 1), word(3, 9, 1)}, false, 0},
+		{"who has no seat is not asked", 3, 3, []proto.RulesWord{word(1, 9, 1), word(2, 9, 1), word(3, 9, 1), word(4, 9, 2), word(5, 8, 1)}, true, 0},
+		{"nor counts", 3, 3, []proto.RulesWord{word(1, 9, 1), word(2, 9, 1), word(4, 9, 1)}, false, 1},
+		{"a free seat", 3, 2, []proto.RulesWord{word(1, 9, 1), word(2, 9, 1)}, true, 0},
+		{"one for three", 3, 1, []proto.RulesWord{word(1, 9, 1)}, false, 0},
+		{"no seat", 1, 0, nil, false, 0},
+		{"no images", 1, 1, []proto.RulesWord{word(1, 9, 0)}, true, 0},
+	} {
+		cl := &proto.Cluster{SeatsWanted: c.wanted, Wanted: 2, CodesSeq: 9, Ready: c.words}
+		for n := range c.seats {
+			cl.Seats = append(cl.Seats, seat(n+1))
+		}
+		images, agreed := cl.RulesAgreed()
+		if agreed != c.agreed || agreed && images != c.words[0].Images || len(cl.RulesMissing()) != c.missing {
+			t.Errorf("%s: agreed %t on %s, missing %v", c.name, agreed, images, cl.RulesMissing())
+		}
+		if cl.Wanted = 0; cl.RulesMissing() != nil {
+			t.Errorf("%s: nothing is wanted, and %v are missing", c.name, cl.RulesMissing())
+		}
+	}
+	// The order in which codes are listed does not matter; the version does.
+	a, b := proto.CodeImage{Code: proto.Hash{1}, Image: proto.Hash{2}}, proto.CodeImage{Code: proto.Hash{2}}
+	d := proto.ImagesDigest(2, []proto.CodeImage{a, b})
+	if d != proto.ImagesDigest(2, []proto.CodeImage{b, a}) || d == proto.ImagesDigest(3, []proto.CodeImage{a, b}) || d == proto.ImagesDigest(2, []proto.CodeImage{a}) {
+		t.Error("the digest does not say what it is of")
 	}
 }

@@ -33,17 +33,6 @@ const (
 	MaxSession  = 128 // bytes of a StartSession
 )
 
-// MaxRules is the newest rules version that this build knows. Version 1 is the first. A
-// chain gives no cluster a newer one, and a worker stops where a newer one takes effect.
-const MaxRules = 1
-
-// RulesActivated (topic system): from EffectiveHeight on, clusters that adopted
-// the version run under these rules. It applies before any message of that height.
-type RulesActivated struct {
-	Version         uint32
-	EffectiveHeight uint64
-}
-
 // WorkerRegistered (topics gatekeeper and worker/<id>): the chain admitted a
 // registration. The gatekeeper's copy carries the evidence, which gatekeepers
 // check again with their own roots.
@@ -164,7 +153,6 @@ type PushedCommand struct {
 // MasterKeySet (topic gatekeeper): the network's master public key is decided.
 type MasterKeySet struct{ Public [32]byte }
 
-func (RulesActivated) eventKind() uint8   { return 1 }
 func (WorkerRegistered) eventKind() uint8 { return 2 }
 func (SessionStarted) eventKind() uint8   { return 3 }
 func (Seated) eventKind() uint8           { return 4 }
@@ -181,7 +169,6 @@ func (SnapshotWanted) eventKind() uint8   { return 14 }
 func (SnapshotStored) eventKind() uint8   { return 15 }
 func (AdmissionEnded) eventKind() uint8   { return 16 }
 
-func (e RulesActivated) encode(w *wire.Writer) { w.U32(e.Version).U64(e.EffectiveHeight) }
 func (e WorkerRegistered) encode(w *wire.Writer) {
 	w.Blob(e.Registration).Blob(e.Evidence).U64(e.Expires)
 }
@@ -233,7 +220,7 @@ func ParseEvent(b []byte) (Event, error) {
 	var e Event
 	switch kind := r.U8(); kind {
 	case 1:
-		e = RulesActivated{r.U32(), r.U64()}
+		e = RulesActivated{r.U32(), r.U64(), r.Array32()}
 	case 2:
 		e = WorkerRegistered{r.Blob(MaxRegistration), r.Blob(MaxEvidence), r.U64()}
 	case 3:
@@ -266,6 +253,8 @@ func ParseEvent(b []byte) (Event, error) {
 		e = SnapshotStored{ClusterID(r.U32()), readStateRef(r)}
 	case 16:
 		e = AdmissionEnded{r.Array32()}
+	case 17:
+		e = RulesWanted{r.U32()}
 	default:
 		if r.Err() == nil {
 			r.Fail(fmt.Errorf("%w: event %d", ErrUnknownKind, kind))

@@ -69,6 +69,7 @@ func derived() []derivedValue {
 	query := proto.QueryContext("chain-1")
 	grantText, _ := filled(fixGrant).MarshalText()
 	code := filled(fixManifest).Hash()
+	images := proto.ImagesDigest(2, []proto.CodeImage{{Code: proto.Hash{2}, Image: proto.Hash{3}}, {Code: proto.Hash{1}}})
 	event := proto.EventContext("chain-1", c, 9, 3)
 	leaf := proto.ReceiptLeaf(commitment, filled[proto.SealedOutput]().Events)
 	return []derivedValue{
@@ -87,6 +88,7 @@ func derived() []derivedValue {
 		{"receipt leaf", leaf[:]},
 		{"contract id", contract[:]},
 		{"hash of the code", code[:]},
+		{"digest of images", images[:]},
 		{"context of a command", []byte(command.Purpose + "|" + command.Chain + "|" + string(command.Cluster) + "|" + string(command.Outer))},
 		{"context of a constructor", []byte(instantiate.Purpose + "|" + instantiate.Chain + "|" + string(instantiate.Cluster) + "|" + string(instantiate.Outer))},
 		{"context of a query", []byte(query.Purpose + "|" + query.Chain + "|" + string(query.Cluster) + "|" + string(query.Outer))},

@@ -98,10 +98,12 @@ func kinds() []kind {
 		event(*filled[proto.KeysReleased]()), event(*filled[proto.CodeAnnounced]()), event(*filled[proto.Instantiated]()),
 		event(*filled[proto.PushedCommand]()), event(*filled[proto.MasterKeySet]()), event(*filled[proto.EpochAnnounced]()),
 		event(*filled[proto.SnapshotWanted]()), event(*filled[proto.SnapshotStored]()), event(*filled[proto.AdmissionEnded]()),
+		event(*filled[proto.RulesWanted]()),
 
 		entry(*filled[proto.StartSession]()), entry(*filled[proto.Challenge]()), entry(*filled[proto.SetEndpoints]()), entry(*filled[proto.PublishMasterKey]()),
 		entry(*filled[proto.ReleaseKeys]()), entry(*filled[proto.PublishEpochKey]()), entry(*filled[proto.CodePrepared]()), entry(*filled[proto.CodeRefused]()),
 		entry(receipt), entry(*filled[proto.PostOutputs]()), entry(*filled(func(e *proto.SnapshotTaken) { fixSnapshot(&e.Snapshot) })), entry(*filled[proto.SnapshotPiece]()),
+		entry(*filled[proto.RulesReady]()),
 
 		of("Message", filled[proto.Message](), (*proto.Message).Marshal, proto.ParseMessage),
 		of("Cursor", filled[proto.Cursor](), func(c *proto.Cursor) []byte { return c.Marshal() }, func(b []byte) (*proto.Cursor, error) { c, err := proto.ParseCursor(b); return &c, err }),

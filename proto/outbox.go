@@ -57,6 +57,7 @@ type Registration struct {
 	Hash        Hash
 	Settings    Settings
 	Releases    []Hash   // gatekeepers: software besides their own that gets keys from them
+	Rules       uint32   // workers: the newest version of the rules that they know; gatekeepers: 0
 	Endpoints   []string // where the public API is reached
 }
 
@@ -105,7 +106,7 @@ func (r *Registration) Marshal() []byte {
 	for _, h := range r.Releases {
 		w.Fixed(h[:])
 	}
-	w.Count(len(r.Endpoints))
+	w.U32(r.Rules).Count(len(r.Endpoints))
 	for _, e := range r.Endpoints {
 		w.String(e)
 	}
@@ -120,7 +121,7 @@ func ParseRegistration(b []byte) (*Registration, error) {
 	for range r.Count(MaxReleases, 32) {
 		reg.Releases = append(reg.Releases, r.Array32())
 	}
-	reg.Endpoints = readEndpoints(r)
+	reg.Rules, reg.Endpoints = r.U32(), readEndpoints(r)
 	if reg.Role != RoleWorker && reg.Role != RoleGatekeeper && r.Err() == nil {
 		r.Fail(fmt.Errorf("%w: role %d", ErrUnknownKind, reg.Role))
 	}
@@ -216,18 +217,21 @@ type PublishEpochKey struct {
 	Public  [32]byte
 }
 
-// CodePrepared is a worker's: it compiled the code, initialised it to this image and is
-// ready to run it. Seats that differ in the image would differ in every result.
+// CodePrepared is a worker's: under this version of the rules, it compiled the code,
+// initialised it to this image and is ready to run it. Seats that differ in the image would
+// differ in every result.
 type CodePrepared struct {
 	Cluster ClusterID
 	Code    Hash
+	Rules   uint32
 	Image   Hash
 }
 
-// CodeRefused is a worker's: the code cannot run.
+// CodeRefused is a worker's: under this version of the rules the code cannot run.
 type CodeRefused struct {
 	Cluster ClusterID
 	Code    Hash
+	Rules   uint32
 	Reason  string
 }
 
@@ -333,10 +337,10 @@ func (e PublishEpochKey) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).U64(e.Epoch).Fixed(e.Public[:])
 }
 func (e CodePrepared) encode(w *wire.Writer) {
-	w.U32(uint32(e.Cluster)).Fixed(e.Code[:]).Fixed(e.Image[:])
+	w.U32(uint32(e.Cluster)).Fixed(e.Code[:]).U32(e.Rules).Fixed(e.Image[:])
 }
 func (e CodeRefused) encode(w *wire.Writer) {
-	w.U32(uint32(e.Cluster)).Fixed(e.Code[:]).String(e.Reason)
+	w.U32(uint32(e.Cluster)).Fixed(e.Code[:]).U32(e.Rules).String(e.Reason)
 }
 func (e Receipt) encode(w *wire.Writer) {
 	w.U32(uint32(e.Cluster)).U64(e.FromSeq).U64(e.ToSeq).Fixed(e.Head[:]).Fixed(e.StateRoot[:]).Fixed(e.Outputs[:]).Count(len(e.Items))
@@ -416,9 +420,9 @@ func ParseEntry(b []byte) (Entry, error) {
 	case 6:
 		e = PublishEpochKey{ClusterID(r.U32()), r.U64(), r.Array32()}
 	case 7:
-		e = CodePrepared{ClusterID(r.U32()), r.Array32(), r.Array32()}
+		e = CodePrepared{ClusterID(r.U32()), r.Array32(), r.U32(), r.Array32()}
 	case 8:
-		e = CodeRefused{ClusterID(r.U32()), r.Array32(), r.String(512)}
+		e = CodeRefused{ClusterID(r.U32()), r.Array32(), r.U32(), r.String(512)}
 	case 9:
 		rc := Receipt{Cluster: ClusterID(r.U32()), FromSeq: r.U64(), ToSeq: r.U64(), Head: r.Array32(), StateRoot: r.Array32(), Outputs: r.Array32()}
 		for range r.Count(MaxReceiptItems, 2) {
@@ -438,6 +442,8 @@ func ParseEntry(b []byte) (Entry, error) {
 		e = SnapshotTaken{ClusterID(r.U32()), readSnapshot(r)}
 	case 12:
 		e = SnapshotPiece{ClusterID(r.U32()), r.U64(), r.U32(), r.Blob(PieceSize)}
+	case 13:
+		e = RulesReady{ClusterID(r.U32()), r.U32(), r.U64(), r.Array32()}
 	default:
 		if r.Err() == nil {
 			r.Fail(fmt.Errorf("%w: outbox entry %d", ErrUnknownKind, kind))

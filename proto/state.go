@@ -76,6 +76,7 @@ type WorkerInfo struct {
 	Level       uint8 // confidence level 1 (best) to 5
 	Registered  uint64
 	Expires     uint64 // height at which the attestation ends
+	Rules       uint32 // newest version of the rules that it knows; 0: it runs no contracts
 	Endpoints   []string
 	State       WorkerState
 }
@@ -91,7 +92,7 @@ type WorkerState struct {
 // Marshal encodes w.
 func (w *WorkerInfo) Marshal() []byte {
 	o := new(wire.Writer).Fixed(w.Worker[:]).Blob(w.Operator).U8(uint8(w.Role)).Fixed(w.Measurement[:]).Bool(w.Simulated).
-		U8(w.Level).U64(w.Registered).U64(w.Expires).Count(len(w.Endpoints))
+		U8(w.Level).U64(w.Registered).U64(w.Expires).U32(w.Rules).Count(len(w.Endpoints))
 	for _, e := range w.Endpoints {
 		o.String(e)
 	}
@@ -102,7 +103,7 @@ func (w *WorkerInfo) Marshal() []byte {
 func ParseWorkerInfo(b []byte) (*WorkerInfo, error) {
 	r := wire.NewReader(b)
 	w := &WorkerInfo{Worker: r.Array32(), Operator: r.Blob(MaxSender), Role: Role(r.U8()), Measurement: r.Array32(), Simulated: r.Bool(),
-		Level: r.U8(), Registered: r.U64(), Expires: r.U64(), Endpoints: readEndpoints(r)}
+		Level: r.U8(), Registered: r.U64(), Expires: r.U64(), Rules: r.U32(), Endpoints: readEndpoints(r)}
 	w.State = WorkerState{r.Array32(), r.U64(), r.U64(), ClusterID(r.U32())}
 	if err := r.Close(); err != nil {
 		return nil, fmt.Errorf("proto: worker info: %w", err)
@@ -172,7 +173,7 @@ type Cluster struct {
 	Public      bool // anyone may deploy
 	SeatsWanted uint32
 	Seats       []WorkerID // in order of seating
-	Rules       uint32     // rules version
+	Rules       uint32     // version of the rules that is in force
 	Epoch       uint64
 	EpochKey    [32]byte // zero until a majority published the same
 	FinalSeq    uint64   // last message with a final receipt
@@ -183,6 +184,10 @@ type Cluster struct {
 	Next        uint64        // epoch that is announced and starts when its key counts; 0: none
 	NextSealed  []SealedEpoch // votes for its key
 	State       StateRef      // newest snapshot that the nodes keep; zero: none
+	Wanted      uint32        // newer version of the rules, for which the seats were asked; 0: none
+	CodesSeq    uint64        // RulesWanted, or the newest constructor after it: what the seats' words must be of
+	Ready       []RulesWord   // those that can run under it
+	Held        uint64        // height from which no contract starts for a while, so that they agree on the codes; 0: none
 }
 
 // A SealedEpoch is one seat's word for an epoch's public key.
@@ -221,7 +226,11 @@ func (c *Cluster) Marshal() []byte {
 		w.Fixed(s.Worker[:]).Fixed(s.Public[:])
 	}
 	c.State.encode(w)
-	return w.Bytes()
+	w.U32(c.Wanted).U64(c.CodesSeq).Count(len(c.Ready))
+	for _, s := range c.Ready {
+		w.Fixed(s.Worker[:]).U64(s.Seq).Fixed(s.Images[:])
+	}
+	return w.U64(c.Held).Bytes()
 }
 
 // ParseCluster decodes a Cluster.
@@ -239,7 +248,11 @@ func ParseCluster(b []byte) (*Cluster, error) {
 	for range r.Count(MaxSeats, 64) {
 		c.NextSealed = append(c.NextSealed, SealedEpoch{r.Array32(), r.Array32()})
 	}
-	c.State = readStateRef(r)
+	c.State, c.Wanted, c.CodesSeq = readStateRef(r), r.U32(), r.U64()
+	for range r.Count(MaxSeats, 72) {
+		c.Ready = append(c.Ready, RulesWord{r.Array32(), r.U64(), r.Array32()})
+	}
+	c.Held = r.U64()
 	if err := r.Close(); err != nil {
 		return nil, fmt.Errorf("proto: cluster: %w", err)
 	}
@@ -296,7 +309,12 @@ type Code struct {
 type CodeVote struct {
 	Cluster ClusterID
 	Worker  WorkerID
-	Image   Hash // of the memory that it prepared; zero where it refused
+	Rules   uint32 // version of the rules under which it was said; it counts while the cluster runs under that one
+	Image   Hash   // of the memory that it prepared; zero where it refused
+}
+
+func (v *CodeVote) counts(cl *Cluster) bool {
+	return v.Cluster == cl.ID && v.Rules == cl.Rules && cl.HasSeat(v.Worker)
 }
 
 // Agreed is the image that a majority of a cluster's seats prepared the code to.
@@ -315,19 +333,20 @@ func (c *Code) Hopeless(cl *Cluster) bool {
 // leading is the image that most of a cluster's seats prepared, the first such one, and
 // how many did and how many voted.
 func (c *Code) leading(cl *Cluster) (image Hash, most, voted int) {
-	for _, v := range c.Refused {
-		if v.Cluster == cl.ID && cl.HasSeat(v.Worker) {
+	for i := range c.Refused {
+		if c.Refused[i].counts(cl) {
 			voted++
 		}
 	}
-	for _, v := range c.Prepared {
-		if v.Cluster != cl.ID || !cl.HasSeat(v.Worker) {
+	for i := range c.Prepared {
+		v := &c.Prepared[i]
+		if !v.counts(cl) {
 			continue
 		}
 		voted++
 		n := 0
-		for _, o := range c.Prepared {
-			if o.Cluster == cl.ID && o.Image == v.Image && cl.HasSeat(o.Worker) {
+		for j := range c.Prepared {
+			if o := &c.Prepared[j]; o.Image == v.Image && o.counts(cl) {
 				n++
 			}
 		}
@@ -338,11 +357,12 @@ func (c *Code) leading(cl *Cluster) (image Hash, most, voted int) {
 	return image, most, voted
 }
 
-// Voted reports whether a worker has given its word in a cluster.
-func (c *Code) Voted(cl ClusterID, w WorkerID) bool {
+// Voted reports whether a worker has given its word in a cluster, under the rules that are
+// in force there.
+func (c *Code) Voted(cl *Cluster, w WorkerID) bool {
 	for _, votes := range [][]CodeVote{c.Prepared, c.Refused} {
 		for _, v := range votes {
-			if v.Cluster == cl && v.Worker == w {
+			if v.Cluster == cl.ID && v.Worker == w && v.Rules == cl.Rules {
 				return true
 			}
 		}
@@ -372,7 +392,7 @@ func (c *Code) Marshal() []byte {
 	for _, votes := range [][]CodeVote{c.Prepared, c.Refused} {
 		w.Count(len(votes))
 		for _, v := range votes {
-			w.U32(uint32(v.Cluster)).Fixed(v.Worker[:]).Fixed(v.Image[:])
+			w.U32(uint32(v.Cluster)).Fixed(v.Worker[:]).U32(v.Rules).Fixed(v.Image[:])
 		}
 	}
 	return w.Bytes()
@@ -386,8 +406,8 @@ func ParseCode(b []byte) (*Code, error) {
 		c.Have = append(c.Have, r.Bool())
 	}
 	votes := func() (out []CodeVote) {
-		for range r.Count(1<<16, 68) {
-			out = append(out, CodeVote{ClusterID(r.U32()), r.Array32(), r.Array32()})
+		for range r.Count(1<<16, 72) {
+			out = append(out, CodeVote{ClusterID(r.U32()), r.Array32(), r.U32(), r.Array32()})
 		}
 		return out
 	}

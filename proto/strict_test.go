@@ -158,6 +158,7 @@ func TestLimits(t *testing.T) {
 		{"Attestation", "serial", 32, func(n int) any { return &proto.Attestation{Serial: data(n)} }},
 		{"Cluster", "owner", proto.MaxSender, func(n int) any { return &proto.Cluster{Owner: data(n)} }},
 		{"Cluster", "seats", proto.MaxSeats, func(n int) any { return &proto.Cluster{Seats: make([]proto.WorkerID, n)} }},
+		{"Cluster", "words about rules", proto.MaxSeats, func(n int) any { return &proto.Cluster{Ready: make([]proto.RulesWord, n)} }},
 		{"Cluster", "sealed", proto.MaxSeats, func(n int) any { return &proto.Cluster{Sealed: make([]proto.SealedEpoch, n)} }},
 		{"Cluster", "sealed next", proto.MaxSeats, func(n int) any { return &proto.Cluster{NextSealed: make([]proto.SealedEpoch, n)} }},
 		{"entry/SnapshotPiece", "piece", proto.PieceSize, func(n int) any { return proto.SnapshotPiece{Piece: data(n)} }},

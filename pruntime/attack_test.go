@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -277,34 +276,6 @@ func TestUnknownMessage(t *testing.T) {
 		if !errors.Is(n.lastErr, pruntime.ErrFatal) {
 			t.Errorf("after a restart: %v", n.lastErr)
 		}
-	}
-}
-
-// TestUnknownRules: a worker stops where rules take effect that it does not know, and not
-// before; it would compute other results than the rest of its cluster.
-func TestUnknownRules(t *testing.T) {
-	w, g, ws := network(t, 1)
-	id, n := w.deploy(), ws[0]
-	at := uint64(w.chain.Height()) + 6
-	w.chain.Send(proto.TopicSystem, proto.RulesActivated{Version: proto.MaxRules, EffectiveHeight: at})
-	w.chain.Send(proto.TopicSystem, proto.RulesActivated{Version: proto.MaxRules + 1, EffectiveHeight: at + 1})
-	for uint64(w.chain.Height()) < at-1 {
-		w.step()
-	}
-	if n.lastErr != nil || !n.serving() {
-		t.Fatalf("it stops at height %d: %v", w.chain.Height(), n.lastErr)
-	}
-	for range 5 {
-		w.step()
-	}
-	if n.lastErr == nil || !strings.Contains(n.lastErr.Error(), "install a release") {
-		t.Errorf("got %v", n.lastErr)
-	}
-	if _, err := n.query(id, "gi"); !errors.Is(err, pruntime.ErrFatal) {
-		t.Errorf("it answers: %v", err)
-	}
-	if errors.Is(g.lastErr, pruntime.ErrFatal) {
-		t.Errorf("a gatekeeper runs no contracts, and stops: %v", g.lastErr)
 	}
 }
 

@@ -1,10 +1,8 @@
 package pruntime
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -44,7 +42,7 @@ func (r *Runtime) checkpoint() error {
 		}
 	}
 	w.Count(len(r.voting))
-	for _, h := range slices.SortedFunc(maps.Keys(r.voting), func(a, b proto.Hash) int { return bytes.Compare(a[:], b[:]) }) {
+	for _, h := range hashes(r.voting) {
 		w.Fixed(h[:])
 	}
 	w.Bool(r.gk != nil)
@@ -157,12 +155,12 @@ func (r *Runtime) load(b []byte) error {
 	}
 	r.state, r.admission, r.outbox.queue, r.seat, r.voting = st, admitted, queue, s, voting
 	for h := range voting {
-		r.codes.want(h)
+		r.codes.want(h, r.rulesLikely())
 	}
 	if s != nil {
 		for i := range s.pending {
-			if e, ok := s.pending[i].Event.(proto.Instantiated); ok && !voting[e.Code] {
-				r.codes.want(e.Code)
+			if e, ok := s.pending[i].Event.(proto.Instantiated); ok {
+				r.codes.want(e.Code, r.rulesLikely())
 			}
 		}
 	}

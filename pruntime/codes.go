@@ -26,7 +26,7 @@ type codes struct {
 	dir    string
 	eng    *engine.Engine
 	native nativeCache
-	done   func(code proto.Hash, err error)
+	done   func() // something was prepared or refused
 	log    func(msg string, args ...any)
 
 	ctx    context.Context
@@ -35,10 +35,16 @@ type codes struct {
 	turn   chan struct{} // one compilation at a time
 
 	mu       sync.RWMutex
-	wanted   map[proto.Hash]bool
-	programs map[proto.Hash]*engine.Program
-	busy     map[proto.Hash]bool
-	failed   map[proto.Hash]error
+	wanted   map[proto.Hash][]uint32 // not here yet, and under which rules to prepare them
+	programs map[prepared]*engine.Program
+	busy     map[prepared]bool
+	failed   map[prepared]error
+}
+
+// prepared names a code under a version of the rules.
+type prepared struct {
+	code  proto.Hash
+	rules uint32
 }
 
 func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
@@ -46,8 +52,8 @@ func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("pruntime: %w", err)
 	}
-	c := &codes{dir: dir, native: nativeCache{store: r.store}, done: r.prepared, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
-		wanted: map[proto.Hash]bool{}, programs: map[proto.Hash]*engine.Program{}, busy: map[proto.Hash]bool{}, failed: map[proto.Hash]error{}}
+	c := &codes{dir: dir, native: nativeCache{store: r.store}, done: r.codeDone, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
+		wanted: map[proto.Hash][]uint32{}, programs: map[prepared]*engine.Program{}, busy: map[prepared]bool{}, failed: map[prepared]error{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if c.native.from = r.cfg.Native; c.native.from != "" && !r.ring.Simulated {
 		return nil, fmt.Errorf("%w: %s: only a simulated TEE takes it, this one compiles for itself", ErrNative, c.native.from)
@@ -56,7 +62,7 @@ func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.eng, err = engine.New(c.ctx, cache); err != nil {
+	if c.eng, err = engine.New(c.ctx, cache, r.cfg.Rules...); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -68,35 +74,61 @@ func (c *codes) close(ctx context.Context) error {
 	return errors.Join(c.eng.Close(ctx), c.native.close())
 }
 
-// Program returns a prepared code, nil when it is not.
-func (c *codes) Program(h proto.Hash) *engine.Program {
+// Program returns a code under a version of the rules: nil while it is not prepared, an
+// error if they refuse it.
+func (c *codes) Program(h proto.Hash, rules uint32) (*engine.Program, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.programs[h]
+	at := prepared{h, rules}
+	return c.programs[at], c.failed[at]
 }
+
+// Rules returns a version, nil for one that this build does not know.
+func (c *codes) Rules(version uint32) *engine.Rules { return c.eng.Rules(version) }
 
 func (c *codes) path(h proto.Hash) string { return filepath.Join(c.dir, h.String()+".wasm") }
 
-// want starts preparing a code from disk, or files it for the relayer to bring.
-func (c *codes) want(h proto.Hash) {
+// want starts preparing a code from disk, or files it for the relayer to bring. It does
+// nothing where that was done before, or where the rules are not known here.
+func (c *codes) want(h proto.Hash, rules uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.failed[h]; c.programs[h] != nil || err != nil {
-		c.wg.Add(1)
-		go func() { // decided before; the caller holds locks
-			defer c.wg.Done()
-			c.done(h, err)
-		}()
-		return
-	}
-	if c.busy[h] {
+	at := prepared{h, rules}
+	if c.eng.Rules(rules) == nil || c.programs[at] != nil || c.failed[at] != nil || c.busy[at] || slices.Contains(c.wanted[h], rules) {
 		return
 	}
 	if b, err := os.ReadFile(c.path(h)); err == nil && proto.CodeHash(b) == h {
-		c.prepare(h, b)
+		c.prepare(at, b)
 		return
 	}
-	c.wanted[h] = true
+	c.wanted[h] = append(c.wanted[h], rules)
+}
+
+// retire frees what was prepared under older rules than a version, when nobody runs it any
+// more: it waits for the queries that began before.
+func (c *codes) retire(before uint32, queries *sync.WaitGroup) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var old []*engine.Program
+	for at, p := range c.programs {
+		if at.rules < before {
+			old = append(old, p)
+			delete(c.programs, at)
+		}
+	}
+	if len(old) == 0 {
+		return
+	}
+	c.wg.Add(1)
+	go func() {
+		defer c.wg.Done()
+		queries.Wait()
+		for _, p := range old {
+			if err := p.Close(context.WithoutCancel(c.ctx)); err != nil {
+				c.log("code of older rules was not freed", "error", err)
+			}
+		}
+	}()
 }
 
 // wants lists the codes that the relayer should bring.
@@ -112,11 +144,11 @@ func (c *codes) wants() []proto.Hash {
 }
 
 // ahead prepares a module that nobody asked for yet.
-func (c *codes) ahead(module []byte) {
+func (c *codes) ahead(module []byte, rules uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h := proto.CodeHash(module); c.programs[h] == nil && !c.busy[h] {
-		c.prepare(h, module)
+	if at := (prepared{proto.CodeHash(module), rules}); c.programs[at] == nil && !c.busy[at] {
+		c.prepare(at, module)
 	}
 }
 
@@ -124,7 +156,8 @@ func (c *codes) ahead(module []byte) {
 func (c *codes) put(h proto.Hash, module []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.wanted[h] {
+	under := c.wanted[h]
+	if under == nil {
 		return nil // asked for no longer, or never: a relayer may repeat itself
 	}
 	if proto.CodeHash(module) != h {
@@ -135,35 +168,37 @@ func (c *codes) put(h proto.Hash, module []byte) error {
 		return fmt.Errorf("pruntime: keep code: %w", err)
 	}
 	delete(c.wanted, h)
-	c.prepare(h, module)
+	for _, rules := range under {
+		c.prepare(prepared{h, rules}, module)
+	}
 	return nil
 }
 
 // prepare compiles in the background; the caller holds the lock.
-func (c *codes) prepare(h proto.Hash, module []byte) {
-	c.busy[h] = true
+func (c *codes) prepare(at prepared, module []byte) {
+	c.busy[at] = true
 	c.wg.Add(1)
 	go func() {
 		defer c.wg.Done()
 		c.turn <- struct{}{}
-		p, err := c.eng.Prepare(c.ctx, module)
+		p, err := c.eng.PrepareUnder(c.ctx, at.rules, module)
 		<-c.turn
 		if c.ctx.Err() != nil {
 			return
 		}
 		debug.FreeOSMemory() // compiling leaves a hundred megabytes of garbage
 		c.mu.Lock()
-		delete(c.busy, h)
+		delete(c.busy, at)
 		switch {
 		case err == nil:
-			c.programs[h] = p
+			c.programs[at] = p
 		case errors.Is(err, engine.ErrModule):
-			c.failed[h] = err
+			c.failed[at] = err
 		default:
 			// This machine's failure is no vote: the relayer brings the code again.
-			c.wanted[h] = true
+			c.wanted[at.code] = append(c.wanted[at.code], at.rules)
 			c.mu.Unlock()
-			c.log("code not prepared, will be tried again", "code", h, "error", err)
+			c.log("code not prepared, will be tried again", "code", at.code, "rules", at.rules, "error", err)
 			return
 		}
 		c.mu.Unlock()
@@ -171,11 +206,11 @@ func (c *codes) prepare(h proto.Hash, module []byte) {
 			if serr := c.native.seal(); serr != nil {
 				c.log("compiled code was not kept", "error", serr)
 			}
-			c.log("code prepared", "code", h)
+			c.log("code prepared", "code", at.code, "rules", at.rules)
 		} else {
-			c.log("code refused", "code", h, "error", err)
+			c.log("code refused", "code", at.code, "rules", at.rules, "error", err)
 		}
-		c.done(h, err)
+		c.done()
 	}()
 }
 

@@ -40,6 +40,10 @@ func (r *Runtime) Register(ctx context.Context) (reg, signature, evidence []byte
 	session, epoch := r.sessions.renewed(r.now(), r.cfg.Lease/3), r.admission.epoch+1
 	height, hash := uint64(c.Trusted().Height), proto.Hash(c.TrustedHash())
 	r.mu.Unlock()
-	m, sig, ev, err := r.ring.Register(ctx, session, epoch, height, hash, r.cfg.Endpoints)
+	rules := uint32(0) // a gatekeeper runs no contracts
+	if r.codes != nil {
+		rules = r.codes.eng.Newest()
+	}
+	m, sig, ev, err := r.ring.Register(ctx, session, epoch, height, hash, rules, r.cfg.Endpoints)
 	return m, sig[:], ev, err
 }

@@ -57,6 +57,9 @@ func (r *Runtime) Query(ctx context.Context, env []byte) ([]byte, error) {
 	// Taken under the lock, the state is not newer than height and time: it has not yet
 	// forgotten a revocation whose grant holds at that time.
 	snap := replica.Snapshot()
+	began := r.queries
+	began.Add(1)
+	defer began.Done()
 	r.mu.Unlock()
 
 	plain, reply, session, err := r.ring.OpenQuery(ctx, env)
@@ -155,6 +158,8 @@ type Status struct {
 	Serving       bool              `json:"serving"`
 	Why           string            `json:"why,omitempty"` // why it is not serving
 	Cluster       proto.ClusterID   `json:"cluster,omitempty"`
+	Rules         uint32            `json:"rules,omitempty"`       // version of the rules that its state is under
+	KnownRules    uint32            `json:"known_rules,omitempty"` // the newest that this build knows
 	StateRoot     *proto.Hash       `json:"state_root,omitempty"`
 	Seq           uint64            `json:"seq,omitempty"` // last processed message of the cluster
 	Waiting       int               `json:"waiting"`       // delivered, not processed
@@ -207,14 +212,14 @@ func (r *Runtime) Status() Status {
 		}
 	}
 	if r.codes != nil {
-		s.WantCodes = r.codes.wants()
+		s.WantCodes, s.KnownRules = r.codes.wants(), r.codes.eng.Newest()
 	}
 	if r.seat != nil {
 		s.Cluster, s.Waiting = r.seat.cluster, len(r.seat.pending)
 		if r.seat.replica != nil {
 			snap := r.seat.replica.Snapshot()
 			root := snap.Root()
-			s.StateRoot, s.Seq = &root, snap.Cursor().Seq
+			s.StateRoot, s.Seq, s.Rules = &root, snap.Cursor().Seq, snap.Rules()
 		}
 	}
 	s.WantState = r.wanted()

@@ -57,7 +57,10 @@ type Config struct {
 	// Native is a folder of code that "pruntime compile" made of modules, or empty. It is
 	// native code that nothing measured, so only a simulated TEE takes it.
 	Native string
-	Log    *slog.Logger
+	// Rules are the versions of the rules that this enclave knows; empty: those of the
+	// build. They are for tests: a release knows its own.
+	Rules []engine.Rules
+	Log   *slog.Logger
 	// Now is the host's clock. It is trusted for nothing but being stricter.
 	Now func() time.Time
 }
@@ -127,6 +130,8 @@ type Runtime struct {
 	closed bool
 	fatal  error
 	admit  chan struct{} // bounds concurrent queries
+	// queries are those that began under the rules in force.
+	queries *sync.WaitGroup
 
 	endpoint endpoint
 }
@@ -171,7 +176,7 @@ func start(ctx context.Context, cfg Config, tee producer.Producer, ring *keyring
 	if ring.Ephemeral {
 		cfg.Log.Warn("this TEE has no sealing keys: at each start this is a new worker, which registers, gets a seat and its state anew")
 	}
-	r := &Runtime{cfg: cfg, tee: tee, ring: ring, store: store, self: ring.Worker, admit: make(chan struct{}, 64), saved: cfg.Now(), voting: map[proto.Hash]bool{}}
+	r := &Runtime{cfg: cfg, tee: tee, ring: ring, store: store, self: ring.Worker, admit: make(chan struct{}, 64), saved: cfg.Now(), voting: map[proto.Hash]bool{}, queries: new(sync.WaitGroup)}
 	r.outbox = outbox{chain: cfg.Chain, self: r.self, sign: ring.Sign}
 	r.sessions.ring = ring
 	if err := r.sessions.start(cfg.Now()); err != nil {
@@ -352,6 +357,7 @@ func (r *Runtime) Advance(b []byte) error {
 			return err
 		}
 	}
+	r.vote()
 	if err := r.runCluster(); err != nil {
 		return err
 	}
@@ -379,12 +385,6 @@ func (r *Runtime) Hold(b []byte) error {
 
 // handle takes one item of a batch.
 func (r *Runtime) handle(it *inbox.Item) error {
-	if it.Message == nil {
-		if it.Rules > proto.MaxRules && r.codes != nil {
-			return fmt.Errorf("%w: version %d is in force from height %d on, this build knows up to %d: install a release that knows it", cluster.ErrRules, it.Rules, it.Height, proto.MaxRules)
-		}
-		return nil
-	}
 	switch it.Message.Topic {
 	case proto.TopicSystem:
 		return nil
@@ -416,11 +416,9 @@ func (r *Runtime) handle(it *inbox.Item) error {
 		r.seat.noteStored(e)
 	case proto.CodeAnnounced:
 		r.voting[e.Code] = true
-		r.codes.want(e.Code)
+		r.codes.want(e.Code, r.rulesLikely())
 	case proto.Instantiated:
-		if r.codes.Program(e.Code) == nil {
-			r.codes.want(e.Code)
-		}
+		r.codes.want(e.Code, r.rulesLikely())
 	}
 	r.seat.pending = append(r.seat.pending, *it)
 	return nil

@@ -30,6 +30,8 @@ type seat struct {
 	joining   *joining         // pieces of it that came, while it is wanted
 	posting   *posting         // of a snapshot that this seat was asked for
 	unusable  proto.StateRef   // one that turned out to be none
+	rules     uint32           // version of the rules of the replica's state; 0: not looked at yet
+	ready     ready            // for the version that is wanted
 }
 
 // maxPending is how many messages may wait for a code before no more are taken.
@@ -71,7 +73,7 @@ func (r *Runtime) keysReleased(e *proto.KeysReleased) error {
 			}
 			r.seat.sealed = nil
 			for _, h := range replica.Snapshot().Codes() {
-				r.codes.want(h)
+				r.codes.want(h, replica.Snapshot().Rules())
 			}
 		}
 		r.seat.replica, r.seat.processed = replica, replica.Snapshot().Cursor().Seq
@@ -107,6 +109,7 @@ func (r *Runtime) runCluster() error {
 		r.mu.Lock()
 		if errors.Is(err, cluster.ErrNeedCode) || errors.Is(err, cluster.ErrNeedKey) {
 			s.blocked = err
+			r.needCode(err)
 			return nil // goes on when it is there
 		}
 		s.blocked = nil
@@ -125,6 +128,7 @@ func (r *Runtime) runCluster() error {
 	}
 	if !r.needsState(s) {
 		r.lease.reached(math.MaxUint64)
+		r.followRules(s)
 	}
 	return nil
 }
@@ -150,31 +154,6 @@ func groups(outputs []proto.SealedOutput) (out [][]proto.SealedOutput) {
 	return out
 }
 
-// prepared is called when a code has been prepared or refused. Where the cluster
-// asked, this is the worker's vote.
-func (r *Runtime) prepared(code proto.Hash, err error) {
-	r.lock()
-	defer r.unlock()
-	if r.closed {
-		return // the vote is in the checkpoint as one to give
-	}
-	if r.seat == nil {
-		return
-	}
-	switch {
-	case !r.voting[code]:
-	case err != nil:
-		reason := err.Error()
-		r.outbox.push(proto.CodeRefused{Cluster: r.seat.cluster, Code: code, Reason: reason[:min(len(reason), 512)]})
-	default:
-		r.outbox.push(proto.CodePrepared{Cluster: r.seat.cluster, Code: code, Image: r.codes.Program(code).ImageHash()})
-	}
-	delete(r.voting, code)
-	if err := r.runCluster(); err != nil {
-		r.cfg.Log.Error("cluster", "error", err)
-	}
-}
-
 // PutCode takes a code's module from the relayer.
 func (r *Runtime) PutCode(hash proto.Hash, module []byte) error {
 	if r.codes == nil {
@@ -189,7 +168,10 @@ func (r *Runtime) Prepare(module []byte) error {
 	if r.codes == nil {
 		return fmt.Errorf("%w: a gatekeeper runs no contracts", ErrRole)
 	}
-	r.codes.ahead(module)
+	r.mu.Lock()
+	rules := r.rulesLikely()
+	r.mu.Unlock()
+	r.codes.ahead(module, rules)
 	return nil
 }
 

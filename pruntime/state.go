@@ -118,6 +118,9 @@ func (r *Runtime) PutPiece(i int, b []byte) error {
 	if err == nil {
 		err = s.replica.Adopt(state)
 	}
+	if errors.Is(err, cluster.ErrRules) {
+		return r.halt(err)
+	}
 	if err != nil {
 		// The pieces are those that a majority of the seats agreed on, and they are not a
 		// state: to bring them again does not help, a later snapshot may.
@@ -134,9 +137,10 @@ func (r *Runtime) PutPiece(i int, b []byte) error {
 		return err
 	}
 	for _, h := range state.Codes() {
-		r.codes.want(h)
+		r.codes.want(h, state.Rules())
 	}
 	r.cfg.Log.Info("continuing from the cluster's state", "cluster", s.cluster, "epoch", j.ref.Epoch, "message", j.ref.Cursor.Seq)
+	r.vote()
 	return r.runCluster()
 }
 

@@ -75,6 +75,7 @@ type world struct {
 	user    *identity.KeyPair
 	code    proto.Hash
 	module  []byte
+	more    map[proto.Hash][]byte // other modules that relayers bring
 	nonce   uint64
 }
 
@@ -250,8 +251,12 @@ func (n *node) relay() error {
 		}
 	}
 	for _, h := range n.rt.Status().WantCodes {
-		if h == n.w.code && !n.noCodes {
-			if err := n.rt.PutCode(h, n.w.module); err != nil {
+		module := n.w.more[h]
+		if h == n.w.code {
+			module = n.w.module
+		}
+		if module != nil && !n.noCodes {
+			if err := n.rt.PutCode(h, module); err != nil {
 				return err
 			}
 		}

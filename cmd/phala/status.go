@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/phala-go/phala/client"
@@ -25,6 +26,7 @@ type seatStatus struct {
 	Until     time.Time        `json:"evidence_until"`
 	Endpoint  string           `json:"endpoint"`
 	Answers   bool             `json:"answers"`
+	Rules     uint32           `json:"known_rules"` // newest version of the rules that it knows
 	Says      *pruntime.Status `json:"says,omitempty"`
 	Problem   string           `json:"problem,omitempty"`
 }
@@ -37,9 +39,48 @@ type networkStatus struct {
 	Epoch    uint64          `json:"epoch"`
 	FinalSeq uint64          `json:"final_seq"`
 	Root     proto.Hash      `json:"final_root"`
+	Rules    rulesStatus     `json:"rules"`
 	Seats    []seatStatus    `json:"seats"`
 	OK       bool            `json:"ok"`
 	Problems []string        `json:"problems,omitempty"`
+}
+
+// A rulesStatus is under which rules the cluster runs, and who keeps it from newer ones.
+type rulesStatus struct {
+	Version uint32           `json:"version"`
+	Wanted  uint32           `json:"wanted,omitempty"`  // 0: no other
+	Missing []proto.WorkerID `json:"missing,omitempty"` // seats that have not said that they can run under it
+	Differ  bool             `json:"differ,omitempty"`  // seats prepared the same codes to different images
+}
+
+func rulesOf(cl *proto.Cluster) rulesStatus {
+	st := rulesStatus{Version: cl.Rules, Wanted: cl.Wanted, Missing: cl.RulesMissing()}
+	for _, w := range cl.Ready {
+		for _, o := range cl.Ready {
+			st.Differ = st.Differ || cl.HasSeat(w.Worker) && cl.HasSeat(o.Worker) && w.Seq == o.Seq && w.Images != o.Images
+		}
+	}
+	return st
+}
+
+// print says what keeps the cluster from the version that is wanted.
+func (r *rulesStatus) print(w io.Writer, seats []seatStatus) {
+	if r.Wanted == 0 {
+		return
+	}
+	fmt.Fprintf(w, "rules: version %d is wanted, %d of %d seats are ready\n", r.Wanted, len(seats)-len(r.Missing), len(seats))
+	for _, s := range seats {
+		switch {
+		case !slices.Contains(r.Missing, s.Worker):
+		case s.Rules < r.Wanted:
+			fmt.Fprintf(w, "  worker %s knows up to version %d: its operator must install a newer release\n", s.Worker, s.Rules)
+		default:
+			fmt.Fprintf(w, "  worker %s prepares the cluster's codes\n", s.Worker)
+		}
+	}
+	if r.Differ {
+		fmt.Fprintln(w, "  seats prepared the same codes to different images: the version does not come as long as they differ")
+	}
 }
 
 func runStatus(ctx context.Context, a *app, args []string) error {
@@ -68,6 +109,7 @@ func runStatus(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	st.Epoch, st.FinalSeq, st.Root = cl.Epoch, cl.FinalSeq, cl.FinalRoot
+	st.Rules = rulesOf(cl)
 	for _, id := range cl.Seats {
 		w, err := c.Worker(ctx, id)
 		if err != nil {
@@ -77,7 +119,7 @@ func runStatus(ctx context.Context, a *app, args []string) error {
 		if err != nil {
 			return err
 		}
-		seat := seatStatus{Worker: id, Simulated: w.Simulated, Level: w.Level, TCB: verdict.Status, Platform: verdict.Platform, Expires: w.Expires,
+		seat := seatStatus{Worker: id, Simulated: w.Simulated, Level: w.Level, TCB: verdict.Status, Platform: verdict.Platform, Expires: w.Expires, Rules: w.Rules,
 			Until: time.UnixMilli(int64(verdict.Until)).UTC()}
 		if len(w.Endpoints) > 0 {
 			seat.Endpoint = w.Endpoints[0]
@@ -102,7 +144,8 @@ func runStatus(ctx context.Context, a *app, args []string) error {
 	}
 	err = a.print(st, func(w io.Writer) {
 		fmt.Fprintf(w, "chain %s, verified height %d, %.1f s old\n", st.Chain, st.Height, st.Age)
-		fmt.Fprintf(w, "cluster %s: epoch %d, final up to message %d, state root %s\n", st.Cluster, st.Epoch, st.FinalSeq, st.Root)
+		fmt.Fprintf(w, "cluster %s: epoch %d, rules version %d, final up to message %d, state root %s\n", st.Cluster, st.Epoch, st.Rules.Version, st.FinalSeq, st.Root)
+		st.Rules.print(w, st.Seats)
 		for _, s := range st.Seats {
 			tee := fmt.Sprintf("confidence level %d (%s, %s)", s.Level, s.TCB, s.Platform)
 			if s.Simulated {

@@ -25,13 +25,15 @@ func key(name string) *identity.KeyPair {
 	return k
 }
 
-// These are the rules' (pruntime/cluster).
+// These are those of pruntime/cluster.
 const (
 	maxDepth   = 8
 	maxFetches = 8
-	gasOpen    = 150_000 // of a command, before its contract starts
 	queryGas   = 1 << 32
 )
+
+// rules are those under which the engine prepares the contract.
+var rules = engine.Known()[len(engine.Known())-1]
 
 // A stage is one command or query on one of the worlds: what all calls in it share.
 type stage struct {
@@ -63,7 +65,7 @@ func (k *Kit) play(w *world, wasm bool, replay []exchange, to contract.ID, entry
 	s.w.credit[caller] += k.limit
 	gas := uint64(queryGas)
 	if !s.query {
-		gas = k.gas - min(k.gas, gasOpen)
+		gas = k.gas - min(k.gas, rules.Command.Open)
 	}
 	res, err := s.run(&frame{s: s, entry: entry, to: to, caller: caller, reader: k.reader, input: input, gas: gas, keep: !s.query})
 	s.o.answer, s.o.gas, s.o.err = res.Output, res.GasUsed, err

@@ -42,9 +42,9 @@ func (w *world) put(id contract.ID, key string, value []byte, payer contract.Acc
 		w.kv[id] = kv
 	}
 	old, had := kv[key]
-	bound, needs := uint64(0), engine.StorageDeposit(len(key), len(value))
+	bound, needs := uint64(0), rules.StorageDeposit(len(key), len(value))
 	if had {
-		bound = engine.StorageDeposit(len(key), len(old.value))
+		bound = rules.StorageDeposit(len(key), len(old.value))
 	}
 	if needs <= bound {
 		w.credit[old.payer] += bound - needs
@@ -62,7 +62,7 @@ func (w *world) put(id contract.ID, key string, value []byte, payer contract.Acc
 
 func (w *world) remove(id contract.ID, key string) {
 	if old, had := w.kv[id][key]; had {
-		w.credit[old.payer] += engine.StorageDeposit(len(key), len(old.value))
+		w.credit[old.payer] += rules.StorageDeposit(len(key), len(old.value))
 		delete(w.kv[id], key)
 	}
 }

@@ -73,9 +73,15 @@ func Prepare(t testing.TB, module []byte, cache string) *engine.Program {
 	return p
 }
 
+var known = engine.Known()
+
+// programs are of the newest rules, and stand for every version: the numbers of the one
+// code here are the newest's from the first command on.
 type programs map[proto.Hash]*engine.Program
 
-func (p programs) Program(h proto.Hash) *engine.Program { return p[h] }
+func (p programs) Program(h proto.Hash, _ uint32) (*engine.Program, error) { return p[h], nil }
+
+func (p programs) Rules(uint32) *engine.Rules { return &known[len(known)-1] }
 
 // A World is a cluster with one code, on a chain that consists of its topic. It is for
 // one goroutine. Each command is a block of its own.

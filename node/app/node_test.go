@@ -285,7 +285,7 @@ func (n *node) register(vendor *simulator.Store, k int) tx.Msg {
 		n.t.Fatal(err)
 	}
 	reg := phala.Registration{Chain: chainID, Roots: vendor.Roots.Digest(), TrustHeight: 1, TrustRoot: phala.Hash(blockHash(1)), Epoch: 1, Worker: phala.WorkerID(pair(k).Public()), Session: session(k).Public(), Operator: account(1),
-		Role: phala.RoleWorker, Height: uint64(n.height), Hash: phala.Hash(blockHash(n.height)), Endpoints: []string{"http://127.0.0.1:8000"}}
+		Role: phala.RoleWorker, Rules: 1, Height: uint64(n.height), Hash: phala.Hash(blockHash(n.height)), Endpoints: []string{"http://127.0.0.1:8000"}}
 	ev, err := m.Evidence(attest.TDX, software, reg.ReportData())
 	if err != nil {
 		n.t.Fatal(err)
@@ -383,7 +383,7 @@ func populated(t *testing.T) *node {
 	}
 	env := make([]byte, envelope.Overhead+256)
 	n.must(n.signed(2, 0, fee, tx.Deploy(account(2), 1, code, []byte("salt"), 1, 2, 0, env)), n.signed(2, 1, fee, tx.PushCommand(account(2), 1, 1, 0, 0, env)))
-	prepared := phala.CodePrepared{Cluster: 1, Code: code}
+	prepared := phala.CodePrepared{Cluster: 1, Rules: 1, Code: code}
 	n.must(n.signed(1, 0, 0, n.outbox(11, 2, prepared)), n.signed(1, 1, 0, n.outbox(12, 2, prepared)))
 	// Messages 1 and 2 are of one height: the code's announcement and a command. 3 is the
 	// constructor.

@@ -60,6 +60,8 @@ type Chain struct {
 	gone         map[proto.WorkerID]bool // get no seat any more
 	outboxes     map[proto.WorkerID]proto.Cursor
 	clusters     []*proto.Cluster
+	rules        uint32            // version that clusters are to run under
+	again        []proto.ClusterID // those whose waiting codes are to be announced again
 	codes        map[proto.Hash]*proto.Code
 	chunks       map[string][]byte
 	waiting      []*proto.Contract
@@ -85,7 +87,7 @@ type Taken struct {
 
 // New returns a chain of three blocks with the topics that every chain has.
 func New(cfg comettest.Config) *Chain {
-	c := &Chain{C: comettest.New(cfg), Expires: 400_000, Valid: 30 * 24 * time.Hour, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, attestations: map[proto.WorkerID]*proto.Attestation{}, gone: map[proto.WorkerID]bool{},
+	c := &Chain{C: comettest.New(cfg), rules: 1, Expires: 400_000, Valid: 30 * 24 * time.Hour, seqs: map[string]uint64{}, workers: map[proto.WorkerID]*proto.WorkerInfo{}, attestations: map[proto.WorkerID]*proto.Attestation{}, gone: map[proto.WorkerID]bool{},
 		outboxes: map[proto.WorkerID]proto.Cursor{}, codes: map[proto.Hash]*proto.Code{}, chunks: map[string][]byte{}, receipts: map[string]*proto.ReceiptRecord{}, commands: map[string]*proto.CommandRecord{},
 		taken: map[string]*proto.SnapshotRecord{}, outputs: map[string][][]byte{}, accounts: map[string]*accountRecord{}, txs: map[string]*txResult{}, collateral: map[string]*attest.Collateral{}}
 	c.C.CreateTopic(proto.TopicSystem)
@@ -295,7 +297,7 @@ func (c *Chain) register(registration, signature, evidence []byte) error {
 		c.putOutbox(reg.Worker, proto.OutboxCursor(c.C.ChainID(), reg.Worker))
 	}
 	cluster := w.State.Cluster
-	*w = proto.WorkerInfo{Worker: reg.Worker, Operator: reg.Operator, Role: reg.Role, Measurement: verdict.Measurement, Simulated: true, Level: verdict.ConfidenceLevel, Registered: now, Expires: now + c.Expires, Endpoints: reg.Endpoints,
+	*w = proto.WorkerInfo{Worker: reg.Worker, Operator: reg.Operator, Role: reg.Role, Measurement: verdict.Measurement, Simulated: true, Level: verdict.ConfidenceLevel, Registered: now, Expires: now + c.Expires, Rules: reg.Rules, Endpoints: reg.Endpoints,
 		State: proto.WorkerState{Session: reg.Session, SessionHeight: now, Heard: now, Cluster: cluster}}
 	c.putWorker(w)
 	e := proto.WorkerRegistered{Registration: registration, Expires: w.Expires}

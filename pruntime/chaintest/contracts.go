@@ -38,10 +38,13 @@ func (c *Chain) Cluster(id proto.ClusterID) proto.Cluster {
 
 // endBlock starts contracts whose code a majority prepared and fills free seats.
 func (c *Chain) endBlock() {
+	c.announceAgain()
 	c.waiting = slices.DeleteFunc(c.waiting, func(ct *proto.Contract) bool {
 		cl, code := c.cluster(ct.Cluster), c.codes[ct.Code]
 		image, agreed := code.Agreed(cl)
 		switch {
+		case agreed && c.held(cl):
+			return false
 		case agreed:
 			c.start(ct, image)
 		case code.Hopeless(cl):
@@ -55,7 +58,7 @@ func (c *Chain) endBlock() {
 	for _, cl := range c.clusters {
 		for _, id := range c.order {
 			w := c.workers[id]
-			if len(cl.Seats) < int(cl.SeatsWanted) && w.Role == proto.RoleWorker && w.State.Cluster == 0 && !c.gone[id] {
+			if len(cl.Seats) < int(cl.SeatsWanted) && w.Role == proto.RoleWorker && w.State.Cluster == 0 && w.Rules >= cl.Rules && !c.gone[id] {
 				cl.Seats = append(cl.Seats, id)
 				w.State.Cluster = cl.ID
 				c.putWorker(w)
@@ -65,6 +68,7 @@ func (c *Chain) endBlock() {
 				c.send(proto.TopicGatekeeper, e)
 			}
 		}
+		c.followRules(cl)
 	}
 }
 
@@ -88,6 +92,10 @@ func (c *Chain) start(ct *proto.Contract, image proto.Hash) {
 	ct.Phase = proto.ContractStarted
 	ct.Seq = c.send(proto.TopicCluster(ct.Cluster), proto.Instantiated{Contract: ct.ID, Deployer: ct.Deployer, Code: ct.Code, Image: image, Command: ct.Command})
 	c.record(ct.Cluster, ct.Seq, &ct.Command)
+	if cl := c.cluster(ct.Cluster); cl.Wanted != 0 {
+		cl.CodesSeq = ct.Seq
+		c.putCluster(cl)
+	}
 }
 
 func (c *Chain) record(id proto.ClusterID, seq uint64, cmd *proto.PushedCommand) {
@@ -104,14 +112,14 @@ func (c *Chain) clusterEntry(w *proto.WorkerInfo, seq uint64, raw Entry, entry p
 		}
 		return cl, nil
 	}
-	vote := func(id proto.ClusterID, hash, image proto.Hash, ok bool) error {
-		_, err := seat(id)
+	vote := func(id proto.ClusterID, hash proto.Hash, rules uint32, image proto.Hash, ok bool) error {
+		cl, err := seat(id)
 		code := c.codes[hash]
 		if err != nil || code == nil {
 			return refuse("contracts", 7, "%s: %v", hash, err)
 		}
-		v := proto.CodeVote{Cluster: id, Worker: w.Worker, Image: image}
-		if code.Voted(id, w.Worker) {
+		v := proto.CodeVote{Cluster: id, Worker: w.Worker, Rules: rules, Image: image}
+		if rules != cl.Rules || code.Voted(cl, w.Worker) {
 			return nil
 		}
 		if ok {
@@ -150,9 +158,15 @@ func (c *Chain) clusterEntry(w *proto.WorkerInfo, seq uint64, raw Entry, entry p
 		c.putCluster(cl)
 		return nil
 	case proto.CodePrepared:
-		return vote(e.Cluster, e.Code, e.Image, true)
+		return vote(e.Cluster, e.Code, e.Rules, e.Image, true)
 	case proto.CodeRefused:
-		return vote(e.Cluster, e.Code, proto.Hash{}, false)
+		return vote(e.Cluster, e.Code, e.Rules, proto.Hash{}, false)
+	case proto.RulesReady:
+		cl, err := seat(e.Cluster)
+		if err != nil {
+			return err
+		}
+		return c.rulesReady(cl, w.Worker, e)
 	case proto.Receipt:
 		cl, err := seat(e.Cluster)
 		if err != nil {
@@ -343,8 +357,10 @@ func (c *Chain) deploy(id proto.ClusterID, hash proto.Hash, salt []byte, cmd pro
 		return contract, refuse("contracts", 7, "code %s is not uploaded", hash)
 	}
 	ct := &proto.Contract{ID: contract, Cluster: id, Deployer: cmd.Payer, Code: hash, Phase: proto.ContractWaiting, Height: uint64(c.C.Height()) + 1, Command: cmd}
-	if image, agreed := code.Agreed(cl); agreed {
+	if image, agreed := code.Agreed(cl); agreed && !c.held(cl) {
 		c.start(ct, image)
+	} else if agreed {
+		c.waiting = append(c.waiting, ct)
 	} else {
 		if !slices.ContainsFunc(c.waiting, func(o *proto.Contract) bool { return o.Code == hash && o.Cluster == id }) {
 			c.send(proto.TopicCluster(id), proto.CodeAnnounced{Code: hash, Size: code.Manifest.Size})

@@ -388,7 +388,7 @@ func TestAtomicity(t *testing.T) {
 			if !ok || !bytes.HasPrefix(k, storagePrefix(id)) {
 				break
 			}
-			_, value := splitItem(v)
+			_, _, value := splitItem(v)
 			if key := string(k[len(storagePrefix(id)):]); key != "i" { // the constructor's
 				got[fmt.Sprint(i, key)] = string(value)
 			}

@@ -21,13 +21,10 @@ import (
 	"github.com/phala-go/phala/pruntime/inbox"
 )
 
-// Rules of version 1.
 const (
 	// MaxExpiry is how many blocks ahead a command's expiry may lie: how long nonces
 	// are remembered.
 	MaxExpiry = 10_000
-	// gasOpen is charged to every command: opening, decoding, one signature.
-	gasOpen = 150_000
 	// QueryGas bounds a query.
 	QueryGas = 1 << 32
 )
@@ -37,10 +34,6 @@ var (
 	ErrNeedCode = errors.New("cluster: code is not prepared")
 	ErrNeedKey  = errors.New("cluster: the epoch's key has not been released to this worker")
 )
-
-// ErrImage: this replica prepared a code to another image than the cluster's seats agreed
-// on. It would compute other results and must not run it.
-var ErrImage = errors.New("cluster: code was prepared to another image than the cluster's seats agreed on")
 
 // Keys are what the gatekeepers released to a cluster's workers, but for the epochs'
 // traffic keys, which the opener keeps.
@@ -73,11 +66,6 @@ func EpochKey(secret [32]byte) (*commkey.SecretKey, [32]byte, error) {
 	return k, subkey(secret, "blind/v1"), err
 }
 
-// Programs finds prepared codes.
-type Programs interface {
-	Program(code proto.Hash) *engine.Program
-}
-
 // A Cluster is one worker's replica. Apply is called by one goroutine; Query and
 // Snapshot by any.
 type Cluster struct {
@@ -104,7 +92,7 @@ func (c *Cluster) rootKey() [32]byte { return subkey(c.keys.Stable, "root/v1") }
 
 // Restore replaces the state with an encoded one.
 func (c *Cluster) Restore(b []byte) error {
-	s, err := ParseSnapshot(c.rootKey(), b)
+	s, err := c.parse(b)
 	if err == nil {
 		c.state.Store(s)
 	}
@@ -149,7 +137,8 @@ type Result struct {
 
 // needs returns the first thing that items need and that is not here.
 func (c *Cluster) needs(items []inbox.Item) error {
-	epoch := c.state.Load().Epoch()
+	s := c.state.Load()
+	epoch, rules := s.Epoch(), s.Rules()
 	command := func(cmd *proto.PushedCommand) error {
 		if cmd.Epoch == epoch && !c.HasEpoch(epoch) {
 			return fmt.Errorf("%w: epoch %d", ErrNeedKey, epoch)
@@ -162,13 +151,18 @@ func (c *Cluster) needs(items []inbox.Item) error {
 			if epoch = e.Epoch; !c.HasEpoch(epoch) {
 				return fmt.Errorf("%w: epoch %d", ErrNeedKey, epoch)
 			}
+		case proto.RulesActivated:
+			if _, err := c.ReadyFor(e.Version, s.Codes()); err != nil {
+				return err
+			}
+			rules = e.Version
 		case proto.PushedCommand:
 			if err := command(&e); err != nil {
 				return err
 			}
 		case proto.Instantiated:
-			if c.programs.Program(e.Code) == nil {
-				return fmt.Errorf("%w: %s", ErrNeedCode, e.Code)
+			if p, err := c.programs.Program(e.Code, rules); p == nil && err == nil {
+				return &NeedCode{[]proto.Hash{e.Code}, rules}
 			}
 			if err := command(&e.Command); err != nil {
 				return err
@@ -195,6 +189,7 @@ func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error
 		return nil, err
 	}
 	m := c.state.Load().m
+	rules := c.rules(m)
 	answers := make([]answer, len(items))
 	if err := c.open(items, answers); err != nil {
 		return nil, err
@@ -204,8 +199,11 @@ func (c *Cluster) Apply(ctx context.Context, items []inbox.Item) (*Result, error
 		a := &answers[i]
 		a.out = proto.Output{Seq: it.Message.Seq, Height: it.Height, Status: proto.StatusNotCommand}
 		var err error
-		if m, err = c.dispatch(ctx, m, it, a); err != nil {
+		if m, err = c.dispatch(ctx, m, rules, it, a); err != nil {
 			return nil, err
+		}
+		if _, ok := it.Event.(proto.RulesActivated); ok {
+			rules = c.rules(m)
 		}
 		m = m.Set(keyCursor, it.Cursor.Marshal())
 	}
@@ -241,12 +239,16 @@ func (c *Cluster) forget(epoch uint64) {
 
 // dispatch processes one message on a state and returns the next. An error is the
 // replica's own failure, not the message's.
-func (c *Cluster) dispatch(ctx context.Context, m *mtreap.Map, it *inbox.Item, a *answer) (*mtreap.Map, error) {
+func (c *Cluster) dispatch(ctx context.Context, m *mtreap.Map, rules *engine.Rules, it *inbox.Item, a *answer) (*mtreap.Map, error) {
 	var cmd *proto.PushedCommand
 	var inst *proto.Instantiated
 	switch e := it.Event.(type) {
 	case proto.EpochStarted:
 		return m.Set(keyEpoch, binary.BigEndian.AppendUint64(nil, e.Epoch)), nil
+	case proto.RulesWanted:
+		return want(m, e.Version, it.Message.Seq), nil
+	case proto.RulesActivated:
+		return c.activate(m, &e, it.Height)
 	case proto.PushedCommand:
 		cmd = &e
 	case proto.Instantiated:
@@ -254,15 +256,18 @@ func (c *Cluster) dispatch(ctx context.Context, m *mtreap.Map, it *inbox.Item, a
 	default:
 		return m, nil
 	}
-	o := open(m, cmd.Payer, min(cmd.DepositLimit, proto.MaxDeposit))
+	o := c.overlay(m, rules, cmd.Payer, min(cmd.DepositLimit, proto.MaxDeposit))
 	err := c.command(ctx, o, it, a, cmd, inst)
 	a.out.GasBucket = proto.BucketOf(a.out.GasUsed)
+	if inst != nil {
+		o.m = constructed(o.m, it.Message.Seq)
+	}
 	return o.m, err
 }
 
 // command opens and runs a command; inst is set for a constructor.
 func (c *Cluster) command(ctx context.Context, o *overlay, it *inbox.Item, a *answer, cmd *proto.PushedCommand, inst *proto.Instantiated) error {
-	tierGas := proto.TierGas(cmd.GasTier)
+	tierGas, gasOpen := proto.TierGas(cmd.GasTier), o.rules.Command.Open
 	a.out.GasUsed = min(gasOpen, tierGas)
 	refuse := func(s proto.Status, detail string) error {
 		a.out.Status, a.out.Error = s, detail
@@ -392,6 +397,8 @@ func statusOf(err error) (proto.Status, string, error) {
 		return proto.StatusOutOfGas, detail, nil
 	case engine.ErrDepth:
 		return proto.StatusDepth, detail, nil
+	case engine.ErrModule:
+		return proto.StatusCodeFailed, detail, nil
 	case engine.ErrOutput:
 		return proto.StatusOutputTooLarge, detail, nil
 	case engine.ErrDeposit:

@@ -14,12 +14,14 @@ import (
 // An overlay is the state that a command works on, and what its payer has left for new
 // storage. Copying it keeps a version.
 //
-// A stored item binds a deposit ([engine.StorageDeposit]) of the command's payer who
-// made it as large as it is. The deposit returns to that payer when the item shrinks or
+// A stored item binds a deposit ([engine.Rules.StorageDeposit]) of the command's payer who
+// made it as large as it is, at the price of the rules under which that was. The deposit returns to that payer when the item shrinks or
 // goes: to a credit that only enclaves see, which the payer's next commands use first
 // and get paid out. The chain therefore never learns whose item a command removed.
 type overlay struct {
 	m     *mtreap.Map
+	rules *engine.Rules                      // in force
+	known func(version uint32) *engine.Rules // for items that older ones priced
 	payer []byte
 	left  uint64
 	start uint64 // what was left at first
@@ -45,13 +47,36 @@ func (o *overlay) setCredit(account []byte, amount uint64) {
 	}
 }
 
-// An item in the state is the account whose deposit it binds, then the value.
-func makeItem(payer, value []byte) []byte {
-	b := make([]byte, 0, 1+len(payer)+len(value))
-	return append(append(append(b, byte(len(payer))), payer...), value...)
+// newer is the bit of an item's first byte that says that other rules than version 1
+// priced it, and that their version comes next. An account is shorter than that.
+const newer = 0x80
+
+// An item in the state is the length of an account, the account whose deposit it binds,
+// then the value.
+func makeItem(rules uint32, payer, value []byte) []byte {
+	b := make([]byte, 0, 5+len(payer)+len(value))
+	if rules == 1 {
+		b = append(b, byte(len(payer)))
+	} else {
+		b = binary.BigEndian.AppendUint32(append(b, byte(len(payer))|newer), rules)
+	}
+	return append(append(b, payer...), value...)
 }
 
-func splitItem(b []byte) (payer, value []byte) { return b[1 : 1+b[0]], b[1+b[0]:] }
+func splitItem(b []byte) (rules uint32, payer, value []byte) {
+	n, b := b[0], b[1:]
+	if rules = 1; n&newer != 0 {
+		rules, b = binary.BigEndian.Uint32(b), b[4:]
+	}
+	n &^= newer
+	return rules, b[:n], b[n:]
+}
+
+// bound is whose deposit an item binds, and how much.
+func (o *overlay) bound(klen int, item []byte) (payer []byte, amount uint64) {
+	rules, payer, value := splitItem(item)
+	return payer, o.known(rules).StorageDeposit(klen, len(value))
+}
 
 // put stores an item whose key is klen bytes long to the contract. What will not stay
 // costs nothing.
@@ -60,10 +85,9 @@ func (o *overlay) put(key, value []byte, klen int, stays bool) error {
 	if stays {
 		var bound uint64
 		var was []byte
-		needs := engine.StorageDeposit(klen, len(value))
+		needs := o.rules.StorageDeposit(klen, len(value))
 		if old, ok := o.m.Get(key); ok {
-			payer, v := splitItem(old)
-			was, bound = payer, engine.StorageDeposit(klen, len(v))
+			was, bound = o.bound(klen, old)
 		}
 		if needs <= bound {
 			owner = was
@@ -77,7 +101,7 @@ func (o *overlay) put(key, value []byte, klen int, stays bool) error {
 			o.left -= needs
 		}
 	}
-	o.m = o.m.Set(key, makeItem(owner, value))
+	o.m = o.m.Set(key, makeItem(o.rules.Version(), owner, value))
 	return nil
 }
 
@@ -89,8 +113,7 @@ func (o *overlay) remove(key []byte, klen int, stays bool) {
 	}
 	o.m = o.m.Delete(key)
 	if stays {
-		payer, v := splitItem(old)
-		o.release(payer, engine.StorageDeposit(klen, len(v)))
+		o.release(o.bound(klen, old))
 	}
 }
 
@@ -103,9 +126,9 @@ func (o *overlay) release(payer []byte, amount uint64) {
 	}
 }
 
-// open makes an overlay for a command whose payer has put up limit.
-func open(m *mtreap.Map, payer []byte, limit uint64) *overlay {
-	o := &overlay{m: m, payer: payer}
+// overlay makes an overlay for a command whose payer has put up limit.
+func (c *Cluster) overlay(m *mtreap.Map, rules *engine.Rules, payer []byte, limit uint64) *overlay {
+	o := &overlay{m: m, rules: rules, known: c.programs.Rules, payer: payer}
 	o.left = sum(o.credit(payer), limit)
 	o.start = o.left
 	return o

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/phala-go/phala/proto"
-	"github.com/phala-go/phala/pruntime/engine"
 )
 
 // pays makes a command that an account pays for, signs and limits.
@@ -68,9 +67,9 @@ func TestDepositReturns(t *testing.T) {
 		wantStatus(t, what, out, proto.StatusOK)
 		return out, res.Receipt.Items[0].Deposit
 	}
-	credit := func(who account) uint64 { return (&overlay{m: w.c.Snapshot().m}).credit(who.id) }
+	credit := func(who account) uint64 { return (&overlay{m: w.c.Snapshot().m, rules: &known[0]}).credit(who.id) }
 	const limit = 1 << 30
-	bound := engine.StorageDeposit(1, 50_000)
+	bound := known[0].StorageDeposit(1, 50_000)
 	_, b := step("bob stores", big(50_000), w.bob, limit)
 	kept := b.Kept(limit)
 	if credit(w.bob) != kept-bound || kept != 1<<26 {
@@ -82,7 +81,7 @@ func TestDepositReturns(t *testing.T) {
 	}
 	// Smaller: bob's.
 	step("alice shrinks it", big(10_000), w.alice, 0)
-	free := kept - engine.StorageDeposit(1, 10_000)
+	free := kept - known[0].StorageDeposit(1, 10_000)
 	if credit(w.bob) != free {
 		t.Fatalf("%d is free, want %d", credit(w.bob), free)
 	}
@@ -124,13 +123,13 @@ func TestDepositsAddUp(t *testing.T) {
 		w.c.Snapshot().m.Each(func(k, v []byte) bool {
 			switch {
 			case bytes.HasPrefix(k, []byte("s/")):
-				payer, value := splitItem(v)
+				_, payer, value := splitItem(v)
 				if len(payer) != 32 {
 					t.Fatalf("item %q of nobody", k)
 				}
-				bound += engine.StorageDeposit(len(k)-len(storagePrefix(ids[0])), len(value))
+				bound += known[0].StorageDeposit(len(k)-len(storagePrefix(ids[0])), len(value))
 			case bytes.HasPrefix(k, []byte("b/")):
-				bound += (&overlay{m: w.c.Snapshot().m}).credit(k[2:])
+				bound += (&overlay{m: w.c.Snapshot().m, rules: &known[0]}).credit(k[2:])
 			}
 			return true
 		})

@@ -8,9 +8,10 @@
 //
 //	"c"                         position in the topic, 40 bytes
 //	"r"                         rules version
+//	"w"                         version that is wanted, message of which the seats' words must be
 //	"e"                         epoch
 //	"k/" contract               code hash, image hash, deployer
-//	"s/" contract "/" key       a contract's storage: depositor, value
+//	"s/" contract "/" key       a contract's storage: rules that priced it, depositor, value
 //	"b/" account                deposits that returned to it and are not paid out yet
 //	"n/" hash(from, nonce)      expiry height of a used nonce
 //	"x/" expiry hash            index of nonces by expiry
@@ -22,6 +23,11 @@
 // epoch, envelope, form, expiry, signature, replay, order, contract, gas limit; then
 // it runs. A command that fails before it runs does not use up its nonce; one that
 // runs does, however it ends. Whatever fails writes nothing else.
+//
+// Everything runs under one version of the rules ([engine.Rules]), until the message
+// [proto.RulesActivated] puts the next into force: that turns the image of each contract
+// into what its code is under it. An item of storage binds what it cost under the rules of
+// when it was made as large as it is.
 //
 // A command to [proto.ClusterAddress] is for the cluster itself: it revokes read grants
 // of its caller, one ([proto.Revocation]) or all that were issued until its block. It

@@ -188,7 +188,7 @@ func TestSnapshotSizes(t *testing.T) {
 	sizes := map[uint64]bool{}
 	for _, n := range []int{0, 1, 100, 20_000, pieceText - 500, pieceText, 2*pieceText + 5} {
 		w := newWorld(t, home)
-		o := &overlay{m: w.c.Snapshot().m}
+		o := &overlay{m: w.c.Snapshot().m, rules: &known[0]}
 		for i := 0; n > 0; i++ {
 			part := min(n, 100_000)
 			o.m = o.m.Set([]byte{'s', '/', byte(i)}, make([]byte, part))

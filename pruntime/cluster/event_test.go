@@ -196,7 +196,7 @@ func TestLogs(t *testing.T) {
 func TestEventLimits(t *testing.T) {
 	w := ready(t)
 	h := func() *host {
-		return &host{x: &exec{c: w.c, o: &overlay{m: w.c.Snapshot().m}}, call: &call{to: w.target, keep: true, rec: &contractRecord{Deployer: w.alice.id}}}
+		return &host{x: &exec{c: w.c, o: &overlay{m: w.c.Snapshot().m, rules: &known[0]}}, call: &call{to: w.target, keep: true, rec: &contractRecord{Deployer: w.alice.id}}}
 	}
 	pub := readerKey(t, 1).Public()
 	key := [32]byte(pub)

@@ -63,12 +63,9 @@ func (x *exec) revert(m mark) { *x.o, x.events = m.o, x.events[:m.events] }
 
 // run runs a call. What it wrote is gone if it failed or may keep nothing.
 func (x *exec) run(ctx context.Context, c *call) (engine.Result, error) {
-	program := x.c.programs.Program(c.rec.Code)
-	if program == nil {
-		return engine.Result{}, fmt.Errorf("%w: %s", ErrNeedCode, c.rec.Code)
-	}
-	if proto.Hash(program.ImageHash()) != c.rec.Image {
-		return engine.Result{}, fmt.Errorf("%w: code %s, here %x, agreed %s", ErrImage, c.rec.Code, program.ImageHash(), c.rec.Image)
+	program, err := x.program(c.rec)
+	if err != nil {
+		return engine.Result{}, err
 	}
 	reentry := false
 	for _, id := range x.stack {
@@ -108,7 +105,7 @@ func (h *host) Get(k []byte) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	_, v := splitItem(b)
+	_, _, v := splitItem(b)
 	return v, true
 }
 
@@ -132,7 +129,7 @@ func (h *host) Next(prefix, from []byte) (key, value []byte, ok bool) {
 	if !ok || !bytes.HasPrefix(k, h.key(prefix)) {
 		return nil, nil, false
 	}
-	_, v := splitItem(b)
+	_, _, v := splitItem(b)
 	return k[len(h.prefix):], v, true
 }
 

@@ -25,17 +25,14 @@ func (c *Cluster) Query(ctx context.Context, s *Snapshot, q *proto.Query, height
 	if !ok {
 		return proto.StatusNoContract, nil, 0, fmt.Sprintf("no contract %s in cluster %s", q.To, c.id), nil
 	}
-	if c.programs.Program(rec.Code) == nil {
-		return proto.StatusCodeFailed, nil, 0, notPrepared, nil
-	}
 	limit := uint64(QueryGas)
 	if q.GasLimit != 0 {
 		limit = min(limit, q.GasLimit)
 	}
-	x := &exec{c: c, o: &overlay{m: s.m}, height: height, time: time, random: func(uint64) io.Reader { return c.rng }, query: true}
+	x := &exec{c: c, o: &overlay{m: s.m, rules: c.rules(s.m), known: c.programs.Rules}, height: height, time: time, random: func(uint64) io.Reader { return c.rng }, query: true}
 	res, err := x.run(ctx, &call{entry: engine.EntryQuery, to: q.To, rec: rec, caller: caller, reader: reader, input: q.Input, gas: limit})
 	if errors.Is(err, ErrNeedCode) {
-		return proto.StatusCodeFailed, nil, res.GasUsed, notPrepared, nil // of a contract that this one calls
+		return proto.StatusCodeFailed, nil, res.GasUsed, notPrepared, nil // its own, or of a contract that it calls
 	}
 	if err != nil {
 		status, detail, err = statusOf(err)

@@ -14,10 +14,6 @@ import (
 	"github.com/phala-go/phala/pruntime/cluster/mtreap"
 )
 
-// gasRevoke is what a revocation costs beside gasOpen: as much as two reads, two small
-// writes and a deletion cost a contract.
-const gasRevoke = 100_000
-
 // The keys of revocations, and the index by the time at which each is forgotten.
 var prefixForget = []byte("y/")
 
@@ -37,12 +33,13 @@ func keyForget(end uint64, h [32]byte) []byte {
 
 // revoke runs a command to the cluster itself.
 func (o *overlay) revoke(a *answer, inv *proto.Invocation, r *proto.Revocation, now uint64) {
-	if inv.GasLimit < gasOpen+gasRevoke {
+	gas := o.rules.Command.Open + o.rules.Command.Revoke
+	if inv.GasLimit < gas {
 		a.out.GasUsed = inv.GasLimit
-		a.out.Status, a.out.Error = proto.StatusOutOfGas, fmt.Sprintf("a revocation takes %d gas: raise the gas limit", gasOpen+gasRevoke)
+		a.out.Status, a.out.Error = proto.StatusOutOfGas, fmt.Sprintf("a revocation takes %d gas: raise the gas limit", gas)
 		return
 	}
-	a.out.GasUsed, a.out.Status = gasOpen+gasRevoke, proto.StatusOK
+	a.out.GasUsed, a.out.Status = gas, proto.StatusOK
 	if r.All {
 		// No grant that this ends outlasts it, because none is longer than that.
 		o.remember(grantorHash(inv.From), now, proto.MaxGrantTerm)

@@ -228,7 +228,7 @@ func TestRevocationsTwin(t *testing.T) {
 // these roots.
 func TestRevocationRoots(t *testing.T) {
 	w := newWorld(t, home)
-	o := &overlay{m: w.c.Snapshot().m}
+	o := &overlay{m: w.c.Snapshot().m, rules: &known[0]}
 	inv := &proto.Invocation{From: w.alice.id, GasLimit: gasOpen + gasRevoke}
 	for _, c := range []struct {
 		name string

@@ -97,7 +97,7 @@ func (c *Cluster) Unseal(s *proto.Snapshot, pieces [][]byte) (*Snapshot, error) 
 	if len(padded) < 8 || binary.BigEndian.Uint64(padded) > uint64(len(padded)-8) {
 		return nil, fmt.Errorf("%w: no state in %d bytes", ErrSnapshot, len(padded))
 	}
-	state, err := ParseSnapshot(c.rootKey(), padded[8:8+binary.BigEndian.Uint64(padded)])
+	state, err := c.parse(padded[8 : 8+binary.BigEndian.Uint64(padded)])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}

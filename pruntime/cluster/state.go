@@ -55,12 +55,6 @@ func (s *Snapshot) Cursor() proto.Cursor {
 	return c
 }
 
-// Rules is the rules version in force.
-func (s *Snapshot) Rules() uint32 {
-	b, _ := s.m.Get(keyRules)
-	return binary.BigEndian.Uint32(b)
-}
-
 // Epoch is the epoch to whose key commands are sealed.
 func (s *Snapshot) Epoch() uint64 {
 	b, _ := s.m.Get(keyEpoch)
@@ -84,29 +78,29 @@ func (s *Snapshot) contract(id proto.ContractID) (*contractRecord, bool) {
 	if !ok {
 		return nil, false
 	}
+	return parseContract(b), true
+}
+
+func parseContract(b []byte) *contractRecord {
 	r := wire.NewReader(b)
 	c := &contractRecord{r.Array32(), r.Array32(), r.Blob(proto.MaxSender)}
 	if err := r.Close(); err != nil {
 		panic("cluster: broken invariant: contract record: " + err.Error())
 	}
-	return c, true
+	return c
 }
 
 // Codes returns the codes of all contracts.
 func (s *Snapshot) Codes() []proto.Hash {
 	var out []proto.Hash
 	seen := map[proto.Hash]bool{}
-	for at := []byte("k/"); ; {
-		k, v, ok := s.m.Next(at)
-		if !ok || !bytes.HasPrefix(k, []byte("k/")) {
-			return out
+	eachContract(s.m, func(_ []byte, r *contractRecord) {
+		if !seen[r.Code] {
+			seen[r.Code] = true
+			out = append(out, r.Code)
 		}
-		if h := proto.Hash(v[:32]); !seen[h] {
-			seen[h] = true
-			out = append(out, h)
-		}
-		at = append(bytes.Clone(k), 0)
-	}
+	})
+	return out
 }
 
 // emptyState is the state of a cluster in which nothing has happened.
@@ -126,8 +120,14 @@ func (s *Snapshot) Marshal() []byte {
 // ErrState: an encoded state is damaged, or was made under another key.
 var ErrState = errors.New("cluster: state does not have the root that it names")
 
-// ErrRules: rules that this build does not know. It would compute other results.
-var ErrRules = errors.New("cluster: unknown rules version")
+// parse decodes a state under rules that this build knows.
+func (c *Cluster) parse(b []byte) (*Snapshot, error) {
+	s, err := ParseSnapshot(c.rootKey(), b)
+	if err == nil && c.programs.Rules(s.Rules()) == nil {
+		return nil, unknown(s.Rules())
+	}
+	return s, err
+}
 
 // ParseSnapshot decodes a state and checks its root.
 func ParseSnapshot(rootKey [32]byte, b []byte) (*Snapshot, error) {
@@ -157,9 +157,8 @@ func ParseSnapshot(rootKey [32]byte, b []byte) (*Snapshot, error) {
 			return nil, ErrState
 		}
 	}
-	s := &Snapshot{m, root}
-	if v := s.Rules(); v == 0 || v > proto.MaxRules {
-		return nil, fmt.Errorf("%w: %d, this build knows up to %d: install a release that knows it", ErrRules, v, proto.MaxRules)
+	if v, ok := m.Get(keyWanted); ok && len(v) != 12 {
+		return nil, ErrState
 	}
-	return s, nil
+	return &Snapshot{m, root}, nil
 }

@@ -235,13 +235,15 @@ func TestGolden(t *testing.T) {
 // TestUnknownRulesState: a state under rules that this build does not know is not taken
 // over.
 func TestUnknownRulesState(t *testing.T) {
-	key := [32]byte{1}
+	keys, _ := testKeys(t)
+	replica := New(chain, home, keys, programs{}, rand.Reader)
+	key := replica.rootKey()
 	for _, c := range []struct {
 		version uint32
 		want    error
-	}{{0, ErrRules}, {1, nil}, {proto.MaxRules + 1, ErrRules}} {
+	}{{0, ErrRules}, {1, nil}, {2, ErrRules}} {
 		m := emptyState(key, chain, home).m.Set(keyRules, binary.BigEndian.AppendUint32(nil, c.version))
-		if _, err := ParseSnapshot(key, (&Snapshot{m, m.Root()}).Marshal()); !errors.Is(err, c.want) {
+		if err := replica.Restore((&Snapshot{m, m.Root()}).Marshal()); !errors.Is(err, c.want) {
 			t.Errorf("version %d: %v", c.version, err)
 		}
 	}

@@ -29,9 +29,30 @@ const (
 	tier  = uint8(4) // 16 Mi gas
 )
 
+// Gas of version 1 beside the contract's.
+const (
+	gasOpen   = 150_000
+	gasRevoke = 100_000
+)
+
+var known = engine.Known()
+
+// programs are those of version 1.
 type programs map[proto.Hash]*engine.Program
 
-func (p programs) Program(h proto.Hash) *engine.Program { return p[h] }
+func (p programs) Program(h proto.Hash, rules uint32) (*engine.Program, error) {
+	if rules != 1 {
+		return nil, nil
+	}
+	return p[h], nil
+}
+
+func (p programs) Rules(version uint32) *engine.Rules {
+	if version != 1 {
+		return nil
+	}
+	return &known[0]
+}
 
 var shared struct {
 	sync.Once

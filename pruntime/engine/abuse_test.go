@@ -433,7 +433,7 @@ func TestMachineFailureRefusesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := wasmprep.Prepare(newContract().module(), e.rules)
+	m, err := wasmprep.Prepare(newContract().module(), e.rules[0].Module)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -444,7 +444,7 @@ func TestMachineFailureRefusesNothing(t *testing.T) {
 	if err := e.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
-	_, err = initialise(ctx, m, code, nil)
+	_, err = e.rules[0].initialise(ctx, m, code, nil)
 	wantKind(t, "no instance can be made", err, ErrHost)
 	if errors.Is(err, ErrModule) {
 		t.Error("the module is refused")

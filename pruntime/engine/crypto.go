@@ -191,20 +191,8 @@ func (s SignatureScheme) Sign(seed, contract [32]byte, msg []byte) ([]byte, erro
 	return append(compact[1:65:65], compact[0]-31), nil
 }
 
-// Limits and gas of the cryptographic functions, measured beside instructions: one unit
-// is about a third of a nanosecond.
-const (
-	MaxLabel   = 256
-	gasDerive  = 10_000
-	gasHash    = 1_500
-	gasHashOne = 12 // for each byte: SHA-512, BLAKE2b and Keccak on a machine without help
-)
-
-var gasVerify = map[SignatureScheme]uint64{Sr25519: 250_000, Ed25519: 200_000, Secp256k1: 600_000}
-var gasSign = map[SignatureScheme]uint64{Sr25519: 300_000, Ed25519: 200_000, Secp256k1: 450_000}
-var gasPublic = map[SignatureScheme]uint64{Sr25519: 120_000, Ed25519: 120_000, Secp256k1: 250_000}
-
-const gasRecover = 700_000
+// MaxLabel bounds the label of a contract's key.
+const MaxLabel = 256
 
 func scheme(v uint64, raw bool) SignatureScheme {
 	s := SignatureScheme(v)
@@ -223,17 +211,17 @@ func (r *run) secret(m api.Module, purpose string, ptr, n uint32) [32]byte {
 }
 
 var cryptographic = []function{
-	{"hash", types(i32, i32, i32, i32), nil, func(ctx context.Context, m api.Module, _ *run, s []uint64) {
-		image.Charge(ctx, gasHash+gasHashOne*uint64(uint32(s[2])))
+	{"hash", types(i32, i32, i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, r.gas.Hash+r.gas.HashByte*uint64(uint32(s[2])))
 		sum, ok := HashAlgorithm(s[0]).Sum(view(m, uint32(s[1]), uint32(s[2])))
 		if !ok {
 			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("hash algorithm %d", uint32(s[0]))})
 		}
 		copy(view(m, uint32(s[3]), uint32(len(sum))), sum)
 	}},
-	{"verify", types(i32, i32, i32, i32, i32, i32, i32), types(i32), func(ctx context.Context, m api.Module, _ *run, s []uint64) {
+	{"verify", types(i32, i32, i32, i32, i32, i32, i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		sch := scheme(s[0], false)
-		image.Charge(ctx, gasVerify[sch]+gasHashOne*uint64(uint32(s[4])))
+		image.Charge(ctx, r.gas.Verify[sch]+r.gas.HashByte*uint64(uint32(s[4])))
 		key, msg, sig := view(m, uint32(s[1]), uint32(s[2])), view(m, uint32(s[3]), uint32(s[4])), view(m, uint32(s[5]), uint32(s[6]))
 		ok := sch.Verify(key, msg, sig)
 		s[0] = 0
@@ -241,8 +229,8 @@ var cryptographic = []function{
 			s[0] = 1
 		}
 	}},
-	{"recover", types(i32, i32, i32), types(i32), func(ctx context.Context, m api.Module, _ *run, s []uint64) {
-		image.Charge(ctx, gasRecover)
+	{"recover", types(i32, i32, i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, r.gas.Recover)
 		key, ok := RecoverSecp256k1(view(m, uint32(s[0]), 32), view(m, uint32(s[1]), 65))
 		out := view(m, uint32(s[2]), 33)
 		s[0] = 0
@@ -253,14 +241,14 @@ var cryptographic = []function{
 	}},
 	{"public_key", types(i32, i32, i32, i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		sch := scheme(s[0], true)
-		image.Charge(ctx, gasDerive+gasPublic[sch&^Raw])
+		image.Charge(ctx, r.gas.Derive+r.gas.Public[sch&^Raw])
 		pub := sch.PublicKey(r.secret(m, sch.String(), uint32(s[1]), uint32(s[2])))
 		copy(view(m, uint32(s[3]), uint32(len(pub))), pub)
 		s[0] = uint64(len(pub))
 	}},
 	{"sign", types(i32, i32, i32, i32, i32, i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		sch := scheme(s[0], true)
-		image.Charge(ctx, gasDerive+gasSign[sch&^Raw]+gasHashOne*uint64(uint32(s[4])))
+		image.Charge(ctx, r.gas.Derive+r.gas.Sign[sch&^Raw]+r.gas.HashByte*uint64(uint32(s[4])))
 		sig, err := sch.Sign(r.secret(m, sch.String(), uint32(s[1]), uint32(s[2])), r.host.Self(), view(m, uint32(s[3]), uint32(s[4])))
 		if err != nil {
 			panic(&Error{Kind: ErrTrap, Detail: err.Error()})
@@ -269,7 +257,7 @@ var cryptographic = []function{
 		s[0] = uint64(len(sig))
 	}},
 	{"derive", types(i32, i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasDerive)
+		image.Charge(ctx, r.gas.Derive)
 		secret := r.secret(m, "secret", uint32(s[0]), uint32(s[1]))
 		copy(view(m, uint32(s[2]), 32), secret[:])
 	}},

@@ -12,6 +12,10 @@
 // which is this package's own: the clock is the block's, randomness comes from the
 // Host, there are no files, no environment and no arguments.
 //
+// What all of it costs, and what a module may contain, is in [Rules], of which an engine
+// knows several versions: a module is prepared under one of them, and under another it is
+// another program.
+//
 // Gas is the only clock. It does not depend on the machine, and running out of it
 // ends a call like any other failure: nothing that the call wrote stays.
 package engine

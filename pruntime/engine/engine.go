@@ -110,26 +110,28 @@ type Result struct {
 	GasUsed uint64
 }
 
-// Gas of preparing: generous, because it is paid for by nobody; a module that does
-// not initialise within it cannot run at all.
-const (
-	initGas   = 1 << 31
-	warmupGas = 1 << 28
-)
-
 // An Engine prepares and runs programs. It is safe for concurrent use.
 type Engine struct {
 	rt    wazero.Runtime
 	cache wazero.CompilationCache
-	rules wasmprep.Rules
+	rules []Rules // by version, from 1
 }
 
 // New returns an engine. cacheDir, when not empty, holds compiled code between
 // starts. It is native code: whoever can write there runs code in this process, so
-// it must be inside the enclave (package keys unseals into such a place).
-func New(ctx context.Context, cacheDir string) (*Engine, error) {
+// it must be inside the enclave (package keys unseals into such a place). It knows the
+// given rules; with none, those of [Known].
+func New(ctx context.Context, cacheDir string, rules ...Rules) (*Engine, error) {
 	cfg := wazero.NewRuntimeConfig()
-	e := &Engine{rules: wasmprep.RulesV1().WithImports(imports())}
+	if len(rules) == 0 {
+		rules = Known()
+	}
+	for i := range rules {
+		if rules[i].Version() != uint32(i+1) {
+			return nil, fmt.Errorf("engine: rules version %d in place %d: versions count from 1 without a gap", rules[i].Version(), i+1)
+		}
+	}
+	e := &Engine{rules: rules}
 	if cacheDir != "" {
 		c, err := wazero.NewCompilationCacheWithDir(cacheDir)
 		if err != nil {
@@ -153,8 +155,21 @@ func (e *Engine) Close(ctx context.Context) error {
 	return err
 }
 
-// A Program is a module ready to run. It is safe for concurrent use.
+// Newest is the newest version of the rules that the engine knows. It knows all before it.
+func (e *Engine) Newest() uint32 { return uint32(len(e.rules)) }
+
+// Rules returns a version of the rules, nil for one that the engine does not know.
+func (e *Engine) Rules(version uint32) *Rules {
+	if version == 0 || version > e.Newest() {
+		return nil
+	}
+	return &e.rules[version-1]
+}
+
+// A Program is a module ready to run under one version of the rules. It is safe for
+// concurrent use.
 type Program struct {
+	rules *Rules
 	hash  [32]byte
 	code  *image.Code
 	img   *image.Image
@@ -174,10 +189,19 @@ func (p *Program) Close(ctx context.Context) error {
 	return errors.Join(p.pool.Close(ctx), p.img.Close(), p.code.Compiled.Close(ctx))
 }
 
-// Prepare checks, instruments, compiles and initialises a module. It takes seconds
-// for a Go contract that is not in the compilation cache.
+// Prepare checks, instruments, compiles and initialises a module under the newest rules.
+// It takes seconds for a Go contract that is not in the compilation cache.
 func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
-	m, err := wasmprep.Prepare(module, e.rules)
+	return e.PrepareUnder(ctx, e.Newest(), module)
+}
+
+// PrepareUnder is Prepare under a version of the rules.
+func (e *Engine) PrepareUnder(ctx context.Context, version uint32, module []byte) (*Program, error) {
+	rules := e.Rules(version)
+	if rules == nil {
+		return nil, fmt.Errorf("engine: rules version %d, this build knows up to %d", version, e.Newest())
+	}
+	m, err := wasmprep.Prepare(module, rules.Module)
 	if err != nil {
 		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
 	}
@@ -189,11 +213,11 @@ func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
 	if err != nil {
 		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
 	}
-	img, err := initialise(ctx, m, code, has)
+	img, err := rules.initialise(ctx, m, code, has)
 	if err != nil {
 		return nil, errors.Join(err, code.Compiled.Close(ctx))
 	}
-	return &Program{sha256.Sum256(module), code, img, image.NewPool(img, 16), m.Stats, instanceGas(&m.Stats, img.Bytes())}, nil
+	return &Program{rules, sha256.Sum256(module), code, img, image.NewPool(img, 16), m.Stats, rules.instance(&m.Stats, img.Bytes())}, nil
 }
 
 // checkForm checks that a module is a contract, and returns what it exports.
@@ -220,7 +244,7 @@ func checkForm(m *wasmprep.Module) (map[string]bool, error) {
 }
 
 // initialise runs what a module runs before its first call, and keeps the image.
-func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has map[string]bool) (*image.Image, error) {
+func (r *Rules) initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has map[string]bool) (*image.Image, error) {
 	inst, err := image.New(ctx, code)
 	if err != nil {
 		if strings.Contains(err.Error(), "out of bounds memory access") {
@@ -231,7 +255,7 @@ func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has m
 		return nil, &Error{Kind: ErrHost, Detail: err.Error(), Err: err}
 	}
 	defer inst.Close(ctx)
-	state := &run{clock: firstClock}
+	state := &run{gas: &r.Host, clock: firstClock}
 	ctx = withCall(ctx, state)
 	run := func(name string, gas uint64) error {
 		_, _, err := inst.Call(ctx, name, gas)
@@ -241,17 +265,17 @@ func initialise(ctx context.Context, m *wasmprep.Module, code *image.Code, has m
 		return nil
 	}
 	if m.HasStart {
-		if err := run(wasmprep.StartExport, initGas); err != nil {
+		if err := run(wasmprep.StartExport, r.Initialise); err != nil {
 			return nil, err
 		}
 	}
 	if has[entryInitialise] {
-		if err := run(entryInitialise, initGas); err != nil {
+		if err := run(entryInitialise, r.Initialise); err != nil {
 			return nil, err
 		}
 	}
 	if has[entryWarmup] {
-		if err := run(entryWarmup, warmupGas); err != nil {
+		if err := run(entryWarmup, r.Warmup); err != nil {
 			return nil, err
 		}
 	}
@@ -273,15 +297,6 @@ const entryInitialise = "_initialize"
 // language runtime allocates on its first call is then in the image.
 const entryWarmup = "phat_warmup"
 
-// instanceGas is what a new instance of a module costs: wazero fills its table and
-// memory before the image covers them.
-func instanceGas(s *wasmprep.Stats, imageBytes int) uint64 {
-	const base, element, segment, twoBytes, fault, page = 30_000, 60, 40, 1, 1_500, 100
-	pages := imageBytes >> 16
-	touched := min(s.DataSegments+s.DataBytes>>12, 16*pages) // of 4 KiB, each faulted in
-	return uint64(base + element*s.Elements + segment*s.DataSegments + twoBytes*s.DataBytes/2 + fault*touched + page*pages)
-}
-
 // Run runs a call. A call that fails or grows its memory spoils its instance, and pays for
 // the next one; so that it can, each call keeps that much of its gas in reserve. The error is an *Error, or the context's.
 func (p *Program) Run(ctx context.Context, c *Call) (Result, error) {
@@ -292,7 +307,7 @@ func (p *Program) Run(ctx context.Context, c *Call) (Result, error) {
 	if err != nil {
 		return Result{}, &Error{Kind: ErrHost, Detail: err.Error()}
 	}
-	r := &run{host: c.Host, input: c.Input, query: c.Entry == EntryQuery, reentry: c.Reentry, clock: max(firstClock, c.Host.Time()*1e6)}
+	r := &run{gas: &p.rules.Host, host: c.Host, input: c.Input, query: c.Entry == EntryQuery, reentry: c.Reentry, clock: max(firstClock, c.Host.Time()*1e6)}
 	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas-p.fresh)
 	if p.pool.Spoiled(inst) {
 		used += p.fresh

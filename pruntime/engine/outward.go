@@ -42,18 +42,9 @@ func ErrEvents() *Error {
 	return &Error{Kind: ErrTrap, Detail: fmt.Sprintf("a command has at most %d events and %d bytes of them, padded and sealed", MaxEvents, MaxEventBytes)}
 }
 
-// Gas of what reaches beyond the contract.
-const (
-	gasContract = 50_000 // an instance is taken and restored
-	gasEvent    = 5_000
-	gasSealed   = 250_000 // a key agreement in addition
-	gasEmitByte = 8       // sealed, posted and kept
-	gasHTTP     = 1_000_000
-)
-
 // callStatus is how a call of another contract ended, as the ABI counts it: the numbers
 // are those of a command's status where there is one.
-var callStatus = map[Kind]uint64{ErrContract: 1, ErrTrap: 2, ErrOutOfGas: 3, ErrNoCallee: 8, ErrDeposit: 10, ErrDepth: 16, ErrOutput: 22, ErrReenter: 23}
+var callStatus = map[Kind]uint64{ErrContract: 1, ErrTrap: 2, ErrOutOfGas: 3, ErrNoCallee: 8, ErrDeposit: 10, ErrDepth: 16, ErrModule: 17, ErrOutput: 22, ErrReenter: 23}
 
 // Status is a kind's number in the ABI, 0 for one that is never told to a contract.
 func (k Kind) Status() uint32 { return uint32(callStatus[k]) }
@@ -66,7 +57,7 @@ func errReentered() *Error {
 var outward = []function{
 	{"call", types(i32, i32, i32, i32, i64), types(i64), func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		kind, n := uint32(s[0]), uint32(s[3])
-		image.Charge(ctx, gasContract+gasByte*uint64(n))
+		image.Charge(ctx, r.gas.Contract+r.gas.Byte*uint64(n))
 		switch {
 		case kind > 1:
 			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("call of kind %d, neither a command (0) nor a query (1)", kind)})
@@ -100,11 +91,11 @@ var outward = []function{
 		r.stageStatus(ctx, status, append(binary.LittleEndian.AppendUint32(nil, own.Code), own.Detail...), s)
 	}},
 	{"emit", types(i32, i32, i32, i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		n, gas := uint32(s[3]), uint64(gasEvent)
+		n, gas := uint32(s[3]), r.gas.Event
 		if s[1] != 0 {
-			gas += gasSealed
+			gas += r.gas.Sealed
 		}
-		image.Charge(ctx, gas+gasEmitByte*uint64(n))
+		image.Charge(ctx, gas+r.gas.EventByte*uint64(n))
 		if n > MaxEvent {
 			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("event of %d bytes, at most %d", n, MaxEvent)})
 		}
@@ -129,7 +120,7 @@ var outward = []function{
 	}},
 	{"http", types(i32, i32), types(i64), func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		n := uint32(s[1])
-		image.Charge(ctx, gasHTTP+gasByte*uint64(n))
+		image.Charge(ctx, r.gas.HTTP+r.gas.Byte*uint64(n))
 		if n > MaxHTTP {
 			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("HTTP request of %d bytes, at most %d", n, MaxHTTP)})
 		}
@@ -146,20 +137,12 @@ var outward = []function{
 	}},
 }
 
-// StorageDeposit is what a stored item binds of its payer's money until it is removed,
-// base units: a part for the item, and one for its bytes, in steps that keep the length of
-// small values out of it.
-func StorageDeposit(key, value int) uint64 {
-	const item, byteOf, step = 100_000, 1_000, 64
-	return item + byteOf*step*uint64((key+value+step-1)/step)
-}
-
 // ErrReader: an event's reader is not a public key.
 var ErrReader = errors.New("engine: not a reader's public key")
 
 // stageStatus keeps an answer, or why there is none, and returns status and length.
 func (r *run) stageStatus(ctx context.Context, status uint64, b []byte, s []uint64) {
-	image.Charge(ctx, gasByte*uint64(len(b)))
+	image.Charge(ctx, r.gas.Byte*uint64(len(b)))
 	r.staged = b
 	s[0] = status<<32 | uint64(len(b))
 }

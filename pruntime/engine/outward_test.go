@@ -243,13 +243,14 @@ func TestNothingInImages(t *testing.T) {
 	}
 }
 
-// TestStorageDeposit freezes the rule.
+// TestStorageDeposit freezes the rule of version 1.
 func TestStorageDeposit(t *testing.T) {
+	rules := RulesV1()
 	for _, c := range []struct {
 		key, value int
 		want       uint64
 	}{{0, 0, 100_000}, {1, 0, 164_000}, {0, 64, 164_000}, {4, 60, 164_000}, {4, 61, 228_000}, {MaxKey, MaxValue, 100_000 + 1000*(1<<10+256<<10)}} {
-		if got := StorageDeposit(c.key, c.value); got != c.want {
+		if got := rules.StorageDeposit(c.key, c.value); got != c.want {
 			t.Errorf("key of %d, value of %d: %d, want %d", c.key, c.value, got, c.want)
 		}
 	}

@@ -33,19 +33,9 @@ func ErrWritten() *Error {
 	return &Error{Kind: ErrTrap, Detail: fmt.Sprintf("a command or query stores at most %d bytes, with all that it calls", MaxWritten)}
 }
 
-// Gas of the host functions: a fixed part and one for each byte moved. One unit is
-// about one simple instruction; a storage access is a tree walk and, for a write,
-// hashes up to the root.
-const (
-	gasCall   = 300
-	gasByte   = 1
-	gasRead   = 5_000
-	gasWrite  = 25_000
-	gasRandom = 5_000
-)
-
 // A run is the state of one call inside the host functions.
 type run struct {
+	gas    *HostGas
 	host   Host // nil while a module initialises: there is no state, no key, no identity
 	input  []byte
 	output []byte
@@ -109,11 +99,11 @@ var phat = slices.Concat(basic, cryptographic, outward)
 // basic is input and output, storage, and what a call knows about itself.
 var basic = []function{
 	{"input_len", nil, types(i32), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+		image.Charge(ctx, r.gas.Call)
 		s[0] = uint64(len(r.input))
 	}},
 	{"input_read", types(i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall+gasByte*uint64(len(r.input)))
+		image.Charge(ctx, r.gas.Call+r.gas.Byte*uint64(len(r.input)))
 		copy(view(m, uint32(s[0]), uint32(len(r.input))), r.input)
 	}},
 	{"output", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
@@ -121,26 +111,26 @@ var basic = []function{
 		if n > MaxOutput {
 			panic(&Error{Kind: ErrOutput, Detail: fmt.Sprintf("%d bytes, at most %d", n, MaxOutput)})
 		}
-		image.Charge(ctx, gasCall+gasByte*uint64(n))
+		image.Charge(ctx, r.gas.Call+r.gas.Byte*uint64(n))
 		r.output = bytes.Clone(view(m, uint32(s[0]), n))
 	}},
 	{"fail", types(i32, i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		n := min(uint32(s[2]), 4096)
-		image.Charge(ctx, gasCall+gasByte*uint64(n))
+		image.Charge(ctx, r.gas.Call+r.gas.Byte*uint64(n))
 		r.failed = &Error{Kind: ErrContract, Code: uint32(s[0]), Detail: string(view(m, uint32(s[1]), n))}
 	}},
 	{"kv_get", types(i32, i32), types(i64), func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasRead+gasByte*uint64(uint32(s[1])))
+		image.Charge(ctx, r.gas.Read+r.gas.Byte*uint64(uint32(s[1])))
 		v, ok := r.host.Get(key(m, uint32(s[0]), uint32(s[1])))
 		r.stage(ctx, v, ok, s)
 	}},
 	{"kv_next", types(i32, i32, i32, i32), types(i64), func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasRead+gasByte*(uint64(uint32(s[1]))+uint64(uint32(s[3]))))
+		image.Charge(ctx, r.gas.Read+r.gas.Byte*(uint64(uint32(s[1]))+uint64(uint32(s[3]))))
 		k, _, ok := r.host.Next(key(m, uint32(s[0]), uint32(s[1])), key(m, uint32(s[2]), uint32(s[3])))
 		r.stage(ctx, k, ok, s)
 	}},
 	{"staged_read", types(i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall+gasByte*uint64(len(r.staged)))
+		image.Charge(ctx, r.gas.Call+r.gas.Byte*uint64(len(r.staged)))
 		copy(view(m, uint32(s[0]), uint32(len(r.staged))), r.staged)
 	}},
 	{"kv_put", types(i32, i32, i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
@@ -148,51 +138,51 @@ var basic = []function{
 		if n > MaxValue {
 			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("storage value of %d bytes, at most %d", n, MaxValue)})
 		}
-		image.Charge(ctx, gasWrite+gasByte*(uint64(uint32(s[1]))+2*uint64(n)))
+		image.Charge(ctx, r.gas.Write+r.gas.Byte*(uint64(uint32(s[1]))+2*uint64(n)))
 		if err := r.host.Put(key(m, uint32(s[0]), uint32(s[1])), bytes.Clone(view(m, uint32(s[2]), n))); err != nil {
 			panic(hostError(err))
 		}
 	}},
 	{"kv_delete", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasWrite+gasByte*uint64(uint32(s[1])))
+		image.Charge(ctx, r.gas.Write+r.gas.Byte*uint64(uint32(s[1])))
 		if err := r.host.Delete(key(m, uint32(s[0]), uint32(s[1]))); err != nil {
 			panic(hostError(err))
 		}
 	}},
 	{"caller", types(i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+		image.Charge(ctx, r.gas.Call)
 		c := r.host.Caller()
 		copy(view(m, uint32(s[0]), uint32(len(c))), c)
 		s[0] = uint64(len(c))
 	}},
 	{"reader", types(i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+		image.Charge(ctx, r.gas.Call)
 		c := r.host.Reader()
 		copy(view(m, uint32(s[0]), uint32(len(c))), c)
 		s[0] = uint64(len(c))
 	}},
 	{"self", types(i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+		image.Charge(ctx, r.gas.Call)
 		id := r.host.Self()
 		copy(view(m, uint32(s[0]), 32), id[:])
 	}},
 	{"height", nil, types(i64), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+		image.Charge(ctx, r.gas.Call)
 		s[0] = r.host.Height()
 	}},
 	{"time", nil, types(i64), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+		image.Charge(ctx, r.gas.Call)
 		s[0] = r.host.Time()
 	}},
 	{"is_query", nil, types(i32), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+		image.Charge(ctx, r.gas.Call)
 		s[0] = 0
 		if r.query {
 			s[0] = 1
 		}
 	}},
 	{"reentry", nil, types(i32), func(ctx context.Context, _ api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+		image.Charge(ctx, r.gas.Call)
 		r.accepted = true
 		s[0] = 0
 		if r.reentry {
@@ -204,17 +194,17 @@ var basic = []function{
 		if n > maxRandom {
 			panic(&Error{Kind: ErrTrap, Detail: fmt.Sprintf("%d random bytes, at most %d at once", n, maxRandom)})
 		}
-		image.Charge(ctx, gasRandom+gasByte*uint64(n))
+		image.Charge(ctx, r.gas.Random+r.gas.Byte*uint64(n))
 		if _, err := io.ReadFull(r.host.Random(), view(m, uint32(s[0]), n)); err != nil {
 			panic(&Error{Kind: ErrHost, Detail: err.Error()})
 		}
 	}},
 	{"log", types(i32, i32), nil, func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		n, gas := min(uint32(s[1]), 4096), uint64(gasCall)
+		n, gas := min(uint32(s[1]), 4096), r.gas.Call
 		if !r.logged {
-			gas += gasSealed // the lines are sealed to their reader, together
+			gas += r.gas.Sealed // the lines are sealed to their reader, together
 		}
-		image.Charge(ctx, gas+gasByte*uint64(n))
+		image.Charge(ctx, gas+r.gas.Byte*uint64(n))
 		r.logged = true
 		r.host.Log(bytes.Clone(view(m, uint32(s[0]), n)))
 	}},
@@ -237,7 +227,7 @@ func (r *run) stage(ctx context.Context, v []byte, ok bool, s []uint64) {
 		s[0] = ^uint64(0)
 		return
 	}
-	image.Charge(ctx, gasByte*uint64(len(v)))
+	image.Charge(ctx, r.gas.Byte*uint64(len(v)))
 	r.staged = v
 	s[0] = uint64(len(v))
 }

@@ -37,19 +37,19 @@ var wasi = []function{
 	{"args_sizes_get", types(i32, i32), types(i32), zeroSizes},
 	{"environ_get", types(i32, i32), types(i32), constant(errnoSuccess)},
 	{"environ_sizes_get", types(i32, i32), types(i32), zeroSizes},
-	{"clock_res_get", types(i32, i32), types(i32), func(ctx context.Context, m api.Module, _ *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+	{"clock_res_get", types(i32, i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
+		image.Charge(ctx, r.gas.Call)
 		binary.LittleEndian.PutUint64(view(m, uint32(s[1]), 8), 1)
 		s[0] = errnoSuccess
 	}},
 	{"clock_time_get", types(i32, i64, i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+		image.Charge(ctx, r.gas.Call)
 		binary.LittleEndian.PutUint64(view(m, uint32(s[2]), 8), r.clock)
 		s[0] = errnoSuccess
 	}},
 	{"random_get", types(i32, i32), types(i32), func(ctx context.Context, m api.Module, r *run, s []uint64) {
 		n := uint32(s[1])
-		image.Charge(ctx, gasRandom+gasByte*uint64(n))
+		image.Charge(ctx, r.gas.Random+r.gas.Byte*uint64(n))
 		random := io.Reader(zeros{}) // of a module that initialises: its image is public
 		if r.host != nil {
 			random = r.host.Random()
@@ -90,14 +90,14 @@ var wasi = []function{
 }
 
 func constant(errno uint64) func(context.Context, api.Module, *run, []uint64) {
-	return func(ctx context.Context, _ api.Module, _ *run, s []uint64) {
-		image.Charge(ctx, gasCall)
+	return func(ctx context.Context, _ api.Module, r *run, s []uint64) {
+		image.Charge(ctx, r.gas.Call)
 		s[0] = errno
 	}
 }
 
-func zeroSizes(ctx context.Context, m api.Module, _ *run, s []uint64) {
-	image.Charge(ctx, gasCall)
+func zeroSizes(ctx context.Context, m api.Module, r *run, s []uint64) {
+	image.Charge(ctx, r.gas.Call)
 	clear(view(m, uint32(s[0]), 4))
 	clear(view(m, uint32(s[1]), 4))
 	s[0] = errnoSuccess
@@ -106,7 +106,7 @@ func zeroSizes(ctx context.Context, m api.Module, _ *run, s []uint64) {
 // fdWrite keeps the beginning of what goes to standard output and error.
 func fdWrite(ctx context.Context, m api.Module, r *run, s []uint64) {
 	fd, iovs, n, out := uint32(s[0]), uint32(s[1]), uint32(s[2]), uint32(s[3])
-	image.Charge(ctx, gasCall)
+	image.Charge(ctx, r.gas.Call)
 	if fd != 1 && fd != 2 {
 		s[0] = errnoBadf
 		return
@@ -119,7 +119,7 @@ func fdWrite(ctx context.Context, m api.Module, r *run, s []uint64) {
 	for i := range n {
 		v := view(m, iovs+8*i, 8)
 		ptr, size := binary.LittleEndian.Uint32(v), binary.LittleEndian.Uint32(v[4:])
-		image.Charge(ctx, gasByte*uint64(size))
+		image.Charge(ctx, r.gas.Byte*uint64(size))
 		b := view(m, ptr, size)
 		total += size
 		if room := maxStderr - len(r.stderr); room > 0 {
@@ -140,7 +140,7 @@ func pollOneoff(ctx context.Context, m api.Module, r *run, s []uint64) {
 		s[0] = errnoInval
 		return
 	}
-	image.Charge(ctx, gasCall*uint64(n))
+	image.Charge(ctx, r.gas.Call*uint64(n))
 	// subscription: userdata u64, tag u8, pad; clock: id u32, pad, timeout u64,
 	// precision u64, flags u16 (1: absolute). 48 bytes. event: userdata u64, error
 	// u16, type u8, pad, 16 bytes. 32 bytes.

@@ -527,23 +527,3 @@ func TestChainBreaksItsRules(t *testing.T) {
 		}
 	}
 }
-
-// TestRefusedAdvanceKeepsPendingRules: an advance that announces changes and is then
-// refused leaves the announced ones as they were.
-func TestRefusedAdvanceKeepsPendingRules(t *testing.T) {
-	c := quiet()
-	for i := range uint32(3) {
-		c.Send(system, "gov", rules(i+1, 100+uint64(i)))
-	}
-	c.Next() // 2
-	c.Send(system, "gov", rules(9, 50))
-	c.Next() // 3
-	c.SendRaw(cluster1, "x", []byte{200})
-	c.Run(6)
-	s := stateAt(t, c, 1, all...)
-	apply(t, s, honest(c, s, 2), c.Time())
-	before := s.Marshal()
-	if _, err := s.Apply(honest(c, s, 5), c.Time()); !errors.Is(err, inbox.ErrUnknown) || !bytes.Equal(s.Marshal(), before) {
-		t.Fatal(err)
-	}
-}

@@ -11,12 +11,11 @@
 // processed, or the state is as before.
 //
 // The order is: height, then rank of the topic (system, gatekeeper, cluster,
-// worker), then the topic's name, then sequence. A change of rules that a system
-// message announces for a later height comes before every message of that height.
+// worker), then the topic's name, then sequence.
 //
 // A topic that is followed late ([State.Follow]) brings its whole past in its first
-// advance. Messages of other topics and changes of rules from those heights have been
-// delivered before; they do not come again.
+// advance. Messages of other topics from those heights have been delivered before; they
+// do not come again.
 //
 // [State.Join] starts at proven cursors without a past. [State.SyncHeaders] moves the
 // light client alone, for a relayer that has more headers than one advance holds.

@@ -20,7 +20,7 @@ func Example() {
 	chain.CreateTopic(proto.TopicCluster(1))
 	chain.Run(3)
 	chain.Send(proto.TopicCluster(1), "alice", proto.ChallengeEchoed{})
-	chain.Send(proto.TopicSystem, "gov", proto.RulesActivated{Version: 2, EffectiveHeight: 6})
+	chain.Send(proto.TopicSystem, "gov", proto.ChallengeEchoed{})
 	chain.Run(8)
 
 	client := comet.NewClient(comet.Params{ChainID: chain.ChainID(), TrustingPeriod: time.Hour, MaxClockDrift: time.Second}, chain.Header(1), rand.Reader)
@@ -50,10 +50,6 @@ func Example() {
 		fmt.Println(err)
 	}
 	for _, item := range batch.Items {
-		if item.Message == nil {
-			fmt.Printf("height %d: rules %d\n", item.Height, item.Rules)
-			continue
-		}
 		fmt.Printf("height %d: %s, message %d from %s\n", item.Height, item.Message.Topic, item.Message.Seq, item.Message.Sender)
 	}
 	fmt.Println(state.Height())
@@ -61,6 +57,5 @@ func Example() {
 	// true 0
 	// height 4: system, message 1 from gov
 	// height 4: cluster/1, message 1 from alice
-	// height 6: rules 2
 	// 7
 }

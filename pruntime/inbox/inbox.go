@@ -50,9 +50,8 @@ func errf(k Kind, format string, args ...any) error {
 
 // Limits of a sealed state. What an enclave holds itself may be as long as it gets.
 const (
-	maxChain   = 64
-	maxHeader  = 4096
-	maxPending = 1 << 20
+	maxChain  = 64
+	maxHeader = 4096
 )
 
 // Limits of one advance. A relayer that has more sends several.
@@ -77,14 +76,13 @@ type Advance struct {
 	Messages []*proto.Message    // those between the cursors, in order within each topic
 }
 
-// An Item is one thing to process: a message, or a change that takes effect.
+// An Item is one message to process.
 type Item struct {
 	Height  uint64
-	Time    uint64 // Unix milliseconds; 0 for a change without a message
+	Time    uint64 // Unix milliseconds
 	Message *proto.Message
 	Event   proto.Event
 	Cursor  proto.Cursor // the topic's cursor after the message
-	Rules   uint32       // not 0: this rules version is in force from Height on
 }
 
 // A Batch is what an advance delivers.
@@ -102,12 +100,11 @@ type topic struct {
 
 // A State is an enclave's position. It is not safe for concurrent use.
 type State struct {
-	chain   string
-	client  *comet.Client
-	height  uint64
-	topics  map[string]topic
-	pending []proto.RulesActivated
-	held    map[string][]*proto.Message // of topics that join, brought before the advance that proves them
+	chain  string
+	client *comet.Client
+	height uint64
+	topics map[string]topic
+	held   map[string][]*proto.Message // of topics that join, brought before the advance that proves them
 }
 
 // New starts at a client's trusted header with no topic.
@@ -208,8 +205,7 @@ func (s *State) Hold(msgs []*proto.Message) error {
 
 // Join adds topics at the positions that the state under the trusted header proves,
 // without their past. The caller takes the configuration and state that belong to
-// these positions from proofs under the same header; that includes the changes of
-// rules that are announced there for a later height. On an error nothing has changed.
+// these positions from proofs under the same header. On an error nothing has changed.
 func (s *State) Join(at []Proven) error {
 	if err := s.client.Err(); err != nil {
 		return err
@@ -288,11 +284,11 @@ func (s *State) Apply(a *Advance, now time.Time) (*Batch, error) {
 		s.held = nil
 		return nil, err
 	}
-	batch, pending, err := s.order(msgs, after, height)
+	batch, err := s.order(msgs, after, height)
 	if err != nil {
 		return nil, err
 	}
-	s.client, s.height, s.topics, s.pending, s.held = client, height, topics, pending, nil
+	s.client, s.height, s.topics, s.held = client, height, topics, nil
 	return batch, nil
 }
 
@@ -350,9 +346,8 @@ func (s *State) fold(client *comet.Client, proven []Proven, msgs []*proto.Messag
 	return topics, after, nil
 }
 
-// order sorts the messages of all topics and puts changes of rules in front of the
-// height at which they take effect.
-func (s *State) order(msgs []*proto.Message, after []proto.Cursor, height uint64) (*Batch, []proto.RulesActivated, error) {
+// order sorts the messages of all topics.
+func (s *State) order(msgs []*proto.Message, after []proto.Cursor, height uint64) (*Batch, error) {
 	// The place of each topic among those of one height.
 	names := slices.SortedFunc(maps.Keys(s.topics), func(x, y string) int {
 		return cmp.Or(cmp.Compare(proto.TopicRank(x), proto.TopicRank(y)), cmp.Compare(x, y))
@@ -375,31 +370,15 @@ func (s *State) order(msgs []*proto.Message, after []proto.Cursor, height uint64
 		return cmp.Or(cmp.Compare(x.height, y.height), cmp.Compare(x.place, y.place), cmp.Compare(x.seq, y.seq))
 	})
 	b := &Batch{Height: height, Items: make([]Item, 0, len(msgs))}
-	pending := slices.Clone(s.pending)
-	effect := func(upTo uint64) {
-		for len(pending) > 0 && pending[0].EffectiveHeight <= upTo {
-			b.Items = append(b.Items, Item{Height: pending[0].EffectiveHeight, Rules: pending[0].Version})
-			pending = pending[1:]
-		}
-	}
 	for _, at := range sorted {
 		m := msgs[at.index]
-		effect(m.Height)
 		e, err := proto.ParseEvent(m.Payload)
 		if err != nil {
-			return nil, nil, errf(ErrUnknown, "message %d of %s: %v", m.Seq, m.Topic, err)
+			return nil, errf(ErrUnknown, "message %d of %s: %v", m.Seq, m.Topic, err)
 		}
 		b.Items = append(b.Items, Item{Height: m.Height, Time: m.Time, Message: m, Event: e, Cursor: after[at.index]})
-		if r, ok := e.(proto.RulesActivated); ok && m.Topic == proto.TopicSystem {
-			if r.EffectiveHeight <= m.Height {
-				return nil, nil, errf(ErrOrder, "rules %d announced at height %d for height %d", r.Version, m.Height, r.EffectiveHeight)
-			}
-			pending = append(pending, r)
-			slices.SortStableFunc(pending, func(x, y proto.RulesActivated) int { return cmp.Compare(x.EffectiveHeight, y.EffectiveHeight) })
-		}
 	}
-	effect(height)
-	return b, pending, nil
+	return b, nil
 }
 
 // Marshal encodes the state for sealing. A halt is not in it: whoever can restore a
@@ -409,10 +388,6 @@ func (s *State) Marshal() []byte {
 	for _, name := range s.Topics() {
 		t := s.topics[name]
 		w.String(name).Fixed(t.cursor.Marshal()).U64(t.last).Bool(t.synced)
-	}
-	w.Count(len(s.pending))
-	for _, p := range s.pending {
-		w.U32(p.Version).U64(p.EffectiveHeight)
 	}
 	return w.Bytes()
 }
@@ -431,13 +406,6 @@ func Parse(b []byte, newClient func(comet.Header) *comet.Client) (*State, error)
 		}
 		last = name
 		s.topics[name] = topic{cursor: proto.Cursor{Seq: r.U64(), Head: r.Array32()}, last: r.U64(), synced: r.Bool()}
-	}
-	for range r.Count(maxPending, 12) {
-		p := proto.RulesActivated{Version: r.U32(), EffectiveHeight: r.U64()}
-		if n := len(s.pending); n > 0 && s.pending[n-1].EffectiveHeight > p.EffectiveHeight {
-			r.Fail(errf(ErrMalformed, "rules of height %d after %d", p.EffectiveHeight, s.pending[n-1].EffectiveHeight))
-		}
-		s.pending = append(s.pending, p)
 	}
 	if err := r.Close(); err != nil {
 		return nil, errf(ErrMalformed, "state: %v", err)

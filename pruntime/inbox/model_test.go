@@ -19,35 +19,17 @@ import (
 // A twin is the naive inbox: it is told the chain's messages directly and goes through
 // all heights from the first one, every time.
 type twin struct {
-	next    map[string]uint64 // sequence of the next message, of each topic followed
-	pending []proto.RulesActivated
+	next map[string]uint64 // sequence of the next message, of each topic followed
 }
 
-func (w *twin) clone() *twin { return &twin{maps.Clone(w.next), slices.Clone(w.pending)} }
+func (w *twin) clone() *twin { return &twin{maps.Clone(w.next)} }
 
 func (w *twin) advance(c *comettest.Chain, height int64) string {
 	var out []string
-	effect := func(h uint64) {
-		for len(w.pending) > 0 {
-			first := 0
-			for i, p := range w.pending {
-				if p.EffectiveHeight < w.pending[first].EffectiveHeight {
-					first = i
-				}
-			}
-			p := w.pending[first]
-			if p.EffectiveHeight > h {
-				return
-			}
-			out = append(out, fmt.Sprintf("%d:rules%d", p.EffectiveHeight, p.Version))
-			w.pending = slices.Delete(w.pending, first, first+1)
-		}
-	}
 	rank := func(topic string) string { // orders as the protocol says, as text
 		return fmt.Sprint(map[byte]int{'s': 0, 'g': 1, 'c': 2, 'w': 3}[topic[0]], topic)
 	}
 	for h := uint64(1); h <= uint64(height); h++ {
-		effect(h)
 		var at []*proto.Message
 		for topic, next := range w.next {
 			for _, m := range c.Messages(topic, next-1, height) {
@@ -66,11 +48,6 @@ func (w *twin) advance(c *comettest.Chain, height int64) string {
 			}
 			out = append(out, fmt.Sprintf("%d:%s#%d", h, name, m.Seq))
 			w.next[m.Topic] = m.Seq + 1
-			if e, err := proto.ParseEvent(m.Payload); err == nil && m.Topic == system {
-				if r, ok := e.(proto.RulesActivated); ok {
-					w.pending = append(w.pending, r)
-				}
-			}
 		}
 	}
 	return strings.Join(out, " ")
@@ -141,11 +118,7 @@ func TestAgainstTwin(t *testing.T) {
 		for range 60 {
 			for range rng.IntN(4) {
 				topic := all[rng.IntN(len(all))]
-				e := note(rng.Uint64())
-				if rng.IntN(3) == 0 {
-					e = rules(1+rng.Uint32N(100), uint64(c.Height())+2+rng.Uint64N(12))
-				}
-				c.Send(topic, "x", e)
+				c.Send(topic, "x", note(rng.Uint64()))
 			}
 			if rng.IntN(9) == 0 {
 				set = comettest.NewSet(fmt.Sprint("twin", rng.IntN(8)), 1+rng.IntN(4))

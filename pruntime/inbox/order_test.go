@@ -14,18 +14,10 @@ import (
 	"github.com/phala-go/phala/pruntime/inbox"
 )
 
-func rules(version uint32, at uint64) proto.Event {
-	return proto.RulesActivated{Version: version, EffectiveHeight: at}
-}
-
-// show is a batch in short: height, and topic with sequence or the rules version.
+// show is a batch in short: height, and topic with sequence.
 func show(b *inbox.Batch) string {
 	var out []string
 	for _, it := range b.Items {
-		if it.Message == nil {
-			out = append(out, fmt.Sprintf("%d:rules%d", it.Height, it.Rules))
-			continue
-		}
 		name := it.Message.Topic
 		if name == worker1 {
 			name = "worker"
@@ -75,68 +67,6 @@ func TestOrder(t *testing.T) {
 			}
 			if it.Time != uint64(c.Header(int64(it.Height)).Time.UnixMilli()) || it.Height != it.Message.Height || it.Event == nil {
 				t.Errorf("item %+v", it)
-			}
-		}
-	}
-}
-
-// TestEffectiveHeights: a change of rules comes before every message of its height, in
-// whatever advance that height is, and also when nothing else happens there.
-func TestEffectiveHeights(t *testing.T) {
-	c := quiet()
-	c.Send(system, "gov", rules(2, 5))
-	c.Send(system, "gov", rules(4, 7))
-	c.Send(system, "gov", rules(3, 5)) // same height, announced later: applies later
-	c.Next()                           // 2
-	c.Send(cluster1, "x", note(0))
-	c.Next() // 3
-	c.Send(system, "gov", rules(9, 4))
-	c.Next() // would be 4: announced at 4 for 4 is wrong
-	c.Run(5)
-
-	bad := stateAt(t, c, 1, all...)
-	before := bad.Marshal()
-	if _, err := bad.Apply(honest(c, bad, 4), c.Time()); err == nil {
-		t.Fatal("a change for the height that announces it was accepted")
-	} else if !bytes.Equal(bad.Marshal(), before) {
-		t.Fatal("the refused advance changed the state")
-	}
-
-	c = quiet()
-	c.Send(system, "gov", rules(2, 5))
-	c.Send(system, "gov", rules(4, 7))
-	c.Send(system, "gov", rules(3, 5))
-	c.Next() // 2
-	c.Send(cluster1, "x", note(0))
-	c.Next() // 3
-	c.Next() // 4
-	c.Send(system, "gov", note(1))
-	c.Send(cluster1, "x", note(2))
-	c.Next()                           // 5
-	c.Next()                           // 6
-	c.Send(cluster1, "x", rules(8, 9)) // not from the system: means nothing
-	c.Run(12)
-	const want = "2:system#1 2:system#2 2:system#3 3:cluster/1#1 5:rules2 5:rules3 5:system#4 5:cluster/1#2 7:rules4 7:cluster/1#3"
-	for _, steps := range [][]int64{{11}, {4, 11}, {5, 11}, {1, 2, 3, 4, 5, 6, 7, 8}, {2, 6, 7}, {4, 6, 9}} {
-		for _, restart := range []bool{false, true} {
-			s := stateAt(t, c, 1, all...)
-			var got []string
-			for _, h := range steps {
-				b := apply(t, s, honest(c, s, h), c.Time())
-				if x := show(b); x != "" {
-					got = append(got, x)
-				}
-				for _, it := range b.Items {
-					if it.Height > uint64(h) {
-						t.Errorf("steps %v: %d delivered at %d", steps, it.Height, h)
-					}
-				}
-				if restart {
-					s = again(t, s)
-				}
-			}
-			if g := strings.Join(got, " "); g != want {
-				t.Errorf("steps %v, restarting %v:\ngot  %s\nwant %s", steps, restart, g, want)
 			}
 		}
 	}

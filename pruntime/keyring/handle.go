@@ -36,7 +36,7 @@ func (k *Keeper) handle(ctx context.Context, r *wire.Reader) (*wire.Writer, erro
 	}
 	switch op := r.U8(); op {
 	case opRegister:
-		m := proto.Registration{Session: r.Array32(), Epoch: r.U64(), Height: r.U64(), Hash: r.Array32()}
+		m := proto.Registration{Session: r.Array32(), Epoch: r.U64(), Height: r.U64(), Hash: r.Array32(), Rules: r.U32()}
 		for range r.Count(proto.MaxEndpoints, 4) {
 			m.Endpoints = append(m.Endpoints, r.String(proto.MaxEndpoint))
 		}
@@ -183,7 +183,7 @@ func (k *Keeper) maySign(payload []byte) error {
 		if !k.wasEpoch(e.Cluster, e.Epoch, e.Public) {
 			return fmt.Errorf("%w: to publish %x as the key of cluster %s in epoch %d: no such key was released to it", ErrRefused, e.Public, e.Cluster, e.Epoch)
 		}
-	case proto.Receipt, proto.PostOutputs, proto.CodePrepared, proto.CodeRefused, proto.SnapshotTaken, proto.SnapshotPiece:
+	case proto.Receipt, proto.PostOutputs, proto.CodePrepared, proto.CodeRefused, proto.SnapshotTaken, proto.SnapshotPiece, proto.RulesReady:
 	case proto.PublishMasterKey, proto.ReleaseKeys:
 		role = proto.RoleGatekeeper
 	default:

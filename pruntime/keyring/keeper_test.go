@@ -29,7 +29,7 @@ import (
 func TestRegister(t *testing.T) {
 	w := newWorld(t)
 	s := w.session()
-	b, sig, ev, err := w.r.Register(context.Background(), s, 3, 7, proto.Hash{9}, []string{"http://a"})
+	b, sig, ev, err := w.r.Register(context.Background(), s, 3, 7, proto.Hash{9}, 4, []string{"http://a"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestRegister(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := proto.Registration{Chain: chain, Roots: w.cfg.Roots, TrustHeight: 1, TrustRoot: proto.Hash{1}, Worker: w.r.Worker, Session: s, Operator: w.cfg.Operator,
-		Role: proto.RoleWorker, Epoch: 3, Height: 7, Hash: proto.Hash{9}, Settings: w.cfg.Settings, Endpoints: []string{"http://a"}}
+		Role: proto.RoleWorker, Epoch: 3, Height: 7, Hash: proto.Hash{9}, Settings: w.cfg.Settings, Rules: 4, Endpoints: []string{"http://a"}}
 	if !bytes.Equal(want.Marshal(), b) {
 		t.Errorf("registered %+v", m)
 	}
@@ -53,7 +53,7 @@ func TestRegister(t *testing.T) {
 	if err != nil || v.ReportData != m.ReportData() {
 		t.Errorf("evidence: %v", err)
 	}
-	_, _, _, err = w.r.Register(context.Background(), fresh(t).Public(), 3, 7, proto.Hash{9}, nil)
+	_, _, _, err = w.r.Register(context.Background(), fresh(t).Public(), 3, 7, proto.Hash{9}, 0, nil)
 	wantError(t, "a session of somebody else's", err, ErrRefused)
 }
 
@@ -112,6 +112,7 @@ func TestSignsItsRoleOnly(t *testing.T) {
 		{"receipt", worker, receipt, nil},
 		{"outputs", worker, proto.PostOutputs{Cluster: home}, nil},
 		{"code prepared", worker, proto.CodePrepared{Cluster: home}, nil},
+		{"ready for other rules", worker, proto.RulesReady{Cluster: home, Version: 2}, nil},
 		{"code refused", worker, proto.CodeRefused{Cluster: home, Reason: "x"}, nil},
 		{"snapshot", worker, proto.SnapshotTaken{Cluster: home, Snapshot: proto.Snapshot{Epoch: 1, Pieces: []proto.Hash{{1}}, Size: 16}}, nil},
 		{"piece", worker, proto.SnapshotPiece{Cluster: home, Piece: make([]byte, proto.PieceSize)}, nil},
@@ -424,7 +425,7 @@ func TestNothingSecretIsAnswered(t *testing.T) {
 	w.release(4)
 	_, key, _ := w.secrets(4)
 	s := w.session()
-	if _, _, _, err := w.r.Register(context.Background(), s, 1, 1, proto.Hash{}, nil); err != nil {
+	if _, _, _, err := w.r.Register(context.Background(), s, 1, 1, proto.Hash{}, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.r.Sign(1, [][]byte{proto.MarshalEntry(proto.Challenge{})}); err != nil {

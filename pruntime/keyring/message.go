@@ -16,7 +16,7 @@ import (
 // or the code of a failure class and a text.
 const (
 	opStart       = 1  // config, TEE interface                          -> info; first and once
-	opRegister    = 2  // session, epoch, height, hash, endpoints        -> registration, signature, evidence
+	opRegister    = 2  // session, epoch, height, hash, rules, endpoints -> registration, signature, evidence
 	opCertify     = 3  // beginning, TLS key                             -> signature, evidence
 	opSign        = 4  // number of the first entry, entries             -> signatures
 	opNewSession  = 5  //                                                -> its public key

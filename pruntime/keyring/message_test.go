@@ -48,7 +48,7 @@ func fixed(t testing.TB) (names []string, messages map[string][]byte) {
 	}
 	ctx := context.Background()
 	add("start", marshalStart(&fixedConfig, TEE{"auto", []byte{9}}))
-	_, _, _, err := r.Register(ctx, [32]byte{1}, 2, 3, proto.Hash{4}, []string{"a", "bc"})
+	_, _, _, err := r.Register(ctx, [32]byte{1}, 2, 3, proto.Hash{4}, 5, []string{"a", "bc"})
 	ask("register", err)
 	_, _, err = r.Certify(ctx, &ratls.Statement{NotBefore: time.Unix(7, 0), Key: []byte{8}})
 	ask("certify", err)
@@ -204,7 +204,7 @@ func FuzzResponses(f *testing.F) {
 		r := &Ring{chain: "c", do: func(context.Context, []byte) ([]byte, error) { return b, nil }}
 		parseInfo(b)
 		parseStart(b)
-		r.Register(context.Background(), [32]byte{}, 1, 1, proto.Hash{}, nil)
+		r.Register(context.Background(), [32]byte{}, 1, 1, proto.Hash{}, 0, nil)
 		r.Certify(context.Background(), &ratls.Statement{})
 		r.OpenQuery(context.Background(), env)
 		r.OpenRelease(1, 1, [32]byte{}, [32]byte{}, nil)

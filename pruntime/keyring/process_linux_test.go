@@ -92,7 +92,7 @@ func TestProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	answers(t, "query", reply, proto.QueryContext(chain), q.key, s)
-	if _, _, ev, err := r.Register(context.Background(), s, 1, 1, proto.Hash{}, nil); err != nil || len(ev) == 0 {
+	if _, _, ev, err := r.Register(context.Background(), s, 1, 1, proto.Hash{}, 0, nil); err != nil || len(ev) == 0 {
 		t.Error(err)
 	}
 	if err := r.Close(); err != nil {

@@ -66,8 +66,8 @@ func request(op uint8) *wire.Writer { return new(wire.Writer).U8(op) }
 
 // Register makes this enclave's registration with a session, the epoch of its attestation
 // and a recent block, signs it and obtains its evidence.
-func (r *Ring) Register(ctx context.Context, session [32]byte, epoch, height uint64, hash proto.Hash, endpoints []string) (registration []byte, signature [64]byte, evidence []byte, err error) {
-	w := request(opRegister).Fixed(session[:]).U64(epoch).U64(height).Fixed(hash[:]).Count(len(endpoints))
+func (r *Ring) Register(ctx context.Context, session [32]byte, epoch, height uint64, hash proto.Hash, rules uint32, endpoints []string) (registration []byte, signature [64]byte, evidence []byte, err error) {
+	w := request(opRegister).Fixed(session[:]).U64(epoch).U64(height).Fixed(hash[:]).U32(rules).Count(len(endpoints))
 	for _, e := range endpoints {
 		w.String(e)
 	}

@@ -119,7 +119,7 @@ func TestUnpayable(t *testing.T) {
 	if got := testchain.Values(events, "settlement_failed", "from_seq"); !reflect.DeepEqual(got, []string{"1"}) || e.get(1).FinalSeq != 0 {
 		t.Fatalf("failed %v, final to %d", got, e.get(1).FinalSeq)
 	}
-	events = e.Block(e.outbox(1, proto.CodeRefused{Cluster: 1, Code: hash}))
+	events = e.Block(e.outbox(1, proto.CodeRefused{Cluster: 1, Rules: 1, Code: hash}))
 	if got := testchain.Values(events, "contract_failed", "contract"); len(got) != 1 || e.contract(2, hash, "a").Phase != proto.ContractWaiting {
 		t.Fatalf("failed %v, phase %d", got, e.contract(2, hash, "a").Phase)
 	}
@@ -139,7 +139,7 @@ func TestDeployCost(t *testing.T) {
 			e.cluster(1)
 			hash := e.uploaded("hello")
 			if prepared {
-				e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Code: hash}))
+				e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash}))
 			}
 			m := deploy(2, hash, "a")
 			m.Envelope = sealed(512 << 10)
@@ -151,7 +151,7 @@ func TestDeployCost(t *testing.T) {
 				if ct := e.contract(2, hash, "a"); len(ct.Command.Envelope) != len(m.Envelope) {
 					t.Fatalf("%d bytes wait", len(ct.Command.Envelope))
 				}
-				e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Code: hash}))
+				e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash}))
 			}
 			ct := e.contract(2, hash, "a")
 			if ct.Phase != proto.ContractStarted || len(ct.Command.Envelope) != 0 {

@@ -52,10 +52,10 @@ func TestDeploy(t *testing.T) {
 			}
 			var txs []func(sdk.Context) error
 			for _, n := range c.prepared {
-				txs = append(txs, e.outbox(n, proto.CodePrepared{Cluster: 1, Code: hash}))
+				txs = append(txs, e.outbox(n, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash}))
 			}
 			for _, n := range c.refused {
-				txs = append(txs, e.outbox(n, proto.CodeRefused{Cluster: 1, Code: hash, Reason: "float"}))
+				txs = append(txs, e.outbox(n, proto.CodeRefused{Cluster: 1, Rules: 1, Code: hash, Reason: "float"}))
 			}
 			e.Block(txs...)
 			ct := e.contract(2, hash, "salt")
@@ -166,7 +166,7 @@ func TestCodeVoteIsCheap(t *testing.T) {
 		m.Envelope = sealed(512 << 10)
 		e.Block(e.deploy(m))
 	}
-	vote := e.outbox(1, proto.CodePrepared{Cluster: 1, Code: hash})
+	vote := e.outbox(1, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash})
 	e.Block(func(ctx sdk.Context) error {
 		defer func() {
 			if r := recover(); r != nil {

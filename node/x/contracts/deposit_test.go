@@ -76,7 +76,7 @@ func TestDepositReturnsWithRefusal(t *testing.T) {
 	if e.held().LT(math.NewInt(1 << 40)) {
 		t.Fatalf("%s is held", e.held())
 	}
-	e.Block(e.outbox(1, proto.CodeRefused{Cluster: 1, Code: hash}))
+	e.Block(e.outbox(1, proto.CodeRefused{Cluster: 1, Rules: 1, Code: hash}))
 	if !e.balance(2).Equal(before) || !e.held().IsZero() {
 		t.Fatalf("%s came back, %s is held", e.balance(2).Sub(before), e.held())
 	}
@@ -129,7 +129,7 @@ func TestImages(t *testing.T) {
 	hash := e.uploaded("hello")
 	one, two := proto.Hash{1}, proto.Hash{2}
 	prepared := func(n int, image proto.Hash) func(sdk.Context) error {
-		return e.outbox(n, proto.CodePrepared{Cluster: 1, Code: hash, Image: image})
+		return e.outbox(n, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash, Image: image})
 	}
 	e.Block(e.deploy(deploy(1, hash, "a")))
 	e.Block(prepared(2, two), prepared(1, one))
@@ -155,7 +155,7 @@ func TestImages(t *testing.T) {
 
 	late := e.uploaded("late")
 	say := func(n int, image proto.Hash) sdk.Events {
-		return e.Block(e.outbox(n, proto.CodePrepared{Cluster: 1, Code: late, Image: image}))
+		return e.Block(e.outbox(n, proto.CodePrepared{Cluster: 1, Rules: 1, Code: late, Image: image}))
 	}
 	e.Block(e.deploy(deploy(1, late, "a")))
 	say(1, one)

@@ -20,5 +20,8 @@
 // Deploying is public. A contract waits until a majority of seats reported its code
 // prepared, so that compiling never holds up a cluster.
 //
+// A cluster runs under one version of the rules. It comes to the one that governance wants
+// when all of its seats have prepared its codes under it; see rules.go.
+//
 // Money is in base units: 10^12 are 1 PHA.
 package contracts

@@ -174,9 +174,12 @@ func newEnv(t testing.TB) *env {
 func wid(n int) proto.WorkerID { return proto.WorkerID(testchain.Pair(n).Public()) }
 
 // register adds serving worker n of operator 100+n.
-func (e *env) register(n int) func(sdk.Context) error {
+func (e *env) register(n int) func(sdk.Context) error { return e.knows(n, 1) }
+
+// knows is register for a worker that knows the rules up to a version.
+func (e *env) knows(n int, rules uint32) func(sdk.Context) error {
 	return func(ctx sdk.Context) error {
-		return errors.Join(e.regs.set(ctx, &proto.WorkerInfo{Worker: wid(n), Operator: testchain.Account(100 + n), Role: proto.RoleWorker, Expires: 1 << 40}),
+		return errors.Join(e.regs.set(ctx, &proto.WorkerInfo{Worker: wid(n), Operator: testchain.Account(100 + n), Role: proto.RoleWorker, Rules: rules, Expires: 1 << 40}),
 			e.mq.CreateTopic(ctx, proto.TopicWorker(wid(n))))
 	}
 }

@@ -196,7 +196,7 @@ func (k *Keeper) replaceSilent(ctx sdk.Context, c *proto.Cluster, p *Params) err
 		}
 		if why != reasonEnded {
 			// It may come back, or get its key: it goes only where another one comes.
-			if free, err := k.free(ctx); err != nil {
+			if free, err := k.free(ctx, c, p); err != nil {
 				return err
 			} else if len(free) == 0 {
 				continue

@@ -122,7 +122,7 @@ func TestContractOfOldEpoch(t *testing.T) {
 	}
 	e.Finish()
 	next := e.turn(1)
-	e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Code: hash}))
+	e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash}))
 	if ct := e.contract(2, hash, ""); ct.Phase != proto.ContractExpired || ct.Seq != 0 {
 		t.Fatalf("%+v", ct)
 	}

@@ -87,8 +87,7 @@ func waitPrefix(c proto.ClusterID, code proto.Hash) []byte {
 }
 
 // decidedPrefix lists the codes of a cluster whose seats decided and for which
-// contracts still wait: the value is the image that they prepared, or empty when they
-// refused.
+// contracts still wait: whether they prepared it, under which rules, to which image.
 var decidedPrefix = []byte("v/")
 
 func decidedKey(c proto.ClusterID, code proto.Hash) []byte {
@@ -118,13 +117,23 @@ func (k *Keeper) SetParams(ctx context.Context, p Params) error {
 }
 
 // UpdateParams replaces the parameters; the sender must be governance.
-func (k *Keeper) UpdateParams(ctx context.Context, m *types.MsgUpdateParams) (*types.MsgUpdateParamsResponse, error) {
+func (k *Keeper) UpdateParams(c context.Context, m *types.MsgUpdateParams) (*types.MsgUpdateParamsResponse, error) {
+	ctx := sdk.UnwrapSDKContext(c)
 	if m.Authority != k.authority {
 		return nil, ErrAuthority.Wrapf("%s is not %s", m.Authority, k.authority)
 	}
 	p, err := ParseParams([]byte(m.Params))
 	if err != nil {
 		return nil, ErrParams.Wrap(err.Error())
+	}
+	old, err := k.Params(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.Rules > old.Rules {
+		if err := k.checkRules(ctx, p.Rules); err != nil {
+			return nil, err
+		}
 	}
 	return &types.MsgUpdateParamsResponse{}, k.SetParams(ctx, p)
 }
@@ -187,8 +196,14 @@ func (k *Keeper) CreateCluster(c context.Context, m *types.MsgCreateCluster) (*t
 	}
 	cl := &proto.Cluster{ID: id, Owner: owner, Public: m.Public, SeatsWanted: m.Seats, Rules: p.Rules, Epoch: 1,
 		FinalHead: proto.CreatedCursor(ctx.ChainID(), proto.TopicCluster(id)).Head}
-	return &types.MsgCreateClusterResponse{Cluster: uint32(id)}, errors.Join(
-		s.Set(keyCount, id.Bytes()), set(ctx, k, proto.KeyCluster(id), cl), k.mq.CreateTopic(ctx, proto.TopicCluster(id)))
+	if err := errors.Join(s.Set(keyCount, id.Bytes()), set(ctx, k, proto.KeyCluster(id), cl), k.mq.CreateTopic(ctx, proto.TopicCluster(id))); err != nil {
+		return nil, err
+	}
+	if cl.Rules > 1 {
+		// Every cluster begins under version 1; this one has no code yet that could differ.
+		err = k.sendRules(ctx, cl, proto.ImagesDigest(cl.Rules, nil))
+	}
+	return &types.MsgCreateClusterResponse{Cluster: uint32(id)}, err
 }
 
 // EndBlock makes receipts final, starts or refuses contracts that waited for their
@@ -212,7 +227,8 @@ func (k *Keeper) EndBlock(ctx sdk.Context) error {
 	}
 	for _, c := range clusters {
 		cached, write := ctx.CacheContext()
-		if err := errors.Join(k.expireWaiting(cached, c), k.turnEpoch(cached, c, &p), k.replaceSilent(cached, c, &p), k.fillSeats(cached, c)); err != nil {
+		if err := errors.Join(k.expireWaiting(cached, c), k.turnEpoch(cached, c, &p), k.replaceSilent(cached, c, &p), k.fillSeats(cached, c, &p),
+			k.announceAgain(cached, c), k.followRules(cached, c, &p)); err != nil {
 			failed(ctx, c.ID, err)
 			continue
 		}
@@ -223,11 +239,11 @@ func (k *Keeper) EndBlock(ctx sdk.Context) error {
 
 // fillSeats gives a cluster's free seats to serving workers that have none, in the order
 // of free.
-func (k *Keeper) fillSeats(ctx sdk.Context, c *proto.Cluster) error {
+func (k *Keeper) fillSeats(ctx sdk.Context, c *proto.Cluster, p *Params) error {
 	if len(c.Seats) >= int(c.SeatsWanted) {
 		return nil
 	}
-	free, err := k.free(ctx)
+	free, err := k.free(ctx, c, p)
 	if err != nil {
 		return err
 	}
@@ -481,6 +497,10 @@ func (k *Keeper) Deploy(c context.Context, m *types.MsgDeploy) (*types.MsgDeploy
 	}
 	image, agreed := code.Agreed(cl)
 	switch {
+	case agreed && held(cl, rec.Height):
+		// It starts as one does whose code has just been decided, when it may.
+		err = errors.Join(k.store.OpenKVStore(ctx).Set(append(waitPrefix(cl.ID, hash), ct.ID[:]...), []byte{1}), set(ctx, k, proto.KeyContract(ct.ID), ct),
+			k.decide(ctx, cl, hash, image, true))
 	case agreed:
 		err = k.start(ctx, ct, image)
 	case code.Hopeless(cl):
@@ -540,6 +560,13 @@ func (k *Keeper) start(ctx sdk.Context, ct *proto.Contract, image proto.Hash) er
 		return err
 	}
 	ct.Command.Envelope = nil // it is in the topic now
+	if c.Wanted != 0 {
+		// Its code may be one that the cluster did not have: the seats speak again.
+		c.CodesSeq = ct.Seq
+		if err := set(ctx, k, proto.KeyCluster(c.ID), c); err != nil {
+			return err
+		}
+	}
 	return errors.Join(set(ctx, k, proto.KeyCommand(ct.Cluster, ct.Seq), rec), set(ctx, k, proto.KeyContract(ct.ID), ct),
 		k.store.OpenKVStore(ctx).Delete(pendingKey(ct.ID)))
 }

@@ -106,7 +106,7 @@ func (m Module) ExportGenesis(ctx sdk.Context, _ codec.JSONCodec) json.RawMessag
 		panic(err)
 	}
 	s := m.K.store.OpenKVStore(ctx)
-	state, err := kv.Export(s, "b/", "c/", "count", "d/", "e/", "f/", "k/", "l/", "q/", "r/", "s/", "v/", "w/", "y/", "z/")
+	state, err := kv.Export(s, "a/", "b/", "c/", "count", "d/", "e/", "f/", "k/", "l/", "q/", "r/", "s/", "v/", "w/", "y/", "z/")
 	if err != nil {
 		panic(err)
 	}

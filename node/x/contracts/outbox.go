@@ -36,6 +36,8 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 		id = e.Cluster
 	case proto.SnapshotPiece:
 		id = e.Cluster
+	case proto.RulesReady:
+		id = e.Cluster
 	default:
 		return ErrMalformed.Wrapf("entry %T", entry)
 	}
@@ -50,9 +52,11 @@ func (k *Keeper) HandleEntry(ctx sdk.Context, from mq.From, entry proto.Entry) e
 	case proto.PublishEpochKey:
 		return k.epochKey(ctx, c, from.Worker, e)
 	case proto.CodePrepared:
-		return k.codeVote(ctx, c, proto.CodeVote{Cluster: c.ID, Worker: from.Worker, Image: e.Image}, e.Code, true)
+		return k.codeVote(ctx, c, proto.CodeVote{Cluster: c.ID, Worker: from.Worker, Rules: e.Rules, Image: e.Image}, e.Code, true)
 	case proto.CodeRefused:
-		return k.codeVote(ctx, c, proto.CodeVote{Cluster: c.ID, Worker: from.Worker}, e.Code, false)
+		return k.codeVote(ctx, c, proto.CodeVote{Cluster: c.ID, Worker: from.Worker, Rules: e.Rules}, e.Code, false)
+	case proto.RulesReady:
+		return k.rulesReady(ctx, c, from.Worker, e)
 	case proto.Receipt:
 		return k.receipt(ctx, c, from, e)
 	case proto.SnapshotTaken:
@@ -82,8 +86,12 @@ func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, vote proto.CodeVote
 	if code == nil {
 		return ErrNoCode.Wrap(hash.String())
 	}
-	if code.Voted(c.ID, vote.Worker) {
-		return nil
+	if vote.Rules != c.Rules || code.Voted(c, vote.Worker) {
+		return nil // of rules that are no longer in force, it is asked again
+	}
+	// What was said under the rules of before does not count any more.
+	for _, list := range []*[]proto.CodeVote{&code.Prepared, &code.Refused} {
+		*list = slices.DeleteFunc(*list, func(v proto.CodeVote) bool { return v.Cluster == c.ID && v.Rules != c.Rules })
 	}
 	list := &code.Refused
 	if ok {
@@ -98,11 +106,7 @@ func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, vote proto.CodeVote
 		// This seat's results will differ from the others': it must not run the code.
 		ctx.EventManager().EmitEvent(sdk.NewEvent("code_diverged", sdk.NewAttribute("cluster", c.ID.String()), sdk.NewAttribute("code", hash.String()), sdk.NewAttribute("worker", vote.Worker.String())))
 	}
-	decided := []byte{0}
-	switch {
-	case agreed:
-		decided = append([]byte{1}, image[:]...)
-	case !code.Hopeless(c):
+	if !agreed && !code.Hopeless(c) {
 		return nil
 	}
 	s := k.store.OpenKVStore(ctx)
@@ -111,7 +115,16 @@ func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, vote proto.CodeVote
 	if err != nil || !waiting {
 		return err
 	}
-	return s.Set(decidedKey(c.ID, hash), decided)
+	return k.decide(ctx, c, hash, image, agreed)
+}
+
+// decide files what the seats decided about a code for which contracts wait.
+func (k *Keeper) decide(ctx sdk.Context, c *proto.Cluster, hash, image proto.Hash, prepared bool) error {
+	v := []byte{0}
+	if prepared {
+		v[0] = 1
+	}
+	return k.store.OpenKVStore(ctx).Set(decidedKey(c.ID, hash), append(binary.BigEndian.AppendUint32(v, c.Rules), image[:]...))
 }
 
 // Bounds of what startDecided does in one block.
@@ -128,15 +141,12 @@ func (k *Keeper) startDecided(ctx sdk.Context) error {
 		cluster  proto.ClusterID
 		code     proto.Hash
 		prepared bool
+		rules    uint32
 		image    proto.Hash
 	}
 	var decisions []decision
 	err := kv.Each(s, decidedPrefix, func(key, v []byte) (bool, error) {
-		d := decision{cluster: proto.ClusterID(binary.BigEndian.Uint32(key)), code: proto.Hash(key[4:])}
-		if d.prepared = v[0] == 1; d.prepared {
-			d.image = proto.Hash(v[1:])
-		}
-		decisions = append(decisions, d)
+		decisions = append(decisions, decision{proto.ClusterID(binary.BigEndian.Uint32(key)), proto.Hash(key[4:]), v[0] == 1, binary.BigEndian.Uint32(v[1:]), proto.Hash(v[5:])})
 		return true, nil
 	})
 	if err != nil {
@@ -144,6 +154,20 @@ func (k *Keeper) startDecided(ctx sdk.Context) error {
 	}
 	left, bytesLeft := startsPerBlock, startBytesPerBlock
 	for _, d := range decisions {
+		c, err := k.Cluster(ctx, d.cluster)
+		if err != nil {
+			return err
+		}
+		if d.rules != c.Rules {
+			// Other rules came before the contracts: the seats decide again.
+			if err := s.Delete(decidedKey(d.cluster, d.code)); err != nil {
+				return err
+			}
+			continue
+		}
+		if d.prepared && held(c, uint64(ctx.BlockHeight())) {
+			continue
+		}
 		room, err := k.room(ctx, d.cluster)
 		if err != nil {
 			return err

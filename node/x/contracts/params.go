@@ -16,7 +16,8 @@ type Params struct {
 	// CodePrice is the price of a byte of uploaded code, base units; burnt with the
 	// transaction's fee.
 	CodePrice uint64 `json:"code_price,string"`
-	// Rules is the rules version that new clusters run under.
+	// Rules is the version of the rules that clusters are to run under: new ones from the
+	// beginning, others once all of their seats can. None goes back to an older one.
 	Rules uint32 `json:"rules"`
 	// EpochBlocks is how long an epoch lasts, in blocks; 0: for ever.
 	EpochBlocks uint64 `json:"epoch_blocks,string"`
@@ -41,8 +42,8 @@ func (p *Params) Validate() error {
 	if p.BaseFee > maxPrice || p.GasPrice > maxPrice || p.CodePrice > maxPrice/proto.MaxCode {
 		return fmt.Errorf("contracts params: a price is above %d base units", uint64(maxPrice))
 	}
-	if p.Rules == 0 || p.Rules > proto.MaxRules {
-		return fmt.Errorf("contracts params: rules version %d: this build knows 1 to %d", p.Rules, proto.MaxRules)
+	if p.Rules == 0 {
+		return fmt.Errorf("contracts params: rules version 0: they count from 1")
 	}
 	if p.EpochBlocks > maxBlocks || p.SilentBlocks > maxBlocks {
 		return fmt.Errorf("contracts params: a time is above %d blocks", uint64(maxBlocks))

@@ -99,7 +99,7 @@ func TestFullBlock(t *testing.T) {
 		e.Must(e.push(push(1, 0)))
 	}
 	// The contracts that start at the end of this block find room for one of them.
-	e.Must(e.outbox(1, proto.CodePrepared{Cluster: 1, Code: hash}))
+	e.Must(e.outbox(1, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash}))
 	e.Finish()
 	if got := e.cursor("cluster/1").Seq - before; got != proto.MaxReceiptItems {
 		t.Fatalf("%d messages in one block", got)
@@ -143,7 +143,7 @@ func TestBlockGas(t *testing.T) {
 	for range most - 1 {
 		e.Must(e.push(push(1, proto.MaxTier)))
 	}
-	e.Must(e.outbox(1, proto.CodePrepared{Cluster: 1, Code: hash}))
+	e.Must(e.outbox(1, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash}))
 	e.Finish()
 	phases := []uint8{e.contract(1, hash, "a").Phase, e.contract(1, hash, "b").Phase}
 	if phases[0]+phases[1] != proto.ContractWaiting+proto.ContractStarted {
@@ -415,7 +415,7 @@ func TestSettlementOfConstructor(t *testing.T) {
 	hash := e.uploaded("hello")
 	before := e.balance(2)
 	e.Block(e.deploy(deploy(2, hash, "a")))
-	e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Code: hash}))
+	e.Block(e.outbox(1, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash}))
 	// Message 1 announces the code, 2 is the constructor. A bucket for what is no command
 	// is not charged.
 	e.Block(e.outbox(1, receipt(1, 1, 1, 30), receipt(2, 2, 2, 1)))

@@ -46,33 +46,39 @@ func (k *Keeper) keyless(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, p 
 	return uint64(ctx.BlockHeight()) >= max(t.since, c.EpochHeight)+p.SilentBlocks, err
 }
 
-// free lists the serving workers without a seat, in order of identity; those that lost one
+// free lists the serving workers without a seat that know the cluster's rules, in order of
+// identity, first those that know the rules that are wanted too; those that lost a seat
 // because they showed no key come last, who lost it longest ago first, so that all are tried
 // in turn.
-func (k *Keeper) free(ctx sdk.Context) ([]proto.WorkerID, error) {
+func (k *Keeper) free(ctx sdk.Context, c *proto.Cluster, p *Params) ([]proto.WorkerID, error) {
 	type candidate struct {
 		worker proto.WorkerID
 		lost   uint64
+		old    int // 1: it does not know the rules that are wanted
 	}
 	var all []candidate
 	err := k.registry.Each(ctx, func(w *proto.WorkerInfo) (bool, error) {
-		if w.Role == proto.RoleWorker && w.State.Cluster == 0 {
+		if w.Role == proto.RoleWorker && w.State.Cluster == 0 && w.Rules >= c.Rules {
 			if ok, _ := k.registry.Serving(ctx, w.Worker); ok {
 				t, err := k.tenure(ctx, w.Worker)
 				if err != nil {
 					return false, err
 				}
-				all = append(all, candidate{w.Worker, t.lost})
+				f := candidate{worker: w.Worker, lost: t.lost}
+				if w.Rules < p.Rules {
+					f.old = 1
+				}
+				all = append(all, f)
 			}
 		}
 		return true, nil
 	})
 	slices.SortFunc(all, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.lost, b.lost), bytes.Compare(a.worker[:], b.worker[:]))
+		return cmp.Or(cmp.Compare(a.lost, b.lost), cmp.Compare(a.old, b.old), bytes.Compare(a.worker[:], b.worker[:]))
 	})
 	var free []proto.WorkerID
-	for _, c := range all {
-		free = append(free, c.worker)
+	for _, f := range all {
+		free = append(free, f.worker)
 	}
 	return free, err
 }

@@ -202,7 +202,7 @@ func TestHostage(t *testing.T) {
 			attack()
 			e.served(module)
 			// A word of a seat does not make room either.
-			e.Block(e.outbox(1, proto.CodeRefused{Cluster: 1, Code: m.Hash(), Reason: "no Wasm"}))
+			e.Block(e.outbox(1, proto.CodeRefused{Cluster: 1, Rules: 1, Code: m.Hash(), Reason: "no Wasm"}))
 			attack()
 			e.served(module)
 		})

@@ -195,7 +195,7 @@ func (e *env) apply(n int) *application {
 	pair, op := testchain.Pair(n), testchain.Account(n)
 	return &application{pair: pair, machine: fmt.Sprint("machine-", n), software: goodSoftware, sender: op, tee: attest.TDX,
 		reg: proto.Registration{Chain: testchain.ID, Roots: simulated(e.t).Roots.Digest(), TrustHeight: 1, TrustRoot: testchain.HashAt(1), Epoch: e.epoch(n) + 1, Settings: settings, Worker: proto.WorkerID(pair.Public()), Session: session(n), Operator: op,
-			Role: proto.RoleWorker, Height: e.Height(), Hash: testchain.HashAt(e.Height()), Endpoints: []string{"http://127.0.0.1:8000"}}}
+			Role: proto.RoleWorker, Rules: 7, Height: e.Height(), Hash: testchain.HashAt(e.Height()), Endpoints: []string{"http://127.0.0.1:8000"}}}
 }
 
 func (a *application) message(t testing.TB) *types.MsgRegisterWorker {

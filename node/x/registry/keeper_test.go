@@ -28,7 +28,7 @@ func TestRegister(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &proto.WorkerInfo{Worker: id(1), Operator: testchain.Account(1), Role: proto.RoleWorker, Measurement: measurement, Simulated: true, Level: 1,
-		Registered: 11, Expires: 111, Endpoints: a.reg.Endpoints, State: proto.WorkerState{Session: session(1), SessionHeight: 11, Heard: 11}}
+		Registered: 11, Expires: 111, Rules: 7, Endpoints: a.reg.Endpoints, State: proto.WorkerState{Session: session(1), SessionHeight: 11, Heard: 11}}
 	if got := e.worker(1); !reflect.DeepEqual(got, want) {
 		t.Fatalf("record\n%+v\nwant\n%+v", got, want)
 	}

@@ -68,7 +68,7 @@ func TestEntries(t *testing.T) {
 		{"keys before the master key is known", 1, early, ErrRole, nil, nil},
 		{"keys for an unknown worker", 1, proto.ReleaseKeys{Worker: id(9), Epoch: 1}, ErrNotRegistered, nil, nil},
 		{"keys that the worker could not decode", 1, big, mq.ErrTooLarge, nil, nil},
-		{"an entry of another module", 2, proto.CodePrepared{Cluster: 1}, ErrMalformed, nil, nil},
+		{"an entry of another module", 2, proto.CodePrepared{Cluster: 1, Rules: 1}, ErrMalformed, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := network(t)

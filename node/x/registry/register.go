@@ -69,7 +69,7 @@ func (k *Keeper) RegisterWorker(c context.Context, m *types.MsgRegisterWorker) (
 		return nil, ErrFrozen.Wrap("a worker may not move to another machine")
 	}
 	w := &proto.WorkerInfo{Worker: reg.Worker, Operator: reg.Operator, Role: reg.Role, Measurement: v.Measurement, Simulated: v.Simulated,
-		Level: v.ConfidenceLevel, Registered: uint64(ctx.BlockHeight()), Endpoints: reg.Endpoints,
+		Level: v.ConfidenceLevel, Registered: uint64(ctx.BlockHeight()), Rules: reg.Rules, Endpoints: reg.Endpoints,
 		State: proto.WorkerState{Session: reg.Session, SessionHeight: uint64(ctx.BlockHeight()), Heard: uint64(ctx.BlockHeight())}}
 	if old != nil {
 		w.State.Cluster = old.State.Cluster
