@@ -2,8 +2,8 @@ package engine
 
 import (
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 
 	"github.com/phala-go/phala/wasmprep/wasmtest"
 )
@@ -91,19 +91,29 @@ func TestFailureCostsItsGas(t *testing.T) {
 	check("a Go contract that exits, little gas", perGas(t, abuse(t), "x", abuse(t).fresh))
 }
 
-// perGas is the best of some runs.
+// perGas is the best of some runs, in processor time: others may use the machine.
 func perGas(t *testing.T, p *Program, input string, gas uint64) float64 {
 	t.Helper()
 	best := 0.0
 	for i := range 10 {
-		begin := time.Now()
+		begin := processorTime(t)
 		res, err := run1(p, EntryCall, newMemory(), input, gas)
 		if err == nil {
 			t.Fatal("the call ended well")
 		}
-		if got := float64(time.Since(begin).Nanoseconds()) / float64(res.GasUsed); i == 0 || got < best {
+		if got := float64(processorTime(t)-begin) / float64(res.GasUsed); i == 0 || got < best {
 			best = got
 		}
 	}
 	return best
+}
+
+// processorTime is what this process has used, nanoseconds.
+func processorTime(t *testing.T) int64 {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
 }
