@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/phala-go/phala/internal/devnet"
 )
@@ -56,6 +57,18 @@ func (e *elections) accounts(ctx context.Context, t *testing.T) {
 		reaches(ctx, t, v.Node, top+1)
 	}
 	events := e.events(ctx, t, top)
+	var last time.Time
+	longest := time.Duration(0) // without a block
+	for h := int64(1); h <= top; h++ {
+		b, err := e.n.Client.Node().Header(ctx, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h > 2 { // the first one's time is the genesis'
+			longest = max(longest, b.Time.Sub(last))
+		}
+		last = b.Time
+	}
 	if out, err := exec.CommandContext(ctx, filepath.Join(e.opt.Bin, "phala-node"), "audit", "--home", filepath.Join(e.opt.Dir, e.vs[0].Name)).CombinedOutput(); err == nil || !strings.Contains(string(out), "stop the node first") {
 		t.Errorf("the audit of a running node: %v: %s", err, out)
 	}
@@ -161,7 +174,7 @@ func (e *elections) accounts(ctx context.Context, t *testing.T) {
 			t.Errorf("%s exports another state than %s", v.Name, e.vs[0].Name)
 		}
 	}
-	t.Logf("height %d, %d eras: %s issued, %s burnt; %s", top, len(events["npos_era"]), issued, burnt, audit)
+	t.Logf("height %d, %d eras, never more than %s without a block: %s issued, %s burnt; %s", top, len(events["npos_era"]), longest, issued, burnt, audit)
 }
 
 func number(t *testing.T, s string) *big.Int {
