@@ -79,6 +79,7 @@ func (c *Chain) Unseat(id proto.WorkerID) {
 	w := c.workers[id]
 	cl := c.cluster(w.State.Cluster)
 	cl.Seats = slices.DeleteFunc(cl.Seats, func(s proto.WorkerID) bool { return s == id })
+	cl.Ready = slices.DeleteFunc(cl.Ready, func(r proto.RulesWord) bool { return r.Worker == id })
 	cl.SeatsWanted--
 	w.State.Cluster = 0
 	c.putWorker(w)
