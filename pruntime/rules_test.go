@@ -2,9 +2,6 @@ package pruntime_test
 
 import (
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -116,6 +113,23 @@ func TestRulesChange(t *testing.T) {
 		t.Fatal("the same contract")
 	}
 	w.agreed(ws...)
+}
+
+// TestNewCluster: a cluster that is made when governance wants a version begins under it.
+func TestNewCluster(t *testing.T) {
+	w, _, ws := network(t, 2, newer, func(n *node) { n.w.chain.WantRules(2) })
+	if c := w.record(); c.Rules != 2 || c.Wanted != 0 {
+		t.Fatalf("%+v", c)
+	}
+	id := w.deploy()
+	if out := w.call(id, "n"); out.Status != proto.StatusOK {
+		t.Fatal(out.Status, out.Error)
+	}
+	w.under(2, ws...)
+	w.agreed(ws...)
+	if _, ok := w.messages()[0].(proto.RulesActivated); !ok {
+		t.Errorf("the first message is %+v", w.messages()[0])
+	}
 }
 
 // TestRulesWaitForAll: as long as one seat's build does not know the version, the cluster
@@ -315,83 +329,6 @@ func TestRulesAndSeats(t *testing.T) {
 	w.until("it continues from a state under the new rules", func() bool { return fourth.serving() && fourth.rt.Status().Rules == 2 })
 	fourth.has(id, "gk", "value")
 	w.agreed(third, fourth)
-}
-
-// TestRulesAtRandom is a property: whatever comes between the wish and the change (commands,
-// codes, epochs, kills, older checkpoints, relayers that stop, governance that changes its
-// mind), the cluster gets there, the seats never differ, every command is carried out, and
-// contracts answer.
-func TestRulesAtRandom(t *testing.T) {
-	seeds := uint64(2)
-	if os.Getenv("PHALA_LONG") != "" {
-		seeds = 40
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(seed, 5))
-			w, _, ws := network(t, 3, newer)
-			w.more = map[proto.Hash][]byte{}
-			ids := []proto.ContractID{w.deploy()}
-			var all []*sent
-			var old *folder
-			stale := ws[rng.IntN(len(ws))]
-			for i := range 60 {
-				n := ws[rng.IntN(len(ws))]
-				switch rng.IntN(12) {
-				case 0:
-					module := enginetest.Script(fmt.Sprint(seed, i))
-					w.more[proto.CodeHash(module)] = module
-					ids = append(ids, w.announce(module))
-				case 1:
-					ids = append(ids, w.announce(w.module))
-				case 2:
-					n.kill()
-					n.start()
-				case 3:
-					n.off = !n.off
-				case 4:
-					if c := w.record(); c.Next == 0 && c.State.Epoch+1 >= c.Epoch {
-						w.chain.EndEpoch(w.cluster)
-					}
-				case 5:
-					if old == nil {
-						old = snapshot(t, stale.cfg.DataDir)
-					} else if rng.IntN(4) == 0 {
-						stale.kill()
-						old.restore(t)
-						stale.start()
-					}
-				case 6:
-					w.chain.WantRules(1 + rng.Uint32N(2))
-				default:
-					all = append(all, w.push(ids[0], "n"))
-				}
-				w.step()
-			}
-			for _, n := range ws {
-				n.off = false
-			}
-			w.chain.WantRules(2)
-			w.under(2, ws...)
-			for _, s := range all {
-				if out := w.answer(s); out.Status != proto.StatusOK {
-					t.Errorf("message %d: %s %s", s.seq, out.Status, out.Error)
-				}
-			}
-			w.agreed(ws...)
-			for _, id := range ids {
-				raw, ok := w.chain.Get(proto.StoreContracts, proto.KeyContract(id))
-				ct, err := proto.ParseContract(raw)
-				if !ok || err != nil {
-					t.Fatal(err)
-				}
-				// This chain lets constructors of an epoch that is over through; they do not open.
-				if ct.Phase == proto.ContractStarted && ct.Command.Epoch == w.record().Epoch {
-					ws[0].has(id, "ge", "")
-				}
-			}
-		})
-	}
 }
 
 // TestUnknownRules: a worker stops where rules come into force that it does not know; it

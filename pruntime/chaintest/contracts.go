@@ -15,10 +15,13 @@ func (c *Chain) CreateCluster(owner []byte, seats uint32) proto.ClusterID {
 	defer c.mu.Unlock()
 	id := proto.ClusterID(len(c.clusters) + 1)
 	topic := proto.TopicCluster(id)
-	cl := &proto.Cluster{ID: id, Owner: owner, Public: true, SeatsWanted: seats, Rules: 1, Epoch: 1, FinalHead: proto.CreatedCursor(c.C.ChainID(), topic).Head}
+	cl := &proto.Cluster{ID: id, Owner: owner, Public: true, SeatsWanted: seats, Rules: c.rules, Epoch: 1, FinalHead: proto.CreatedCursor(c.C.ChainID(), topic).Head}
 	c.clusters = append(c.clusters, cl)
 	c.C.CreateTopic(topic)
 	c.putCluster(cl)
+	if c.rules > 1 {
+		c.send(topic, proto.RulesActivated{Version: c.rules, EffectiveHeight: uint64(c.C.Height()) + 2, Images: proto.ImagesDigest(c.rules, nil)})
+	}
 	return id
 }
 
