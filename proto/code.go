@@ -155,3 +155,128 @@ func ParseCodeManifest(b []byte) (*CodeManifest, error) {
 	}
 	return &m, nil
 }
+
+// A Code is an uploaded or partly uploaded code.
+type Code struct {
+	Manifest CodeManifest
+	Have     []bool // which chunks are here
+	// Prepared and Refused are the words of workers, by cluster.
+	Prepared []CodeVote
+	Refused  []CodeVote
+}
+
+// A CodeVote is one seat's word for a code in its cluster.
+type CodeVote struct {
+	Cluster ClusterID
+	Worker  WorkerID
+	Rules   uint32 // version of the rules under which it was said; it counts while the cluster runs under that one
+	Image   Hash   // of the memory that it prepared; zero where it refused
+}
+
+func (v *CodeVote) counts(cl *Cluster) bool {
+	return v.Cluster == cl.ID && v.Rules == cl.Rules && cl.HasSeat(v.Worker)
+}
+
+// Agreed is the image that a majority of a cluster's seats prepared the code to.
+func (c *Code) Agreed(cl *Cluster) (image Hash, ok bool) {
+	image, n, _ := c.leading(cl)
+	return image, n >= cl.Majority()
+}
+
+// Hopeless reports whether no image can get a majority any more: too many of the
+// cluster's seats refused the code, or prepared it to other images.
+func (c *Code) Hopeless(cl *Cluster) bool {
+	_, n, voted := c.leading(cl)
+	return n+max(len(cl.Seats), int(cl.SeatsWanted))-voted < cl.Majority()
+}
+
+// leading is the image that most of a cluster's seats prepared, the first such one, and
+// how many did and how many voted.
+func (c *Code) leading(cl *Cluster) (image Hash, most, voted int) {
+	for i := range c.Refused {
+		if c.Refused[i].counts(cl) {
+			voted++
+		}
+	}
+	for i := range c.Prepared {
+		v := &c.Prepared[i]
+		if !v.counts(cl) {
+			continue
+		}
+		voted++
+		n := 0
+		for j := range c.Prepared {
+			if o := &c.Prepared[j]; o.Image == v.Image && o.counts(cl) {
+				n++
+			}
+		}
+		if n > most {
+			image, most = v.Image, n
+		}
+	}
+	return image, most, voted
+}
+
+// Voted reports whether a worker has given its word in a cluster, under the rules that are
+// in force there.
+func (c *Code) Voted(cl *Cluster, w WorkerID) bool {
+	for _, votes := range [][]CodeVote{c.Prepared, c.Refused} {
+		for _, v := range votes {
+			if v.Cluster == cl.ID && v.Worker == w && v.Rules == cl.Rules {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Missing is the number of chunks still to come.
+func (c *Code) Missing() int {
+	n := 0
+	for _, h := range c.Have {
+		if !h {
+			n++
+		}
+	}
+	return n
+}
+
+// Marshal encodes c.
+func (c *Code) Marshal() []byte {
+	w := new(wire.Writer)
+	c.Manifest.encode(w)
+	w.Count(len(c.Have))
+	for _, h := range c.Have {
+		w.Bool(h)
+	}
+	for _, votes := range [][]CodeVote{c.Prepared, c.Refused} {
+		w.Count(len(votes))
+		for _, v := range votes {
+			w.U32(uint32(v.Cluster)).Fixed(v.Worker[:]).U32(v.Rules).Fixed(v.Image[:])
+		}
+	}
+	return w.Bytes()
+}
+
+// ParseCode decodes a Code.
+func ParseCode(b []byte) (*Code, error) {
+	r := wire.NewReader(b)
+	c := &Code{Manifest: readManifest(r)}
+	for range r.Count(MaxChunks, 1) {
+		c.Have = append(c.Have, r.Bool())
+	}
+	votes := func() (out []CodeVote) {
+		for range r.Count(1<<16, 72) {
+			out = append(out, CodeVote{ClusterID(r.U32()), r.Array32(), r.U32(), r.Array32()})
+		}
+		return out
+	}
+	c.Prepared, c.Refused = votes(), votes()
+	if r.Err() == nil && len(c.Have) != len(c.Manifest.Chunks) {
+		r.Fail(fmt.Errorf("%w: %d flags for %d chunks", wire.ErrNotCanonical, len(c.Have), len(c.Manifest.Chunks)))
+	}
+	if err := r.Close(); err != nil {
+		return nil, fmt.Errorf("proto: code: %w", err)
+	}
+	return c, nil
+}

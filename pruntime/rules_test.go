@@ -115,6 +115,23 @@ func TestRulesChange(t *testing.T) {
 	w.agreed(ws...)
 }
 
+// TestNewCluster: a cluster that is made when governance wants a version begins under it.
+func TestNewCluster(t *testing.T) {
+	w, _, ws := network(t, 2, newer, func(n *node) { n.w.chain.WantRules(2) })
+	if c := w.record(); c.Rules != 2 || c.Wanted != 0 {
+		t.Fatalf("%+v", c)
+	}
+	id := w.deploy()
+	if out := w.call(id, "n"); out.Status != proto.StatusOK {
+		t.Fatal(out.Status, out.Error)
+	}
+	w.under(2, ws...)
+	w.agreed(ws...)
+	if _, ok := w.messages()[0].(proto.RulesActivated); !ok {
+		t.Errorf("the first message is %+v", w.messages()[0])
+	}
+}
+
 // TestRulesWaitForAll: as long as one seat's build does not know the version, the cluster
 // goes on under the old rules, and the chain says who is missing; a newer release on that
 // machine is what helps.

@@ -336,6 +336,8 @@ func metrics(w io.Writer, s pruntime.Status) {
 	gauge("height", "height up to which messages are delivered", s.Height)
 	gauge("cluster_seq", "last processed message of the cluster", s.Seq)
 	gauge("waiting", "messages delivered and not yet processed", s.Waiting)
+	gauge("rules", "version of the rules under which the cluster runs here, 0 before its state is here", s.Rules)
+	gauge("known_rules", "newest version of the rules that this build knows, 0 for a gatekeeper", s.KnownRules)
 	gauge("outbox", "entries that the chain does not have", s.Outbox.Count)
 	gauge("simulated", "1 when the TEE is simulated and protects nothing", flag[s.Simulated])
 }

@@ -159,7 +159,7 @@ func TestHealth(t *testing.T) {
 			}
 		}
 		_, _, b := request(t, "GET", w.Private.URL+"/metrics", nil)
-		for _, line := range []string{"pruntime_serving " + serving, fmt.Sprintf("pruntime_trusted_height %d", w.RT.Status().TrustedHeight), "pruntime_simulated 1", "# TYPE pruntime_outbox gauge"} {
+		for _, line := range []string{"pruntime_serving " + serving, fmt.Sprintf("pruntime_trusted_height %d", w.RT.Status().TrustedHeight), "pruntime_simulated 1", fmt.Sprintf("pruntime_known_rules %d", w.RT.Status().KnownRules), "# TYPE pruntime_outbox gauge"} {
 			if !strings.Contains(string(b), line+"\n") {
 				t.Errorf("%s: metrics lack %q in\n%s", what, line, b)
 			}

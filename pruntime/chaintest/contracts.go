@@ -15,10 +15,13 @@ func (c *Chain) CreateCluster(owner []byte, seats uint32) proto.ClusterID {
 	defer c.mu.Unlock()
 	id := proto.ClusterID(len(c.clusters) + 1)
 	topic := proto.TopicCluster(id)
-	cl := &proto.Cluster{ID: id, Owner: owner, Public: true, SeatsWanted: seats, Rules: 1, Epoch: 1, FinalHead: proto.CreatedCursor(c.C.ChainID(), topic).Head}
+	cl := &proto.Cluster{ID: id, Owner: owner, Public: true, SeatsWanted: seats, Rules: c.rules, Epoch: 1, FinalHead: proto.CreatedCursor(c.C.ChainID(), topic).Head}
 	c.clusters = append(c.clusters, cl)
 	c.C.CreateTopic(topic)
 	c.putCluster(cl)
+	if c.rules > 1 {
+		c.send(topic, proto.RulesActivated{Version: c.rules, EffectiveHeight: uint64(c.C.Height()) + 2, Images: proto.ImagesDigest(c.rules, nil)})
+	}
 	return id
 }
 
@@ -79,6 +82,7 @@ func (c *Chain) Unseat(id proto.WorkerID) {
 	w := c.workers[id]
 	cl := c.cluster(w.State.Cluster)
 	cl.Seats = slices.DeleteFunc(cl.Seats, func(s proto.WorkerID) bool { return s == id })
+	cl.Ready = slices.DeleteFunc(cl.Ready, func(r proto.RulesWord) bool { return r.Worker == id })
 	cl.SeatsWanted--
 	w.State.Cluster = 0
 	c.putWorker(w)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/phala-go/phala/crypto/transcript"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
@@ -429,4 +430,24 @@ func TestDepositsOverChange(t *testing.T) {
 	if free != pool {
 		t.Errorf("%d came back, the chain holds %d", free, pool)
 	}
+}
+
+// BenchmarkActivate is the processor time that a change of rules costs a cluster of 100,000
+// contracts, once.
+func BenchmarkActivate(b *testing.B) {
+	w, c, _, _ := twoRules(b)
+	m, rec := w.c.Snapshot().m, &contractRecord{shelf.small, proto.Hash{1}, w.alice.id}
+	for i := range 100_000 {
+		m = m.Set(keyContract(proto.ContractID(transcript.Hash("contract", transcript.U64(uint64(i))))), rec.Marshal())
+	}
+	m.Root()
+	e, began := w.activated(c.images(shelf.small, shelf.large)), processor(b)
+	for b.Loop() {
+		next, err := w.c.activate(m, &e, w.height)
+		if err != nil {
+			b.Fatal(err)
+		}
+		next.Root()
+	}
+	b.ReportMetric((processor(b)-began).Seconds()/float64(b.N), "cpu-s/op")
 }

@@ -241,6 +241,7 @@ func (k *Keeper) idle(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, p *Pa
 // unseat takes a worker's seat.
 func (k *Keeper) unseat(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID, why string) error {
 	c.Seats = slices.DeleteFunc(slices.Clone(c.Seats), func(s proto.WorkerID) bool { return s == w })
+	c.Ready = slices.DeleteFunc(slices.Clone(c.Ready), func(r proto.RulesWord) bool { return r.Worker == w }) // should it come back, it says so anew
 	e := proto.Unseated{Cluster: c.ID, Worker: w}
 	for _, topic := range []string{proto.TopicWorker(w), proto.TopicGatekeeper} {
 		if _, err := k.mq.Append(ctx, topic, []byte(ModuleName), e); err != nil {

@@ -1,7 +1,6 @@
 package contracts
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -272,59 +271,6 @@ func (k *Keeper) seat(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID) error
 	return nil
 }
 
-func chunkKey(code proto.Hash, i uint32) []byte {
-	return binary.BigEndian.AppendUint32(append([]byte("c/"), code[:]...), i)
-}
-
-// Gas of unpacking a chunk, in the chain's gas, in which a signature check of some 50 µs
-// is 1,000. Packed bytes of the worst kind, codes of which no symbol is used, take 0.6 µs
-// each (BenchmarkUnpack in proto), bytes that come out at most a nanosecond or two.
-const (
-	gasPerPacked   = 20
-	gasPerUnpacked = 1
-)
-
-// UploadCode takes one chunk. It is checked here, against the manifest that the code's
-// hash commits to: whatever is stored for a code belongs to it, whoever brought it.
-func (k *Keeper) UploadCode(c context.Context, m *types.MsgUploadCode) (*types.MsgUploadCodeResponse, error) {
-	ctx := sdk.UnwrapSDKContext(c)
-	uploader, err := account(m.Uploader)
-	if err != nil {
-		return nil, err
-	}
-	mf, err := proto.ParseCodeManifest(m.Manifest)
-	if err != nil {
-		return nil, ErrMalformed.Wrap(err.Error())
-	}
-	hash := mf.Hash()
-	code, err := get(ctx, k, proto.KeyCode(hash), proto.ParseCode)
-	if err != nil {
-		return nil, err
-	}
-	if code == nil {
-		code = &proto.Code{Manifest: *mf, Have: make([]bool, len(mf.Chunks))}
-	}
-	if uint64(m.Index) < uint64(len(code.Have)) && code.Have[m.Index] {
-		return &types.MsgUploadCodeResponse{Missing: uint32(code.Missing())}, nil
-	}
-	ctx.GasMeter().ConsumeGas(gasPerPacked*uint64(len(m.Chunk))+gasPerUnpacked*uint64(mf.ChunkLen(m.Index)), "unpack chunk")
-	if _, err := mf.Unpack(m.Index, m.Chunk); err != nil {
-		return nil, ErrChunk.Wrap(err.Error())
-	}
-	p, err := k.Params(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := k.burn(ctx, uploader, uint64(len(m.Chunk))*p.CodePrice); err != nil {
-		return nil, err
-	}
-	if err := k.mq.Stage(ctx, chunkKey(hash, m.Index), m.Chunk); err != nil {
-		return nil, err
-	}
-	code.Have[m.Index] = true
-	return &types.MsgUploadCodeResponse{Missing: uint32(code.Missing())}, set(ctx, k, proto.KeyCode(hash), code)
-}
-
 func coins(amount uint64) sdk.Coins {
 	return sdk.NewCoins(sdk.NewCoin(Denom, math.NewIntFromUint64(amount)))
 }
@@ -456,117 +402,4 @@ func (k *Keeper) PushCommand(c context.Context, m *types.MsgPushCommand) (*types
 	}
 	ctx.EventManager().EmitEvent(sdk.NewEvent("command", sdk.NewAttribute("cluster", cl.ID.String()), sdk.NewAttribute("seq", fmt.Sprint(seq))))
 	return &types.MsgPushCommandResponse{}, set(ctx, k, proto.KeyCommand(cl.ID, seq), rec)
-}
-
-// Deploy makes a contract.
-func (k *Keeper) Deploy(c context.Context, m *types.MsgDeploy) (*types.MsgDeployResponse, error) {
-	ctx := sdk.UnwrapSDKContext(c)
-	deployer, err := account(m.Deployer)
-	if err != nil {
-		return nil, err
-	}
-	if len(m.CodeHash) != 32 || len(m.Salt) > 64 {
-		return nil, ErrMalformed.Wrapf("code hash of %d bytes, salt of %d", len(m.CodeHash), len(m.Salt))
-	}
-	code, err := get(ctx, k, proto.KeyCode(proto.Hash(m.CodeHash)), proto.ParseCode)
-	if err != nil {
-		return nil, err
-	}
-	if code == nil || code.Missing() > 0 {
-		return nil, ErrNoCode.Wrapf("%x", m.CodeHash)
-	}
-	cl, rec, err := k.accept(ctx, deployer, m.Cluster, m.Epoch, m.GasTier, m.DepositLimit, m.Envelope)
-	if err != nil {
-		return nil, err
-	}
-	if !cl.Public && !bytes.Equal(cl.Owner, deployer) {
-		return nil, ErrPermission
-	}
-	hash := proto.Hash(m.CodeHash)
-	ct := &proto.Contract{ID: proto.NewContractID(ctx.ChainID(), cl.ID, deployer, hash, m.Salt), Cluster: cl.ID, Deployer: deployer,
-		Code: hash, Phase: proto.ContractWaiting, Height: rec.Height,
-		Command: proto.PushedCommand{Payer: deployer, Epoch: m.Epoch, GasTier: rec.GasTier, DepositLimit: m.DepositLimit, Envelope: m.Envelope}}
-	if old, err := get(ctx, k, proto.KeyContract(ct.ID), proto.ParseContract); err != nil {
-		return nil, err
-	} else if old != nil && old.Phase != proto.ContractRefused && old.Phase != proto.ContractExpired {
-		return nil, ErrExists.Wrap(ct.ID.String())
-	}
-	// The escrow waits under the contract's key until the constructor has a sequence.
-	if err := set(ctx, k, pendingKey(ct.ID), rec); err != nil {
-		return nil, err
-	}
-	image, agreed := code.Agreed(cl)
-	switch {
-	case agreed && held(cl, rec.Height):
-		// It starts as one does whose code has just been decided, when it may.
-		err = errors.Join(k.store.OpenKVStore(ctx).Set(append(waitPrefix(cl.ID, hash), ct.ID[:]...), []byte{1}), set(ctx, k, proto.KeyContract(ct.ID), ct),
-			k.decide(ctx, cl, hash, image, true))
-	case agreed:
-		err = k.start(ctx, ct, image)
-	case code.Hopeless(cl):
-		err = ErrRefused.Wrapf("%x in cluster %s", m.CodeHash, cl.ID)
-	default:
-		err = k.wait(ctx, cl, ct, code)
-	}
-	return &types.MsgDeployResponse{Contract: ct.ID[:]}, err
-}
-
-func pendingKey(c proto.ContractID) []byte { return append([]byte("e/"), c[:]...) }
-
-// wait files a contract under its code; the first one of an epoch announces the
-// code, because seats that are new since then have not heard of it.
-func (k *Keeper) wait(ctx sdk.Context, cl *proto.Cluster, ct *proto.Contract, code *proto.Code) error {
-	s, prefix := k.store.OpenKVStore(ctx), waitPrefix(cl.ID, ct.Code)
-	first := true
-	err := kv.Each(s, prefix, func(key, _ []byte) (bool, error) {
-		other, err := get(ctx, k, proto.KeyContract(proto.ContractID(key)), proto.ParseContract)
-		if err == nil && other != nil && other.Command.Epoch == cl.Epoch {
-			first = false
-		}
-		return first, err
-	})
-	if err != nil {
-		return err
-	}
-	if first {
-		if _, err := k.mq.Append(ctx, proto.TopicCluster(cl.ID), ct.Deployer, proto.CodeAnnounced{Code: ct.Code, Size: code.Manifest.Size}); err != nil {
-			return err
-		}
-	}
-	return errors.Join(s.Set(append(prefix, ct.ID[:]...), []byte{1}), set(ctx, k, proto.KeyContract(ct.ID), ct))
-}
-
-// start puts a contract's constructor into its cluster's topic, with the image of its
-// code that the seats agreed on.
-func (k *Keeper) start(ctx sdk.Context, ct *proto.Contract, image proto.Hash) error {
-	c, err := k.Cluster(ctx, ct.Cluster)
-	if err != nil {
-		return err
-	}
-	if ct.Command.Epoch != c.Epoch {
-		// The seats have erased the key that its constructor is sealed to.
-		return k.refuse(ctx, ct, proto.ContractExpired)
-	}
-	rec, err := get(ctx, k, pendingKey(ct.ID), proto.ParseCommandRecord)
-	if err != nil {
-		return err
-	}
-	if err := k.spendGas(ctx, ct.Cluster, ct.Command.GasTier); err != nil {
-		return err
-	}
-	ct.Phase = proto.ContractStarted
-	ct.Seq, err = k.mq.Append(ctx, proto.TopicCluster(ct.Cluster), ct.Deployer, proto.Instantiated{Contract: ct.ID, Deployer: ct.Deployer, Code: ct.Code, Image: image, Command: ct.Command})
-	if err != nil {
-		return err
-	}
-	ct.Command.Envelope = nil // it is in the topic now
-	if c.Wanted != 0 {
-		// Its code may be one that the cluster did not have: the seats speak again.
-		c.CodesSeq = ct.Seq
-		if err := set(ctx, k, proto.KeyCluster(c.ID), c); err != nil {
-			return err
-		}
-	}
-	return errors.Join(set(ctx, k, proto.KeyCommand(ct.Cluster, ct.Seq), rec), set(ctx, k, proto.KeyContract(ct.ID), ct),
-		k.store.OpenKVStore(ctx).Delete(pendingKey(ct.ID)))
 }

@@ -155,8 +155,8 @@ func (k *Keeper) announceAgain(ctx sdk.Context, c *proto.Cluster) error {
 			return err
 		}
 		rec, err := get(ctx, k, proto.KeyCode(code), proto.ParseCode)
-		if err != nil {
-			return err
+		if err != nil || rec == nil {
+			return errors.Join(err, ErrNoCode.Wrap(code.String()))
 		}
 		if _, err := k.mq.Append(ctx, proto.TopicCluster(c.ID), []byte(ModuleName), proto.CodeAnnounced{Code: code, Size: rec.Manifest.Size}); err != nil {
 			return err

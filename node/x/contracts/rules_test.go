@@ -319,6 +319,38 @@ func TestRulesAndSeats(t *testing.T) {
 	}
 }
 
+// TestRulesWordEndsWithSeat: who lost its seat and gets it back says anew what it can.
+func TestRulesWordEndsWithSeat(t *testing.T) {
+	e := newEnv(t)
+	e.cluster(2)
+	e.want(2)
+	at := e.get(1).CodesSeq
+	e.Block(e.ready(1, at, 1))
+	expires := func(height uint64) func(sdk.Context) error {
+		return func(ctx sdk.Context) error {
+			w, err := e.regs.Worker(ctx, wid(1))
+			if err != nil {
+				return err
+			}
+			w.Expires = height
+			return e.regs.set(ctx, w)
+		}
+	}
+	e.Block(expires(1))
+	if c := e.get(1); c.HasSeat(wid(1)) || len(c.Ready) != 0 {
+		t.Fatalf("%+v", c)
+	}
+	e.Block(expires(1 << 40))
+	e.Block(e.ready(2, at, 1))
+	if c := e.get(1); !c.HasSeat(wid(1)) || c.Rules != 1 || !slices.Equal(c.RulesMissing(), []proto.WorkerID{wid(1)}) {
+		t.Fatalf("%+v", c)
+	}
+	e.Block(e.ready(1, at, 1))
+	if c := e.get(1); c.Rules != 2 {
+		t.Fatalf("%+v", c)
+	}
+}
+
 // TestRulesParameter: governance cannot want what no admitted worker knows.
 func TestRulesParameter(t *testing.T) {
 	e := newEnv(t)
