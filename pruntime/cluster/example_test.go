@@ -12,7 +12,12 @@ import (
 // noPrograms: nothing is prepared yet.
 type noPrograms struct{}
 
-func (noPrograms) Program(proto.Hash) *engine.Program { return nil }
+func (noPrograms) Program(proto.Hash, uint32) (*engine.Program, error) { return nil, nil }
+
+func (noPrograms) Rules(uint32) *engine.Rules {
+	v1 := engine.RulesV1()
+	return &v1
+}
 
 // Two replicas with the same keys and the same messages have the same root; what one takes
 // from the other's snapshot it checks against it.
