@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,9 +37,19 @@ func TestKillAnyProcess(t *testing.T) {
 	if len(victims) != 8 {
 		t.Fatalf("the network is %v", victims)
 	}
+	if keyringOf(n, "worker-1") != 0 {
+		victims = append(victims, "keyring")
+	} else if runtime.GOOS == "linux" {
+		t.Error("the worker's keys are in its own process")
+	}
 	sent := uint64(0)
-	for round := range 8 {
-		victim := victims[rng.IntN(len(victims))]
+	var order []int
+	for range 9 { // every process once before one twice
+		if len(order) == 0 {
+			order = rng.Perm(len(victims))
+		}
+		victim := victims[order[0]]
+		order = order[1:]
 		pause, down := time.Duration(rng.IntN(400))*time.Millisecond, time.Duration(rng.IntN(300))*time.Millisecond
 		done := make(chan error, callers)
 		for range callers {
@@ -49,12 +62,18 @@ func TestKillAnyProcess(t *testing.T) {
 			go func() { done <- carried(ctx, n.Client, hello, text, nonce) }()
 		}
 		time.Sleep(pause)
+		if victim == "keyring" { // its worker ends with it
+			if err := syscall.Kill(keyringOf(n, "worker-1"), syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			victim = "worker-1"
+		}
 		if err := n.Restart(victim, down); err != nil {
 			t.Fatal(err)
 		}
 		for range callers {
 			if err := <-done; err != nil {
-				t.Fatalf("round %d, %s killed after %s: %v", round, victim, pause, err)
+				t.Fatalf("%s killed after %s: %v", victim, pause, err)
 			}
 		}
 	}
@@ -69,6 +88,23 @@ func TestKillAnyProcess(t *testing.T) {
 		return nil
 	})
 	receiptsAgree(ctx, t, n, 2)
+}
+
+// keyringOf returns the process that keeps a worker's keys; 0 where there is none, or where the
+// system does not tell.
+func keyringOf(n *devnet.Net, worker string) (pid int) {
+	for _, p := range n.Processes() {
+		if p.Name != worker {
+			continue
+		}
+		// A child is its parent's thread's.
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.PID()))
+		for _, f := range files {
+			b, _ := os.ReadFile(f)
+			fmt.Sscan(string(b), &pid)
+		}
+	}
+	return pid
 }
 
 // carried brings one command to its end. Until it is in a block, it is sent again; after
