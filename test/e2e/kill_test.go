@@ -7,16 +7,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
-	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/keyring"
 )
+
+// theKeyring is a worker's second process, which keeps its keys.
+const theKeyring = "keyring"
 
 // TestKillAnyProcess kills processes at seeded moments while commands are on their way:
 // what is in a block is never lost and never sent again by this test, nothing runs twice,
@@ -37,10 +38,8 @@ func TestKillAnyProcess(t *testing.T) {
 	if len(victims) != 8 {
 		t.Fatalf("the network is %v", victims)
 	}
-	if keyringOf(n, "worker-1") != 0 {
-		victims = append(victims, "keyring")
-	} else if runtime.GOOS == "linux" {
-		t.Error("the worker's keys are in its own process")
+	if keyring.Supported {
+		victims = append(victims, theKeyring)
 	}
 	sent := uint64(0)
 	var order []int
@@ -62,13 +61,17 @@ func TestKillAnyProcess(t *testing.T) {
 			go func() { done <- carried(ctx, n.Client, hello, text, nonce) }()
 		}
 		time.Sleep(pause)
-		if victim == "keyring" { // its worker ends with it
-			if err := syscall.Kill(keyringOf(n, "worker-1"), syscall.SIGKILL); err != nil {
-				t.Fatal(err)
+		restart := n.Restart
+		if victim == theKeyring {
+			restart = func(_ string, down time.Duration) error {
+				if err := n.KillKeyring("worker-1"); err != nil {
+					return err
+				}
+				time.Sleep(down)
+				return n.Run("worker-1")
 			}
-			victim = "worker-1"
 		}
-		if err := n.Restart(victim, down); err != nil {
+		if err := restart(victim, down); err != nil {
 			t.Fatal(err)
 		}
 		for range callers {
@@ -88,23 +91,6 @@ func TestKillAnyProcess(t *testing.T) {
 		return nil
 	})
 	receiptsAgree(ctx, t, n, 2)
-}
-
-// keyringOf returns the process that keeps a worker's keys; 0 where there is none, or where the
-// system does not tell.
-func keyringOf(n *devnet.Net, worker string) (pid int) {
-	for _, p := range n.Processes() {
-		if p.Name != worker {
-			continue
-		}
-		// A child is its parent's thread's.
-		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.PID()))
-		for _, f := range files {
-			b, _ := os.ReadFile(f)
-			fmt.Sscan(string(b), &pid)
-		}
-	}
-	return pid
 }
 
 // carried brings one command to its end. Until it is in a block, it is sent again; after
