@@ -12,12 +12,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/contract"
 	"github.com/phala-go/phala/crypto/envelope"
 	"github.com/phala-go/phala/proto"
 )
+
+// slowReceipt is after how long a caller is told what a command waits for.
+const slowReceipt = 10 * time.Second
 
 func runCall(ctx context.Context, a *app, args []string) error {
 	f := a.flags("phala call CONTRACT METHOD [ARG]", "Seals a command, sends it through the chain and waits until a majority of the cluster's seats signed the\nsame receipt. Exits 1 when the contract refused.")
@@ -51,10 +55,15 @@ func runCall(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
+	ordered := fmt.Sprintf("the command is message %d of cluster %s and has no final receipt yet", p.Seq, p.Cluster)
+	slow := time.AfterFunc(slowReceipt, func() {
+		fmt.Fprintf(a.err, "%s: see with phala status whether its workers serve; Ctrl-C leaves it to them\n", ordered)
+	})
 	r, err := c.Wait(ctx, p)
+	slow.Stop()
 	var refused *client.CallError
 	if err != nil && !errors.As(err, &refused) {
-		return err
+		return fmt.Errorf("%s: %w; phala receipt %s %d shows it when it is there", ordered, err, p.Cluster, p.Seq)
 	}
 	v := struct {
 		*client.Receipt

@@ -13,7 +13,11 @@ import (
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/keyring"
 )
+
+// theKeyring is a worker's second process, which keeps its keys.
+const theKeyring = "keyring"
 
 // TestKillAnyProcess kills processes at seeded moments while commands are on their way:
 // what is in a block is never lost and never sent again by this test, nothing runs twice,
@@ -34,9 +38,17 @@ func TestKillAnyProcess(t *testing.T) {
 	if len(victims) != 8 {
 		t.Fatalf("the network is %v", victims)
 	}
+	if keyring.Supported {
+		victims = append(victims, theKeyring)
+	}
 	sent := uint64(0)
-	for round := range 8 {
-		victim := victims[rng.IntN(len(victims))]
+	var order []int
+	for range 9 { // every process once before one twice
+		if len(order) == 0 {
+			order = rng.Perm(len(victims))
+		}
+		victim := victims[order[0]]
+		order = order[1:]
 		pause, down := time.Duration(rng.IntN(400))*time.Millisecond, time.Duration(rng.IntN(300))*time.Millisecond
 		done := make(chan error, callers)
 		for range callers {
@@ -49,12 +61,22 @@ func TestKillAnyProcess(t *testing.T) {
 			go func() { done <- carried(ctx, n.Client, hello, text, nonce) }()
 		}
 		time.Sleep(pause)
-		if err := n.Restart(victim, down); err != nil {
+		restart := n.Restart
+		if victim == theKeyring {
+			restart = func(_ string, down time.Duration) error {
+				if err := n.KillKeyring("worker-1"); err != nil {
+					return err
+				}
+				time.Sleep(down)
+				return n.Run("worker-1")
+			}
+		}
+		if err := restart(victim, down); err != nil {
 			t.Fatal(err)
 		}
 		for range callers {
 			if err := <-done; err != nil {
-				t.Fatalf("round %d, %s killed after %s: %v", round, victim, pause, err)
+				t.Fatalf("%s killed after %s: %v", victim, pause, err)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package verifycli
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -33,6 +34,7 @@ Options:
   --trusting-period D    age at which the checkpoint can no longer be advanced (default 504h, 0 for none)
   --slot D               slot duration of the chain (default 6s)
   --signatures-only      check signatures of sets whose members are unknown; that proves no finality
+  --output json          one JSON object instead of lines
 
 Links, in order:
   update=FILE            headers and a justification
@@ -65,9 +67,25 @@ func breaks(err error) error {
 	return &broken{err}
 }
 
+// report is what --output json prints.
+type report struct {
+	OK             bool   `json:"ok"`
+	SignaturesOnly bool   `json:"signatures_only"` // no finality is proven
+	Links          []link `json:"links"`
+	Hint           string `json:"hint,omitempty"`
+	Error          string `json:"error,omitempty"` // of usage; a broken link says itself what is wrong
+}
+
+type link struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
 // session is what the links so far have proven.
 type session struct {
-	out        io.Writer
+	out        io.Writer // of lines; nowhere with --output json
+	report     report
 	now        time.Time
 	checkpoint *grandpa.Checkpoint
 	state      *grandpa.State        // the light client, from the checkpoint
@@ -80,7 +98,6 @@ type session struct {
 	root       *grandpa.Hash // state root that state links are held against
 	rootFrom   string
 	view       *reads.View
-	links      int
 }
 
 // Run executes the command with the arguments behind "phala verify substrate" and returns its exit code. now is the
@@ -96,13 +113,23 @@ func Run(args []string, stdout, stderr io.Writer, now time.Time) int {
 	trusting := flags.Duration("trusting-period", 21*24*time.Hour, "")
 	slot := flags.Duration("slot", 6*time.Second, "")
 	signatures := flags.Bool("signatures-only", false, "")
+	asJSON := false
+	flags.Func("output", "", func(s string) error {
+		if asJSON = s == "json"; !asJSON && s != "text" {
+			return fmt.Errorf("%q is neither text nor json", s)
+		}
+		return nil
+	})
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return ExitVerified
 		}
 		return ExitUsage
 	}
-	s := &session{out: stdout, now: now, setID: *setID, signatures: *signatures}
+	s := &session{out: stdout, report: report{Links: []link{}}, now: now, setID: *setID, signatures: *signatures}
+	if asJSON {
+		s.out = io.Discard
+	}
 	flags.Visit(func(f *flag.Flag) { s.setIDGiven = s.setIDGiven || f.Name == "set-id" })
 	if *trusting == 0 {
 		*trusting = math.MaxInt64 / time.Millisecond * time.Millisecond
@@ -116,22 +143,33 @@ func Run(args []string, stdout, stderr io.Writer, now time.Time) int {
 		err = s.link(link)
 	}
 	var b *broken
+	code, n := ExitVerified, len(s.report.Links)
+	s.report.OK, s.report.SignaturesOnly = err == nil, s.weak
 	switch {
 	case errors.As(err, &b):
-		fmt.Fprintf(stdout, "stopped: %d %s verified, then one broke\n", s.links, plural(s.links, "link"))
+		fmt.Fprintf(s.out, "stopped: %d %s verified, then one broke\n", n-1, plural(n-1, "link"))
 		if errors.Is(err, grandpa.ErrNewCheckpoint) {
-			fmt.Fprintln(stdout, "hint: take a newer checkpoint from a source you trust; to look at old data all the same, --trusting-period 0")
+			s.report.Hint = "take a newer checkpoint from a source you trust; to look at old data all the same, --trusting-period 0"
+			fmt.Fprintln(s.out, "hint: "+s.report.Hint)
 		}
-		return ExitBroken
+		code = ExitBroken
 	case err != nil:
-		fmt.Fprintf(stderr, "phala verify substrate: %v\n", err)
-		return ExitUsage
+		s.report.Error = err.Error()
+		if !asJSON {
+			fmt.Fprintf(stderr, "phala verify substrate: %v\n", err)
+		}
+		code = ExitUsage
 	case s.weak:
-		fmt.Fprintf(stdout, "verified: %d %s; signatures only, so finality is NOT proven\n", s.links, plural(s.links, "link"))
+		fmt.Fprintf(s.out, "verified: %d %s; signatures only, so finality is NOT proven\n", n, plural(n, "link"))
 	default:
-		fmt.Fprintf(stdout, "verified: %d %s\n", s.links, plural(s.links, "link"))
+		fmt.Fprintf(s.out, "verified: %d %s\n", n, plural(n, "link"))
 	}
-	return ExitVerified
+	if asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		e.Encode(s.report)
+	}
+	return code
 }
 
 func plural(n int, word string) string {
@@ -141,10 +179,11 @@ func plural(n int, word string) string {
 	return word + "s"
 }
 
-// ok prints a verified link.
-func (s *session) ok(link, format string, args ...any) {
-	s.links++
-	fmt.Fprintf(s.out, "ok     %-14s %s\n", link, fmt.Sprintf(format, args...))
+// ok reports a verified link.
+func (s *session) ok(name, format string, args ...any) {
+	detail := fmt.Sprintf(format, args...)
+	s.report.Links = append(s.report.Links, link{name, true, detail})
+	fmt.Fprintf(s.out, "ok     %-14s %s\n", name, detail)
 }
 
 // trust takes the flags' trust roots.
@@ -204,8 +243,9 @@ func (s *session) follow(from string) {
 	s.root, s.rootFrom, s.view = &root, fmt.Sprintf("%s #%d", from, s.state.Block.Number), nil
 }
 
-func (s *session) breaks(link string, err error) error {
-	fmt.Fprintf(s.out, "BREAK  %-14s %v\n", link, err)
+func (s *session) breaks(name string, err error) error {
+	s.report.Links = append(s.report.Links, link{name, false, err.Error()})
+	fmt.Fprintf(s.out, "BREAK  %-14s %v\n", name, err)
 	return breaks(err)
 }
 

@@ -279,6 +279,51 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// The same for programs: one object, whatever happens.
+func TestJSON(t *testing.T) {
+	built := grandpatest.BuildTrie([]trie.Entry{{Key: []byte{1}, Value: []byte{2}}}, grandpatest.Version1)
+	proof := file(t, "p", trie.AppendNodes(nil, built.Prove(nil, [][]byte{nil})))
+	for _, c := range []struct {
+		name  string
+		code  int
+		links []bool
+		fault string
+		args  []string
+	}{
+		{"verified", 0, []bool{true, true}, "", []string{"--root", hex.EncodeToString(built.Root[:]), "state=" + proof, "read=prefix:"}},
+		{"broken", 1, []bool{false}, "", []string{"--root", strings.Repeat("11", 32), "state=" + proof}},
+		{"misused", 2, []bool{}, "nothing to trust", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			if code := verifycli.Run(append([]string{"--output", "json"}, c.args...), &out, &errs, now); code != c.code || errs.Len() > 0 {
+				t.Errorf("exit code %d, want %d; %s", code, c.code, errs.String())
+			}
+			var got struct {
+				OK    bool
+				Error string
+				Links []struct {
+					Name, Detail string
+					OK           bool
+				}
+			}
+			b := out.Bytes()
+			if err := json.Unmarshal(b, &got); err != nil {
+				t.Fatalf("%v: %s", err, b)
+			}
+			if got.OK != (c.code == 0) || !strings.Contains(got.Error, c.fault) || len(got.Links) != len(c.links) {
+				t.Fatalf("got %s", b)
+			}
+			for i, l := range got.Links {
+				if l.OK != c.links[i] || l.Name == "" || l.Detail == "" {
+					t.Errorf("link %+v", l)
+				}
+			}
+		})
+	}
+	run(t, now, 2, []string{"neither text nor json"}, "--output", "xml")
+}
+
 // Every item that can be read has a printed form, present or absent.
 func TestItems(t *testing.T) {
 	built := grandpatest.BuildTrie(grandpatest.StateEntries(10, 300_000_000), grandpatest.Version1)

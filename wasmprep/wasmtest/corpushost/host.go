@@ -1,4 +1,3 @@
-// Package corpushost offers the test corpus's host on wazero.
 package corpushost
 
 import (

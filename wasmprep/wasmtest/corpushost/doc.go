@@ -1,0 +1,2 @@
+// Package corpushost offers the test corpus's host on wazero.
+package corpushost
