@@ -20,7 +20,7 @@ type Verifier struct {
 	Roots attest.Roots
 	Now   func() time.Time
 	// Admit says why the network does not take what the evidence proves, nil if it does:
-	// the measurement must be the one that the chain has for the worker. It is needed.
+	// measurement and machine must be those that the chain has for the worker. It is needed.
 	Admit func(*attest.Verdict) error
 	// Collateral gives what the chain holds under a key (attest.Evidence.CollateralKey). Of
 	// that and what the evidence brings the newer counts, so that a worker cannot show what

@@ -183,6 +183,7 @@ func (k *Keeper) replaceSilent(ctx sdk.Context, c *proto.Cluster, p *Params) err
 	if unstored(c) >= maxReplaced {
 		return nil
 	}
+	waiting := -1 // not counted: it takes a look at every worker
 	for _, w := range c.Seats {
 		if slices.ContainsFunc(c.NextSealed, func(s proto.SealedEpoch) bool { return s.Worker == w }) {
 			continue
@@ -196,9 +197,14 @@ func (k *Keeper) replaceSilent(ctx sdk.Context, c *proto.Cluster, p *Params) err
 		}
 		if why != reasonEnded {
 			// It may come back, or get its key: it goes only where another one comes.
-			if free, err := k.free(ctx, c, p); err != nil {
-				return err
-			} else if len(free) == 0 {
+			if waiting < 0 {
+				free, err := k.free(ctx, c, p)
+				if err != nil {
+					return err
+				}
+				waiting = len(free)
+			}
+			if waiting == 0 {
 				continue
 			}
 		}

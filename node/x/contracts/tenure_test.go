@@ -7,6 +7,7 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/phala-go/phala/node/x/internal/testchain"
+	"github.com/phala-go/phala/proto"
 )
 
 // pass lets n blocks pass and returns who lost a seat in them, and why.
@@ -112,5 +113,28 @@ func TestKeylessEnds(t *testing.T) {
 	e.Block(e.ends(seated))
 	if e.get(1).HasSeat(wid(seated)) || len(e.get(1).Seats) != 1 {
 		t.Fatalf("seats %v", e.get(1).Seats)
+	}
+}
+
+// TestEndedBehindSilent: a silent seat for which nobody waits keeps none after it from being
+// looked at.
+func TestEndedBehindSilent(t *testing.T) {
+	e := newEnv(t)
+	e.params(func(p *Params) { p.EpochBlocks, p.SilentBlocks = 0, 10 })
+	e.cluster(2)
+	seats := e.get(1).Seats
+	number := map[proto.WorkerID]int{wid(1): 1, wid(2): 2}
+	e.Block(func(ctx sdk.Context) error {
+		w, err := e.regs.Worker(ctx, seats[0])
+		if err != nil {
+			return err
+		}
+		w.State.SessionHeight = silent
+		return e.regs.set(ctx, w)
+	})
+	e.pass(20)
+	e.Block(e.ends(number[seats[1]]))
+	if c := e.get(1); !c.HasSeat(seats[0]) || c.HasSeat(seats[1]) {
+		t.Fatalf("seats %v", c.Seats)
 	}
 }
