@@ -94,6 +94,7 @@ func TestSignsItsRoleOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := fresh(t).Public()
+	kinds := map[uint8]bool{}
 	receipt := proto.Receipt{Cluster: home, FromSeq: 1, ToSeq: 1, Items: []proto.ReceiptItem{{}}}
 	for _, c := range []struct {
 		name string
@@ -125,8 +126,9 @@ func TestSignsItsRoleOnly(t *testing.T) {
 		{"its session", gk, proto.StartSession{Key: gs}, nil},
 		{"a worker's receipt by a gatekeeper", gk, receipt, ErrRefused},
 	} {
+		payload := proto.MarshalEntry(c.e)
+		kinds[payload[0]] = true
 		t.Run(c.name, func(t *testing.T) {
-			payload := proto.MarshalEntry(c.e)
 			sigs, err := c.w.r.Sign(9, [][]byte{proto.MarshalEntry(proto.Challenge{}), payload})
 			if c.want != nil {
 				wantError(t, "signed", err, c.want)
@@ -139,6 +141,11 @@ func TestSignsItsRoleOnly(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+	for kind := range 256 {
+		if _, err := proto.ParseEntry([]byte{uint8(kind)}); !errors.Is(err, proto.ErrUnknownKind) && !kinds[uint8(kind)] {
+			t.Errorf("whether entry %d is signed is not said here", kind)
+		}
 	}
 	_, err := worker.r.Sign(1, [][]byte{{2, 0}})
 	wantError(t, "what is no entry", err, ErrRequest)

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -274,16 +273,8 @@ func try(pid int, outside string) map[string]string {
 		unix.Close(pidfd)
 	}
 	note("take its end of the socket", err)
-	runtime.LockOSThread()
-	err = unix.PtraceSeize(pid)
-	if err == nil {
-		if err = unix.PtraceInterrupt(pid); err == nil {
-			_, err = unix.Wait4(pid, nil, unix.WALL, nil)
-			err = errors.Join(err, unix.PtraceDetach(pid))
-		}
-	}
+	err = unix.PtraceSeize(pid) // let go when this process ends
 	note("trace it", err)
-	runtime.UnlockOSThread()
 	note("write a file elsewhere", os.WriteFile(outside, []byte("x"), 0o600))
 	note("run a program", exec.Command("/proc/self/exe", asVictim).Run())
 	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
