@@ -56,7 +56,7 @@ func TestSpoiledInstanceIsPaid(t *testing.T) {
 			{EntryDeploy, 0, ErrOutOfGas, false, true},
 			{EntryQuery, p.fresh + 5, ErrOutOfGas, true, true},
 		} {
-			made := p.pool.Stats().Made
+			made := p.ready.pool.Stats().Made
 			res, err := run1(p, c.entry, newMemory(), "", c.gas)
 			if c.kind != "" {
 				wantKind(t, name, err, c.kind)
@@ -66,7 +66,7 @@ func TestSpoiledInstanceIsPaid(t *testing.T) {
 			if paid := res.GasUsed >= p.fresh; !c.all && paid != c.pays || c.all && res.GasUsed != c.gas {
 				t.Errorf("%s: %s with %d gas used %d; an instance costs %d", name, c.entry, c.gas, res.GasUsed, p.fresh)
 			}
-			if c.gas < p.fresh && p.pool.Stats().Made != made {
+			if c.gas < p.fresh && p.ready.pool.Stats().Made != made {
 				t.Errorf("%s: an instance was made for %d gas", name, c.gas)
 			}
 		}
