@@ -91,16 +91,49 @@ func TestFailureCostsItsGas(t *testing.T) {
 	check("a Go contract that exits, little gas", perGas(t, abuse(t), "x", abuse(t).fresh))
 }
 
-// perGas is the best of some runs, in processor time: others may use the machine.
+// TestPagesCostTheirGas: the same for calls that write one byte in each page of their
+// memory, and return or trap then.
+func TestPagesCostTheirGas(t *testing.T) {
+	loop := perGas(t, abuse(t), "l", 1<<26)
+	t.Logf("a loop: %.2f ns/gas", loop)
+	for _, pages := range []uint32{1, 16, 64, 128, 129, 256, 1024} {
+		b := new(wasmtest.Builder)
+		write := wasmtest.Cat(n32(pages<<16), 0x21, 0, 0x03, 0x40, 0x20, 0, n32(4096), 0x6b, 0x22, 0, n32(1), 0x3a, 0, 0, 0x20, 0, 0x0d, 0, 0x0b)
+		b.Func("call", nil, nil, []byte{wasmtest.I32}, write, 0)
+		b.Func("query", nil, nil, []byte{wasmtest.I32}, write)
+		b.Func("deploy", nil, nil, nil)
+		for page := range pages {
+			b.Data(int32(page<<16)+100, []byte("x"))
+		}
+		b.Memory(pages, 1024)
+		b.Export("memory", 2, 0)
+		p := prepare(t, b.Bytes())
+		for _, entry := range []string{EntryQuery, EntryCall} {
+			got := perGasOf(t, p, entry, "", enough)
+			t.Logf("%d pages, %s: %.2f ns/gas", pages, entry, got)
+			if got > 40*loop {
+				t.Errorf("%d pages, %s: %.2f ns for a unit of gas, a loop %.2f", pages, entry, got, loop)
+			}
+		}
+	}
+}
+
+// perGas is the best of some runs that fail.
 func perGas(t *testing.T, p *Program, input string, gas uint64) float64 {
+	t.Helper()
+	if _, err := run1(p, EntryCall, newMemory(), input, gas); err == nil {
+		t.Fatal("the call ended well")
+	}
+	return perGasOf(t, p, EntryCall, input, gas)
+}
+
+// perGasOf is the best of some runs, in processor time: others may use the machine.
+func perGasOf(t *testing.T, p *Program, entry, input string, gas uint64) float64 {
 	t.Helper()
 	best := 0.0
 	for i := range 10 {
 		begin := processorTime(t)
-		res, err := run1(p, EntryCall, newMemory(), input, gas)
-		if err == nil {
-			t.Fatal("the call ended well")
-		}
+		res, _ := run1(p, entry, newMemory(), input, gas)
 		if got := float64(processorTime(t)-begin) / float64(res.GasUsed); i == 0 || got < best {
 			best = got
 		}
