@@ -236,10 +236,11 @@ const entryInitialise = "_initialize"
 const entryWarmup = "phat_warmup"
 
 // Run runs a call. A call that fails or grows its memory spoils its instance, and pays for
-// the next one; so that it can, each call keeps that much of its gas in reserve. The error is an *Error, or the context's.
+// the next one; so that it can, each call keeps that much of its gas in reserve. A large
+// image costs each call gas. The error is an *Error, or the context's.
 func (p *Program) Run(ctx context.Context, c *Call) (res Result, err error) {
-	if c.Gas < p.fresh {
-		return Result{GasUsed: c.Gas}, &Error{Kind: ErrOutOfGas, Detail: fmt.Sprintf("a call of this contract needs %d gas in reserve: raise the gas limit", p.fresh)}
+	if need := p.fresh + p.pages; c.Gas < need {
+		return Result{GasUsed: c.Gas}, &Error{Kind: ErrOutOfGas, Detail: fmt.Sprintf("a call of this contract needs %d gas in reserve: raise the gas limit", need)}
 	}
 	ready, err := p.enter(ctx)
 	if err != nil {
@@ -251,7 +252,8 @@ func (p *Program) Run(ctx context.Context, c *Call) (res Result, err error) {
 		return Result{}, &Error{Kind: ErrHost, Detail: err.Error()}
 	}
 	r := &run{gas: &p.rules.Host, host: c.Host, input: c.Input, query: c.Entry == EntryQuery, reentry: c.Reentry, clock: max(firstClock, c.Host.Time()*1e6)}
-	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas-p.fresh)
+	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas-p.fresh-p.pages)
+	used += p.pages
 	if ready.pool.Spoiled(inst) {
 		used += p.fresh
 	}

@@ -32,6 +32,7 @@ type Program struct {
 	hash   [32]byte
 	image  [32]byte
 	fresh  uint64 // gas of a new instance
+	pages  uint64 // gas of each call, for the pages that it may write
 	size   int    // estimate of the bytes that it takes while it is ready
 
 	// Guarded by e.mu.
@@ -131,7 +132,8 @@ func (p *Program) prepare(ctx context.Context, module []byte, cacheDir string) (
 		return nil, errors.Join(err, r.close(ctx))
 	}
 	r.pool = image.NewPool(r.img, 16)
-	p.hash, p.image, p.fresh = sha256.Sum256(module), r.img.Hash(), p.rules.instance(&m.Stats, r.img.Bytes())
+	p.hash, p.image = sha256.Sum256(module), r.img.Hash()
+	p.fresh, p.pages = p.rules.instance(&m.Stats, r.img.Bytes()), p.rules.written(r.img.Bytes())
 	// Native code takes three to four times what the module does, and so does what wazero
 	// knows about it; idle instances share the image.
 	p.size = 5*len(m.Code) + r.img.Bytes()
