@@ -3,25 +3,23 @@ package pruntime
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/cluster"
 	"github.com/phala-go/phala/pruntime/engine"
 )
 
 // codes finds, prepares and keeps contract codes. Modules are public and lie on disk
-// under their hash, which is checked when they are read. Compiled code is native: it
-// is kept sealed, and unsealed into a directory of this process before the engine
-// sees it.
+// under their hash, which is checked when they are read. The engine takes those that ran
+// longest ago out of memory, and gets module and compiled code from here again when they
+// run.
 type codes struct {
 	dir    string
 	eng    *engine.Engine
@@ -52,26 +50,24 @@ func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("pruntime: %w", err)
 	}
-	c := &codes{dir: dir, native: nativeCache{store: r.store}, done: r.codeDone, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
+	c := &codes{dir: dir, native: nativeCache{store: r.store, log: r.cfg.Log.Warn}, done: r.codeDone, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
 		wanted: map[proto.Hash][]uint32{}, programs: map[prepared]*engine.Program{}, busy: map[prepared]bool{}, failed: map[prepared]error{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if c.native.from = r.cfg.Native; c.native.from != "" && !r.ring.Simulated {
 		return nil, fmt.Errorf("%w: %s: only a simulated TEE takes it, this one compiles for itself", ErrNative, c.native.from)
 	}
-	cache, err := c.native.open()
-	if err != nil {
-		return nil, err
+	if err := sweepNative(); err != nil {
+		c.log("compiled code of an earlier process was not removed", "error", err)
 	}
-	if c.eng, err = engine.New(c.ctx, cache, r.cfg.Rules...); err != nil {
-		return nil, err
-	}
-	return c, nil
+	var err error
+	c.eng, err = engine.New("", r.cfg.Rules...)
+	return c, err
 }
 
 func (c *codes) close(ctx context.Context) error {
 	c.cancel()
 	c.wg.Wait()
-	return errors.Join(c.eng.Close(ctx), c.native.close())
+	return c.eng.Close(ctx)
 }
 
 // Program returns a code under a version of the rules: nil while it is not prepared, an
@@ -98,10 +94,46 @@ func (c *codes) want(h proto.Hash, rules uint32) {
 		return
 	}
 	if b, err := os.ReadFile(c.path(h)); err == nil && proto.CodeHash(b) == h {
-		c.prepare(at, b)
+		c.prepare(at)
 		return
 	}
 	c.wanted[h] = append(c.wanted[h], rules)
+}
+
+// source gives the engine a code from disk, now and whenever it needs it again.
+func (c *codes) source(at prepared) engine.Source {
+	return func(use func(module []byte, cacheDir string) error) error {
+		b, err := os.ReadFile(c.path(at.code))
+		if err != nil || proto.CodeHash(b) != at.code {
+			c.lost(at)
+			return &cluster.NeedCode{Codes: []proto.Hash{at.code}, Rules: at.rules}
+		}
+		return c.native.use(at.code, func(dir string) error { return use(b, dir) })
+	}
+}
+
+// lost has the relayer bring a code again that is not on disk any more.
+func (c *codes) lost(at prepared) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.programs[at]; p != nil {
+		delete(c.programs, at)
+		if err := p.Close(c.ctx); err != nil {
+			c.log("lost code was not freed", "code", at.code, "error", err)
+		}
+	}
+	if !slices.Contains(c.wanted[at.code], at.rules) {
+		c.wanted[at.code] = append(c.wanted[at.code], at.rules)
+	}
+}
+
+// keep puts a module on disk.
+func (c *codes) keep(h proto.Hash, module []byte) error {
+	tmp := c.path(h) + ".tmp"
+	if err := errors.Join(os.WriteFile(tmp, module, 0o600), os.Rename(tmp, c.path(h))); err != nil {
+		return fmt.Errorf("pruntime: keep code: %w", err)
+	}
+	return nil
 }
 
 // retire frees what was prepared under older rules than a version, when nobody runs it any
@@ -144,12 +176,18 @@ func (c *codes) wants() []proto.Hash {
 }
 
 // ahead prepares a module that nobody asked for yet.
-func (c *codes) ahead(module []byte, rules uint32) {
+func (c *codes) ahead(module []byte, rules uint32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at := (prepared{proto.CodeHash(module), rules}); c.programs[at] == nil && !c.busy[at] {
-		c.prepare(at, module)
+	at := prepared{proto.CodeHash(module), rules}
+	if c.programs[at] != nil || c.busy[at] {
+		return nil
 	}
+	if err := c.keep(at.code, module); err != nil {
+		return err
+	}
+	c.prepare(at)
+	return nil
 }
 
 // put takes a module that was asked for.
@@ -163,25 +201,24 @@ func (c *codes) put(h proto.Hash, module []byte) error {
 	if proto.CodeHash(module) != h {
 		return fmt.Errorf("%w: %d bytes do not hash to %s", ErrCode, len(module), h)
 	}
-	tmp := c.path(h) + ".tmp"
-	if err := errors.Join(os.WriteFile(tmp, module, 0o600), os.Rename(tmp, c.path(h))); err != nil {
-		return fmt.Errorf("pruntime: keep code: %w", err)
+	if err := c.keep(h, module); err != nil {
+		return err
 	}
 	delete(c.wanted, h)
 	for _, rules := range under {
-		c.prepare(prepared{h, rules}, module)
+		c.prepare(prepared{h, rules})
 	}
 	return nil
 }
 
-// prepare compiles in the background; the caller holds the lock.
-func (c *codes) prepare(at prepared, module []byte) {
+// prepare compiles in the background what is on disk; the caller holds the lock.
+func (c *codes) prepare(at prepared) {
 	c.busy[at] = true
 	c.wg.Add(1)
 	go func() {
 		defer c.wg.Done()
 		c.turn <- struct{}{}
-		p, err := c.eng.PrepareUnder(c.ctx, at.rules, module)
+		p, err := c.eng.PrepareFrom(c.ctx, at.rules, c.source(at))
 		<-c.turn
 		if c.ctx.Err() != nil {
 			return
@@ -196,16 +233,15 @@ func (c *codes) prepare(at prepared, module []byte) {
 			c.failed[at] = err
 		default:
 			// This machine's failure is no vote: the relayer brings the code again.
-			c.wanted[at.code] = append(c.wanted[at.code], at.rules)
+			if !slices.Contains(c.wanted[at.code], at.rules) {
+				c.wanted[at.code] = append(c.wanted[at.code], at.rules)
+			}
 			c.mu.Unlock()
 			c.log("code not prepared, will be tried again", "code", at.code, "rules", at.rules, "error", err)
 			return
 		}
 		c.mu.Unlock()
 		if err == nil {
-			if serr := c.native.seal(); serr != nil {
-				c.log("compiled code was not kept", "error", serr)
-			}
 			c.log("code prepared", "code", at.code, "rules", at.rules)
 		} else {
 			c.log("code refused", "code", at.code, "rules", at.rules, "error", err)
@@ -213,84 +249,3 @@ func (c *codes) prepare(at prepared, module []byte) {
 		c.done()
 	}()
 }
-
-// nativeCache keeps the engine's compilation cache sealed.
-type nativeCache struct {
-	store interface {
-		Put(name string, b []byte) error
-		Get(name string) ([]byte, error)
-		List(prefix string) ([]string, error)
-		Delete(name string) error
-	}
-	from string // Config.Native
-	dir  string
-	mu   sync.Mutex
-	kept map[string]bool
-}
-
-const nativePrefix = "native-"
-
-// open unseals the cache into a new directory. In a TEE the directory for temporary
-// files is inside the enclave; elsewhere nothing is protected anyway.
-func (n *nativeCache) open() (string, error) {
-	dir, err := os.MkdirTemp("", "pruntime-native-")
-	if err != nil {
-		return "", fmt.Errorf("pruntime: %w", err)
-	}
-	n.dir, n.kept = dir, map[string]bool{}
-	if n.from != "" {
-		if err := os.CopyFS(dir, os.DirFS(n.from)); err != nil {
-			return "", fmt.Errorf("pruntime: compiled code: %w", err)
-		}
-	}
-	names, err := n.store.List(nativePrefix)
-	if err != nil {
-		return "", err
-	}
-	for _, name := range names {
-		rel, err := hex.DecodeString(strings.TrimPrefix(name, nativePrefix))
-		if err != nil || !filepath.IsLocal(string(rel)) {
-			continue
-		}
-		b, err := n.store.Get(name)
-		if err != nil {
-			// It is only a cache: what does not open is compiled again.
-			if derr := n.store.Delete(name); derr != nil {
-				return "", derr
-			}
-			continue
-		}
-		path := filepath.Join(dir, string(rel))
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, b, 0o600)); err != nil {
-			return "", fmt.Errorf("pruntime: %w", err)
-		}
-		n.kept[string(rel)] = true
-	}
-	return dir, nil
-}
-
-// seal keeps what the engine added.
-func (n *nativeCache) seal() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return filepath.WalkDir(n.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		rel, err := filepath.Rel(n.dir, path)
-		if err != nil || n.kept[rel] || strings.HasSuffix(rel, ".tmp") {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if err := n.store.Put(nativePrefix+hex.EncodeToString([]byte(rel)), b); err != nil {
-			return err
-		}
-		n.kept[rel] = true
-		return nil
-	})
-}
-
-func (n *nativeCache) close() error { return os.RemoveAll(n.dir) }

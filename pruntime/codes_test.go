@@ -14,7 +14,7 @@ import (
 // queries that may run it have ended.
 func TestRetire(t *testing.T) {
 	ctx := context.Background()
-	e, err := engine.New(ctx, "", enginetest.Rules()...)
+	e, err := engine.New("", enginetest.Rules()...)
 	if err != nil {
 		t.Fatal(err)
 	}

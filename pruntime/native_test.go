@@ -1,9 +1,9 @@
 package pruntime
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,6 +14,7 @@ import (
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/producer"
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/cluster"
 	"github.com/phala-go/phala/pruntime/engine"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
@@ -41,49 +42,44 @@ func (s sealedFiles) List(prefix string) (names []string, _ error) {
 }
 
 // TestNativeCache: what was compiled is found by the next process; what does not open any
-// more is compiled again and replaced.
+// more is compiled again and replaced. In the open it is only meanwhile.
 func TestNativeCache(t *testing.T) {
 	ctx := context.Background()
-	store, from := sealedFiles{}, ""
+	t.Setenv("TMPDIR", t.TempDir())
+	module := enginetest.Script("cached")
+	code := proto.CodeHash(module)
+	n := nativeCache{store: sealedFiles{}, log: func(msg string, args ...any) { t.Error(append([]any{msg}, args...)...) }}
+	store := n.store.(sealedFiles)
+	files := func(dir string) (count int) {
+		if err := eachFile(dir, func(string) error { count++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return count
+	}
 	// start is a process: it returns the image, and the cache's files before and after.
 	start := func() (image [32]byte, before, after int) {
-		n := nativeCache{store: store, from: from}
-		dir, err := n.open()
+		e, err := engine.New("")
 		if err != nil {
 			t.Fatal(err)
 		}
-		files := func() (count int) {
-			err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-				if err == nil && !d.IsDir() {
-					count++
-				}
+		p, err := e.PrepareFrom(ctx, 1, func(use func([]byte, string) error) error {
+			return n.use(code, func(dir string) error {
+				before = files(dir)
+				err := use(module, dir)
+				after = files(dir)
 				return err
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return count
-		}
-		before = files()
-		e, err := engine.New(ctx, dir)
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := e.Prepare(ctx, enginetest.Script("cached"))
-		if err != nil {
+		if err := e.Close(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.seal(); err != nil {
-			t.Fatal(err)
+		if left := files(os.TempDir()); left != 0 {
+			t.Errorf("%d files of native code are left in the open", left)
 		}
-		after, image = files(), p.ImageHash()
-		if err := errors.Join(e.Close(ctx), n.close()); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("native code is left in the open: %v", err)
-		}
-		return image, before, after
+		return p.ImageHash(), before, after
 	}
 	first, before, after := start()
 	if before != 0 || after == 0 || len(store) != after {
@@ -101,13 +97,22 @@ func TestNativeCache(t *testing.T) {
 	if again != first || before != 0 || afterwards != after || !maps.EqualFunc(kept, store, func(a, b []byte) bool { return len(a) == len(b) && len(b) > 0 }) {
 		t.Errorf("damaged: %d files, then %d, were %d", before, afterwards, after)
 	}
+	err := n.use(proto.Hash{1}, func(dir string) error {
+		if files(dir) != 0 {
+			t.Error("another code finds it")
+		}
+		return errDamaged
+	})
+	if !errors.Is(err, errDamaged) || files(os.TempDir()) != 0 {
+		t.Errorf("after a failure: %v, %d files in the open", err, files(os.TempDir()))
+	}
 	// Compiled at build time, on this machine.
-	from = t.TempDir()
-	e, err := engine.New(ctx, from)
+	n.from = filepath.Join(t.TempDir(), "from")
+	e, err := engine.New(n.from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Prepare(ctx, enginetest.Script("cached")); err != nil {
+	if _, err := e.Prepare(ctx, module); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Close(ctx); err != nil {
@@ -115,8 +120,97 @@ func TestNativeCache(t *testing.T) {
 	}
 	clear(store)
 	again, before, afterwards = start()
-	if again != first || before != after || afterwards != after || len(store) != after {
+	if again != first || before != after || afterwards != after || len(store) != 0 {
 		t.Errorf("compiled before: %d files, then %d, were %d, %d kept", before, afterwards, after, len(store))
+	}
+}
+
+// TestSweepNative: what a killed process left is removed, what another one uses is not.
+func TestSweepNative(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	left, lock, err := nativeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(lock.Close(), os.WriteFile(filepath.Join(left, "native"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	used, lock, err := nativeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	other := filepath.Join(os.TempDir(), "somebody-else")
+	if err := errors.Join(os.Mkdir(other, 0o700), sweepNative()); err != nil {
+		t.Fatal(err)
+	}
+	for dir, stays := range map[string]bool{left: false, used: true, other: true} {
+		if _, err := os.Stat(dir); (err == nil) != stays {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+}
+
+// TestSource: the engine gets a code again from disk, with its compiled code; one that is
+// not on disk any more is asked for again.
+func TestSource(t *testing.T) {
+	ctx := context.Background()
+	t.Setenv("TMPDIR", t.TempDir())
+	e, err := engine.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{}, 10)
+	c := &codes{dir: t.TempDir(), eng: e, turn: make(chan struct{}, 1), done: func() { done <- struct{}{} }, log: func(string, ...any) {},
+		native: nativeCache{store: sealedFiles{}, log: func(string, ...any) {}},
+		wanted: map[proto.Hash][]uint32{}, programs: map[prepared]*engine.Program{}, busy: map[prepared]bool{}, failed: map[prepared]error{}}
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	defer func() {
+		if err := c.close(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	module := enginetest.Script("once")
+	at := prepared{proto.CodeHash(module), 1}
+	if err := c.ahead(module, at.rules); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	p, err := c.Program(at.code, at.rules)
+	if p == nil || err != nil {
+		t.Fatal(p, err)
+	}
+	get := func() error {
+		return c.source(at)(func(b []byte, dir string) error {
+			compiled := 0
+			err := eachFile(dir, func(string) error { compiled++; return nil })
+			if !bytes.Equal(b, module) || compiled == 0 {
+				t.Errorf("%d bytes of %d, %d files of compiled code", len(b), len(module), compiled)
+			}
+			return err
+		})
+	}
+	if err := get(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.path(at.code), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := get(); !errors.Is(err, cluster.ErrNeedCode) {
+		t.Errorf("a damaged module: %v", err)
+	}
+	if q, _ := c.Program(at.code, at.rules); q != nil || !slices.Contains(c.wants(), at.code) {
+		t.Errorf("a damaged module is still there, and these are wanted: %v", c.wants())
+	}
+	if _, err := p.Run(ctx, &engine.Call{Entry: engine.EntryQuery, Gas: 1 << 24, Host: quiet{}}); err == nil {
+		t.Error("its program was not freed")
+	}
+	if err := c.put(at.code, module); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	if q, _ := c.Program(at.code, at.rules); q == nil || q.ImageHash() != p.ImageHash() || get() != nil {
+		t.Errorf("brought again: %v", q)
 	}
 }
 

@@ -171,8 +171,7 @@ func (r *Runtime) Prepare(module []byte) error {
 	r.mu.Lock()
 	rules := r.rulesLikely()
 	r.mu.Unlock()
-	r.codes.ahead(module, rules)
-	return nil
+	return r.codes.ahead(module, rules)
 }
 
 const fileShare = "master-share"

@@ -19,7 +19,7 @@ func (nowhere) Time() uint64 { return 0 }
 // inspect prepares a module as the workers will, so that one that they would refuse is
 // refused before anything is paid, and asks it what it can do: nil when it does not say.
 func inspect(ctx context.Context, module []byte) (d *contract.Description, err error) {
-	e, err := engine.New(ctx, "")
+	e, err := engine.New("")
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ func compile(ctx context.Context, args []string) error {
 	if len(args) < 2 {
 		return errors.New("usage: pruntime compile DIR MODULE…")
 	}
-	eng, err := engine.New(ctx, args[0])
+	eng, err := engine.New(args[0])
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func prepared(dir string) (*engine.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := engine.New(context.Background(), cacheDir(abs, module))
+	e, err := engine.New(cacheDir(abs, module))
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func Module(t testing.TB, dir string) []byte {
 // cache unless that is empty.
 func Prepare(t testing.TB, module []byte, cache string) *engine.Program {
 	t.Helper()
-	e, err := engine.New(context.Background(), cache)
+	e, err := engine.New(cache)
 	if err != nil {
 		t.Fatal(err)
 	}

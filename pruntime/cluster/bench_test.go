@@ -33,7 +33,7 @@ func goWorld(b *testing.B) *world {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e, err := engine.New(context.Background(), "")
+	e, err := engine.New("")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func stocked(t testing.TB) (c *catalogue, small, large proto.Hash) {
 	t.Helper()
 	shelf.Do(func() {
 		shelf.rules, shelf.programs, shelf.failed = enginetest.Rules(), map[proto.Hash][2]*engine.Program{}, map[proto.Hash]error{}
-		e, err := engine.New(context.Background(), "", shelf.rules...)
+		e, err := engine.New("", shelf.rules...)
 		if err != nil {
 			shelf.err = err
 			return

@@ -64,7 +64,7 @@ var shared struct {
 func script(t testing.TB) *engine.Program {
 	t.Helper()
 	shared.Do(func() {
-		e, err := engine.New(context.Background(), "")
+		e, err := engine.New("")
 		if err != nil {
 			shared.err = err
 			return

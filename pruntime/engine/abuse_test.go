@@ -108,7 +108,7 @@ func TestEqualEverywhere(t *testing.T) {
 		}
 	}
 	ctx := context.Background()
-	e, err := New(ctx, t.TempDir())
+	e, err := New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +329,7 @@ func TestCompiledCodeIsKept(t *testing.T) {
 	module := c.module(c.void("output", 0, 4))
 	var images [2][32]byte
 	for i := range images {
-		e, err := New(ctx, dir)
+		e, err := New(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -429,22 +429,23 @@ func TestTrapWords(t *testing.T) {
 // or a worker short of memory would vote against it for ever.
 func TestMachineFailureRefusesNothing(t *testing.T) {
 	ctx := context.Background()
-	e, err := New(ctx, "")
+	rules := RulesV1()
+	m, err := wasmprep.Prepare(newContract().module(), rules.Module)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := wasmprep.Prepare(newContract().module(), e.rules[0].Module)
+	r, err := newRuntime(ctx, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, err := image.Compile(ctx, e.rt, m)
+	code, err := image.Compile(ctx, r.rt, m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Close(ctx); err != nil {
+	if err := r.close(ctx); err != nil {
 		t.Fatal(err)
 	}
-	_, err = e.rules[0].initialise(ctx, m, code, nil)
+	_, err = rules.initialise(ctx, m, code, nil)
 	wantKind(t, "no instance can be made", err, ErrHost)
 	if errors.Is(err, ErrModule) {
 		t.Error("the module is refused")

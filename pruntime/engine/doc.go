@@ -4,7 +4,9 @@
 // [Engine.Prepare] checks and instruments a module (package wasmprep), compiles it,
 // initialises one instance, lets it warm up and keeps an image of its memory. A
 // [Program] then runs calls on instances that start from that image, so a call finds
-// the same memory on every machine and every time. State is outside: a contract
+// the same memory on every machine and every time. The programs that ran last are kept
+// in memory, up to [MaxMemory]; others are made ready again, from their [Source], when
+// they run. State is outside: a contract
 // reads and writes it through host functions, which the [Host] of a call serves.
 //
 // A module is a WASI reactor: it exports memory and _initialize, and deploy, call and

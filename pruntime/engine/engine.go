@@ -2,15 +2,13 @@ package engine
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
+	"maps"
+	"slices"
 	"strings"
-
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/experimental"
+	"sync"
 
 	"github.com/phala-go/phala/pruntime/engine/image"
 	"github.com/phala-go/phala/wasmprep"
@@ -112,17 +110,21 @@ type Result struct {
 
 // An Engine prepares and runs programs. It is safe for concurrent use.
 type Engine struct {
-	rt    wazero.Runtime
-	cache wazero.CompilationCache
-	rules []Rules // by version, from 1
+	cacheDir string
+	rules    []Rules // by version, from 1
+	memory   int     // of programs that are ready, at most
+
+	mu       sync.Mutex
+	programs map[*Program]bool // all that are not closed
+	total    int               // sizes of those that are ready
+	clock    uint64
 }
 
 // New returns an engine. cacheDir, when not empty, holds compiled code between
 // starts. It is native code: whoever can write there runs code in this process, so
 // it must be inside the enclave (package keys unseals into such a place). It knows the
 // given rules; with none, those of [Known].
-func New(ctx context.Context, cacheDir string, rules ...Rules) (*Engine, error) {
-	cfg := wazero.NewRuntimeConfig()
+func New(cacheDir string, rules ...Rules) (*Engine, error) {
 	if len(rules) == 0 {
 		rules = Known()
 	}
@@ -131,26 +133,16 @@ func New(ctx context.Context, cacheDir string, rules ...Rules) (*Engine, error) 
 			return nil, fmt.Errorf("engine: rules version %d in place %d: versions count from 1 without a gap", rules[i].Version(), i+1)
 		}
 	}
-	e := &Engine{rules: rules}
-	if cacheDir != "" {
-		c, err := wazero.NewCompilationCacheWithDir(cacheDir)
-		if err != nil {
-			return nil, fmt.Errorf("engine: compilation cache: %w", err)
-		}
-		e.cache, cfg = c, cfg.WithCompilationCache(c)
-	}
-	e.rt = wazero.NewRuntimeWithConfig(ctx, cfg)
-	if err := errors.Join(image.InstantiateGas(ctx, e.rt), instantiateWASI(ctx, e.rt), instantiatePhat(ctx, e.rt)); err != nil {
-		return nil, errors.Join(fmt.Errorf("engine: host modules: %w", err), e.Close(ctx))
-	}
-	return e, nil
+	return &Engine{cacheDir: cacheDir, rules: rules, memory: MaxMemory, programs: map[*Program]bool{}}, nil
 }
 
-// Close frees everything, programs too.
-func (e *Engine) Close(ctx context.Context) error {
-	err := e.rt.Close(ctx)
-	if e.cache != nil {
-		err = errors.Join(err, e.cache.Close(ctx))
+// Close closes all programs.
+func (e *Engine) Close(ctx context.Context) (err error) {
+	e.mu.Lock()
+	programs := slices.Collect(maps.Keys(e.programs))
+	e.mu.Unlock()
+	for _, p := range programs {
+		err = errors.Join(err, p.Close(ctx))
 	}
 	return err
 }
@@ -164,60 +156,6 @@ func (e *Engine) Rules(version uint32) *Rules {
 		return nil
 	}
 	return &e.rules[version-1]
-}
-
-// A Program is a module ready to run under one version of the rules. It is safe for
-// concurrent use.
-type Program struct {
-	rules *Rules
-	hash  [32]byte
-	code  *image.Code
-	img   *image.Image
-	pool  *image.Pool
-	stats wasmprep.Stats
-	fresh uint64 // gas of a new instance
-}
-
-// Hash is the SHA-256 of the module; ImageHash that of its image.
-func (p *Program) Hash() [32]byte { return p.hash }
-
-// ImageHash is equal on every machine that prepared the module under these rules.
-func (p *Program) ImageHash() [32]byte { return p.img.Hash() }
-
-// Close frees the program.
-func (p *Program) Close(ctx context.Context) error {
-	return errors.Join(p.pool.Close(ctx), p.img.Close(), p.code.Compiled.Close(ctx))
-}
-
-// Prepare checks, instruments, compiles and initialises a module under the newest rules.
-// It takes seconds for a Go contract that is not in the compilation cache.
-func (e *Engine) Prepare(ctx context.Context, module []byte) (*Program, error) {
-	return e.PrepareUnder(ctx, e.Newest(), module)
-}
-
-// PrepareUnder is Prepare under a version of the rules.
-func (e *Engine) PrepareUnder(ctx context.Context, version uint32, module []byte) (*Program, error) {
-	rules := e.Rules(version)
-	if rules == nil {
-		return nil, fmt.Errorf("engine: rules version %d, this build knows up to %d", version, e.Newest())
-	}
-	m, err := wasmprep.Prepare(module, rules.Module)
-	if err != nil {
-		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
-	}
-	has, err := checkForm(m)
-	if err != nil {
-		return nil, err
-	}
-	code, err := image.Compile(experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), e.rt, m)
-	if err != nil {
-		return nil, &Error{Kind: ErrModule, Detail: err.Error()}
-	}
-	img, err := rules.initialise(ctx, m, code, has)
-	if err != nil {
-		return nil, errors.Join(err, code.Compiled.Close(ctx))
-	}
-	return &Program{rules, sha256.Sum256(module), code, img, image.NewPool(img, 16), m.Stats, rules.instance(&m.Stats, img.Bytes())}, nil
 }
 
 // checkForm checks that a module is a contract, and returns what it exports.
@@ -298,21 +236,28 @@ const entryInitialise = "_initialize"
 const entryWarmup = "phat_warmup"
 
 // Run runs a call. A call that fails or grows its memory spoils its instance, and pays for
-// the next one; so that it can, each call keeps that much of its gas in reserve. The error is an *Error, or the context's.
-func (p *Program) Run(ctx context.Context, c *Call) (Result, error) {
-	if c.Gas < p.fresh {
-		return Result{GasUsed: c.Gas}, &Error{Kind: ErrOutOfGas, Detail: fmt.Sprintf("a call of this contract needs %d gas in reserve: raise the gas limit", p.fresh)}
+// the next one; so that it can, each call keeps that much of its gas in reserve. A large
+// image costs each call gas. The error is an *Error, or the context's.
+func (p *Program) Run(ctx context.Context, c *Call) (res Result, err error) {
+	if need := p.fresh + p.pages; c.Gas < need {
+		return Result{GasUsed: c.Gas}, &Error{Kind: ErrOutOfGas, Detail: fmt.Sprintf("a call of this contract needs %d gas in reserve: raise the gas limit", need)}
 	}
-	inst, err := p.pool.Get(ctx)
+	ready, err := p.enter(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer p.leave(ctx)
+	inst, err := ready.pool.Get(ctx)
 	if err != nil {
 		return Result{}, &Error{Kind: ErrHost, Detail: err.Error()}
 	}
 	r := &run{gas: &p.rules.Host, host: c.Host, input: c.Input, query: c.Entry == EntryQuery, reentry: c.Reentry, clock: max(firstClock, c.Host.Time()*1e6)}
-	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas-p.fresh)
-	if p.pool.Spoiled(inst) {
+	_, used, err := inst.Call(withCall(ctx, r), c.Entry, c.Gas-p.fresh-p.pages)
+	used += p.pages
+	if ready.pool.Spoiled(inst) {
 		used += p.fresh
 	}
-	if perr := p.pool.Put(ctx, inst); perr != nil && err == nil {
+	if perr := ready.pool.Put(ctx, inst); perr != nil && err == nil {
 		err = &Error{Kind: ErrHost, Detail: perr.Error()}
 	}
 	if err != nil {

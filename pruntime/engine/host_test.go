@@ -89,7 +89,7 @@ var shared struct {
 func sharedEngine(t testing.TB) *Engine {
 	t.Helper()
 	shared.Do(func() {
-		e, err := New(context.Background(), "")
+		e, err := New("")
 		if err != nil {
 			t.Fatal(err)
 		}

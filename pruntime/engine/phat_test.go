@@ -93,7 +93,7 @@ func TestHostGas(t *testing.T) {
 				before(ctx, m, r, s)
 			}
 			defer func() { f.f = before }()
-			e, err := New(context.Background(), "") // takes the functions as they are now
+			e, err := New("") // takes the functions as they are now
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -36,7 +36,7 @@ func TestImagesHaveRoom(t *testing.T) {
 			t.Fatal(i, err)
 		}
 	}
-	if s := p.pool.Stats(); s.Made != 1 || s.Discarded != 0 {
+	if s := p.ready.pool.Stats(); s.Made != 1 || s.Discarded != 0 {
 		t.Errorf("50 calls made %d instances and threw %d away", s.Made, s.Discarded)
 	}
 }

@@ -47,6 +47,11 @@ type InstanceGas struct {
 	TwoBytes               uint64 // of data
 	Fault                  uint64 // for each 4 KiB that are touched
 	Page                   uint64
+	// Written is for each 64 KiB of the image that a call may write and that are then
+	// faulted in anew: in an instance that is thrown away all of them, up to Kept, and in
+	// every call those beyond Kept. Nothing tells which ones a call wrote that would be the
+	// same on every machine, so it pays for all that there are.
+	Written, Kept uint64
 }
 
 // CommandGas is the gas of a command beside its contract's.
@@ -81,7 +86,7 @@ func RulesV1() Rules {
 			Sign:     map[SignatureScheme]uint64{Sr25519: 300_000, Ed25519: 200_000, Secp256k1: 450_000},
 			Public:   map[SignatureScheme]uint64{Sr25519: 120_000, Ed25519: 120_000, Secp256k1: 250_000},
 			Contract: 50_000, Event: 5_000, EventByte: 8, Sealed: 250_000, HTTP: 1_000_000},
-		Instance:   InstanceGas{Base: 30_000, Element: 60, Segment: 40, TwoBytes: 1, Fault: 1_500, Page: 100},
+		Instance:   InstanceGas{Base: 30_000, Element: 60, Segment: 40, TwoBytes: 1, Fault: 1_500, Page: 100, Written: 8_192, Kept: 128},
 		Command:    CommandGas{Open: 150_000, Revoke: 100_000},
 		Deposit:    DepositPrice{Item: 100_000, Byte: 1_000, Step: 64},
 		Initialise: 1 << 31, Warmup: 1 << 28,
@@ -93,5 +98,11 @@ func (r *Rules) instance(s *wasmprep.Stats, imageBytes int) uint64 {
 	c := &r.Instance
 	pages := uint64(imageBytes >> 16)
 	touched := min(uint64(s.DataSegments+s.DataBytes>>12), 16*pages) // of 4 KiB, each faulted in
-	return c.Base + c.Element*uint64(s.Elements) + c.Segment*uint64(s.DataSegments) + c.TwoBytes*uint64(s.DataBytes)/2 + c.Fault*touched + c.Page*pages
+	return c.Base + c.Element*uint64(s.Elements) + c.Segment*uint64(s.DataSegments) + c.TwoBytes*uint64(s.DataBytes)/2 + c.Fault*touched + c.Page*pages + c.Written*min(pages, c.Kept)
+}
+
+// written is what every call of a module with a large image costs.
+func (r *Rules) written(imageBytes int) uint64 {
+	c := &r.Instance
+	return c.Written * (max(uint64(imageBytes>>16), c.Kept) - c.Kept)
 }

@@ -42,6 +42,7 @@ func TestSpoiledInstanceIsPaid(t *testing.T) {
 		if p.fresh < 30_000 {
 			t.Fatalf("%s: an instance costs %d gas", name, p.fresh)
 		}
+		need := p.fresh + p.pages
 		for _, c := range []struct {
 			entry string
 			gas   uint64
@@ -52,21 +53,21 @@ func TestSpoiledInstanceIsPaid(t *testing.T) {
 			{EntryDeploy, enough, "", false, false},
 			{EntryCall, enough, ErrTrap, true, false},
 			{EntryQuery, enough, "", true, false},
-			{EntryDeploy, p.fresh - 1, ErrOutOfGas, true, true},
+			{EntryDeploy, need - 1, ErrOutOfGas, true, true},
 			{EntryDeploy, 0, ErrOutOfGas, false, true},
-			{EntryQuery, p.fresh + 5, ErrOutOfGas, true, true},
+			{EntryQuery, need + 5, ErrOutOfGas, true, true},
 		} {
-			made := p.pool.Stats().Made
+			made := p.ready.pool.Stats().Made
 			res, err := run1(p, c.entry, newMemory(), "", c.gas)
 			if c.kind != "" {
 				wantKind(t, name, err, c.kind)
 			} else if err != nil {
 				t.Errorf("%s: %s: %v", name, c.entry, err)
 			}
-			if paid := res.GasUsed >= p.fresh; !c.all && paid != c.pays || c.all && res.GasUsed != c.gas {
+			if paid := res.GasUsed >= need; !c.all && paid != c.pays || c.all && res.GasUsed != c.gas {
 				t.Errorf("%s: %s with %d gas used %d; an instance costs %d", name, c.entry, c.gas, res.GasUsed, p.fresh)
 			}
-			if c.gas < p.fresh && p.pool.Stats().Made != made {
+			if c.gas < need && p.ready.pool.Stats().Made != made {
 				t.Errorf("%s: an instance was made for %d gas", name, c.gas)
 			}
 		}
@@ -88,20 +89,54 @@ func TestFailureCostsItsGas(t *testing.T) {
 		check(name, perGas(t, prepare(t, b.Bytes()), "", enough))
 	}
 	check("a Go contract that exits", perGas(t, abuse(t), "x", enough))
-	check("a Go contract that exits, little gas", perGas(t, abuse(t), "x", abuse(t).fresh))
+	check("a Go contract that exits, little gas", perGas(t, abuse(t), "x", abuse(t).fresh+abuse(t).pages))
 }
 
-// perGas is the best of some runs, in processor time: others may use the machine.
+// TestPagesCostTheirGas: the same for calls that write one byte in each page of their
+// memory, and return or trap then. The least that gets such a call is another contract's,
+// which pays for that.
+func TestPagesCostTheirGas(t *testing.T) {
+	loop := perGas(t, abuse(t), "l", 1<<26)
+	t.Logf("a loop: %.2f ns/gas", loop)
+	least := RulesV1().Host.Contract
+	for _, pages := range []uint32{1, 16, 64, 128, 129, 256, 1024} {
+		b := new(wasmtest.Builder)
+		write := wasmtest.Cat(n32(pages<<16), 0x21, 0, 0x03, 0x40, 0x20, 0, n32(4096), 0x6b, 0x22, 0, n32(1), 0x3a, 0, 0, 0x20, 0, 0x0d, 0, 0x0b)
+		b.Func("call", nil, nil, []byte{wasmtest.I32}, write, 0)
+		b.Func("query", nil, nil, []byte{wasmtest.I32}, write)
+		b.Func("deploy", nil, nil, nil)
+		b.Data(100, []byte("x"))
+		b.Memory(pages, 1024)
+		b.Export("memory", 2, 0)
+		p := prepare(t, b.Bytes())
+		for _, entry := range []string{EntryQuery, EntryCall} {
+			got := perGasOf(t, p, entry, "", enough, least)
+			t.Logf("%d pages, %s: %.2f ns/gas", pages, entry, got)
+			if got > 60*loop {
+				t.Errorf("%d pages, %s: %.2f ns for a unit of gas, a loop %.2f", pages, entry, got, loop)
+			}
+		}
+	}
+}
+
+// perGas is the best of some runs that fail.
 func perGas(t *testing.T, p *Program, input string, gas uint64) float64 {
+	t.Helper()
+	if _, err := run1(p, EntryCall, newMemory(), input, gas); err == nil {
+		t.Fatal("the call ended well")
+	}
+	return perGasOf(t, p, EntryCall, input, gas, 0)
+}
+
+// perGasOf is the best of some runs, in processor time: others may use the machine. Each
+// has cost some gas before.
+func perGasOf(t *testing.T, p *Program, entry, input string, gas, before uint64) float64 {
 	t.Helper()
 	best := 0.0
 	for i := range 10 {
 		begin := processorTime(t)
-		res, err := run1(p, EntryCall, newMemory(), input, gas)
-		if err == nil {
-			t.Fatal("the call ended well")
-		}
-		if got := float64(processorTime(t)-begin) / float64(res.GasUsed); i == 0 || got < best {
+		res, _ := run1(p, entry, newMemory(), input, gas)
+		if got := float64(processorTime(t)-begin) / float64(before+res.GasUsed); i == 0 || got < best {
 			best = got
 		}
 	}

@@ -22,7 +22,7 @@ var shared struct {
 
 func sharedEngine(t testing.TB) *engine.Engine {
 	t.Helper()
-	shared.Do(func() { shared.e, shared.err = engine.New(context.Background(), "") })
+	shared.Do(func() { shared.e, shared.err = engine.New("") })
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}

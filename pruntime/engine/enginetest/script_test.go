@@ -45,7 +45,7 @@ func (h host) Log([]byte)                                        {}
 // TestScript: each operation does what the package says.
 func TestScript(t *testing.T) {
 	ctx := context.Background()
-	e, err := engine.New(ctx, "")
+	e, err := engine.New("")
 	if err != nil {
 		t.Fatal(err)
 	}

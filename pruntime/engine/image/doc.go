@@ -31,9 +31,9 @@
 // earlier calls wrote, and those are copied back. A page becomes private only by
 // a page fault: as long as the process's count of them (getrusage) stands, the
 // last scan of the pagemap is still right and none is made, which is the usual
-// case, since calls of one contract mostly write the same pages. When more than eight megabytes have become
-// private, or more than sixteen of a pool's idle instances together, the mapping is dropped
-// and faulted in anew instead, which bounds what they take. Opening an image probes that the pagemap
+// case, since calls of one contract mostly write the same pages. What exceeds eight megabytes of private
+// pages, or sixteen of a pool's idle instances together, is dropped and faulted in anew
+// instead, which bounds what they take. Opening an image probes that the pagemap
 // really tells and that faults are counted; where not, and elsewhere than on Linux, the whole
 // image is copied (mode [Portable], which can also be asked for). Either way
 // the memory is bit-identical to the image afterwards.

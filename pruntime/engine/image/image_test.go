@@ -383,11 +383,11 @@ func filler(pages uint32) []byte {
 	return b.Bytes()
 }
 
-// TestManyDirtyPages: above the threshold pages are dropped, not copied, and the state is
+// TestManyDirtyPages: beyond the threshold pages are dropped, not copied, and the state is
 // the image's all the same.
 func TestManyDirtyPages(t *testing.T) {
-	for name, pages := range map[string]uint32{"kept": 40, "dropped": 200} {
-		t.Run(name, func(t *testing.T) {
+	for pages, kept := range map[uint32]int{40: 40 << 16, 128: 128 << 16, 200: 128 << 16} {
+		t.Run(fmt.Sprint(pages, " pages"), func(t *testing.T) {
 			eachMode(t, func(t *testing.T, mode Mode) {
 				img, ctx := setup(t, filler(pages), "", mode)
 				pool := NewPool(img, 1)
@@ -406,8 +406,8 @@ func TestManyDirtyPages(t *testing.T) {
 				if st := pool.Stats(); st.Made != 1 {
 					t.Errorf("%+v: the instance was not reused", st)
 				}
-				if want := int(pages) << 16; img.DirtyPages() && pool.private != map[bool]int{true: want}[name == "kept"] {
-					t.Errorf("%d bytes are kept of %d", pool.private, want)
+				if img.DirtyPages() && pool.private != kept {
+					t.Errorf("%d bytes are kept, want %d", pool.private, kept)
 				}
 			})
 		})

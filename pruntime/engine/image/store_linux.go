@@ -18,8 +18,8 @@ const (
 )
 
 // maxKept is how many bytes of private pages a restored instance keeps for its next call;
-// with more it gives all back to the system. A page costs twenty times as much to fault in
-// as to copy back.
+// it gives those behind them back to the system. A page costs twenty times as much to fault
+// in as to copy back. (The rules charge calls for what is not kept.)
 const maxKept = 8 << 20
 
 // store is an image in a sealed memfd. Instances map it privately: what they
@@ -204,7 +204,12 @@ func (v *view) Free() {
 // reset drops every private page: the memory is the image again.
 func (v *view) reset() error {
 	v.scanned, v.pages = -1, v.pages[:0]
-	if err := unix.Madvise(v.buf[:len(v.store.data)], unix.MADV_DONTNEED); err != nil {
+	return v.drop(0)
+}
+
+// drop gives back the private pages from an offset on: there the memory is the image again.
+func (v *view) drop(from int) error {
+	if err := unix.Madvise(v.buf[from:len(v.store.data)], unix.MADV_DONTNEED); err != nil {
 		return fmt.Errorf("%w: drop pages: %w", ErrState, err)
 	}
 	return nil
@@ -244,16 +249,19 @@ func (v *view) restore() error {
 	if err != nil {
 		return err
 	}
+	size := v.store.page
 	if now != v.scanned {
-		if _, err := v.dirty(maxKept / v.store.page); err != nil {
+		if _, err := v.dirty(maxKept / size); err != nil {
 			return err
 		}
-		if v.private() > maxKept {
-			return v.reset()
+		if n := maxKept / size; len(v.pages) > n {
+			if err := v.drop(v.pages[n] * size); err != nil {
+				return err
+			}
+			v.pages = v.pages[:n]
 		}
 		v.scanned = now
 	}
-	size := v.store.page
 	for _, p := range v.pages {
 		copy(v.buf[p*size:(p+1)*size], v.store.data[p*size:])
 	}
