@@ -18,7 +18,7 @@ func (world) Time() uint64 { return 1_700_000_000_000 }
 // state, with what it may use.
 func Example() {
 	ctx := context.Background()
-	e, err := engine.New(ctx, "") // no cache on disk
+	e, err := engine.New("") // no cache on disk
 	if err != nil {
 		fmt.Println(err)
 		return
