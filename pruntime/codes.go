@@ -56,6 +56,11 @@ func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
 	if c.native.from = r.cfg.Native; c.native.from != "" && !r.ring.Simulated {
 		return nil, fmt.Errorf("%w: %s: only a simulated TEE takes it, this one compiles for itself", ErrNative, c.native.from)
 	}
+	if c.native.from != "" {
+		if _, err := os.ReadDir(c.native.from); err != nil {
+			return nil, fmt.Errorf("pruntime: compiled code: %w", err)
+		}
+	}
 	if err := sweepNative(); err != nil {
 		c.log("compiled code of an earlier process was not removed", "error", err)
 	}

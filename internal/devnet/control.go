@@ -133,8 +133,11 @@ func (n *Net) startRuntime(name string, i int, flags []string) error {
 		"--trust-root", n.state.EnclavesRoot.String(), "--role", role, "--operator", account(operatorAccount),
 		"--endpoints", endpoint, "--public", public, "--private", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.Private[i]),
 		"--tee", fmt.Sprintf("simulator:127.0.0.1:%d", n.state.Ports.TEE[i]), "--simulated-roots", n.path("tee", "roots.bin")}
-	if i > 0 && n.opt.Hello != "" && !n.state.Ready {
-		args = append(args, "--prepare", n.opt.Hello, "--native", filepath.Join(n.opt.Bin, "native"))
+	if i > 0 && n.opt.Hello != "" {
+		args = append(args, "--native", filepath.Join(n.opt.Bin, "native"))
+		if !n.state.Ready {
+			args = append(args, "--prepare", n.opt.Hello)
+		}
 	}
 	return n.spawn(name, endpoint, nil, "pruntime", slices.Concat(args, n.opt.Flags, flags)...)
 }
