@@ -73,7 +73,7 @@ reproducible: build
 	@dir=$$(mktemp -d) && trap 'chmod -R u+w "$$dir" && rm -rf "$$dir"' EXIT && mkdir "$$dir/elsewhere" "$$dir/bin" && \
 	tar -cf - --exclude=./bin --exclude=./.git --exclude=./.devnet --exclude=./node --exclude=./test . | tar -xf - -C "$$dir/elsewhere" && \
 	cd "$$dir/elsewhere" && GOCACHE="$$dir/cache" $(GO) build -ldflags '$(LDFLAGS)' -o ../bin/ $(PROGRAMS:%=./cmd/%) && \
-	for p in $(PROGRAMS); do cmp "../bin/$$p" "$(CURDIR)/bin/$$p" || exit 1; echo "reproducible: $$p $$(sha256sum "../bin/$$p" | cut -c1-64)"; done
+	for p in $(PROGRAMS); do cmp "../bin/$$p" "$(CURDIR)/bin/$$p" || exit 1; echo "reproducible: $$p $$({ sha256sum "../bin/$$p" 2>/dev/null || shasum -a 256 "../bin/$$p"; } | cut -c1-64)"; done
 
 # Every fuzz target for a short, fixed budget. The seeds run with the ordinary tests.
 # A count, not a time: a run that ends by the clock sometimes fails by it.

@@ -359,8 +359,12 @@ func (n *Net) run(ctx context.Context) error {
 }
 
 func (n *Net) createCluster(ctx context.Context) error {
-	_, err := n.Client.Sender().Send(ctx, 400_000, tx.CreateCluster(n.Client.Account(), uint32(n.opt.seats()), true))
-	if err != nil {
+	var refused error
+	err := n.wait(ctx, "the accounts of genesis", time.Minute, func() (bool, error) {
+		_, refused = n.Client.Sender().Send(ctx, 400_000, tx.CreateCluster(n.Client.Account(), uint32(n.opt.seats()), true))
+		return !errors.Is(refused, tx.ErrNoAccount), refused // they are there from the second block on
+	})
+	if err := errors.Join(err, refused); err != nil {
 		return fmt.Errorf("devnet: create a cluster: %w", err)
 	}
 	n.state.Cluster = 1
