@@ -30,6 +30,8 @@ func unixClient(path string) *jsonClient {
 	return &jsonClient{client: &http.Client{Transport: transport}, base: "http://tee"}
 }
 
+// call keeps no connection open behind it: whoever takes over the process that asked has
+// no way to the service that this process could not open itself.
 func (c *jsonClient) call(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -44,6 +46,7 @@ func (c *jsonClient) call(ctx context.Context, method, path string, in, out any)
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	defer c.client.CloseIdleConnections()
 	response, err := c.client.Do(request)
 	if err != nil {
 		return err

@@ -14,10 +14,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/attest/simulator"
@@ -474,6 +477,56 @@ func newAgent(t *testing.T, socket string, edit func(string) any) string {
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { server.Close() })
 	return root
+}
+
+// connections counts this process's open ones to a socket's path.
+func connections(t *testing.T, path string) (n int) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(files) == 0 {
+		t.Skip("this system does not list a process's files")
+	}
+	for _, f := range files {
+		fd, err := strconv.Atoi(filepath.Base(f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if peer, err := unix.Getpeername(fd); err == nil {
+			if u, ok := peer.(*unix.SockaddrUnix); ok && u.Name == path {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// TestNoConnectionStays: a worker's process opens the interface to learn what it is, and
+// then gives up what would let it reach the agent. A connection left open would be a way
+// to evidence about anything.
+func TestNoConnectionStays(t *testing.T) {
+	root := newAgent(t, dstackSockets[0], nil)
+	path := filepath.Join(root, dstackSockets[0])
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := connections(t, path); n != 1 {
+		t.Fatalf("%d connections are seen of one", n)
+	}
+	c.Close()
+	p, err := Open(ctx, "dstack", Options{root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := connections(t, path); n != 0 {
+		t.Errorf("%d connections are open after Open", n)
+	}
+	if _, err := p.Evidence(ctx, data); err != nil {
+		t.Fatal(err)
+	}
+	if n := connections(t, path); n != 0 {
+		t.Errorf("%d connections are open after Evidence", n)
+	}
 }
 
 func TestDstack(t *testing.T) {

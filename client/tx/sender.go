@@ -199,7 +199,13 @@ func (s *Sender) missing(ctx context.Context, hash string) (lost bool, err error
 	if i < 0 || s.sent[i].sequence < next {
 		return true, nil
 	}
-	return false, s.again(ctx, next)
+	err = s.again(ctx, next)
+	if errors.As(err, new(*Refused)) && slices.ContainsFunc(s.sent, func(t sentTx) bool { return t.hash == hash }) {
+		// The node has this one. It refused one that follows, whose sender will hear of it;
+		// told so, this one's would do a second time what is on its way.
+		err = nil
+	}
+	return false, err
 }
 
 // done forgets what is in a block, and what was before it.

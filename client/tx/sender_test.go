@@ -192,6 +192,35 @@ func TestLostByTheNode(t *testing.T) {
 			t.Errorf("the next one: %v, the account is at %d", err, n.next)
 		}
 	})
+	t.Run("and another one that is refused", func(t *testing.T) {
+		// The first one is in the node again. To say that it was refused would have its
+		// sender send it a second time.
+		n, s := newFakeNode(t)
+		n.closed, n.refuse["8"] = true, true
+		var hashes []string
+		for i := range 2 {
+			h, err := s.Broadcast(t.Context(), 1000, false, Send(pub(s), pub(s), fmt.Sprint(i+1)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			hashes = append(hashes, h)
+		}
+		n.mu.Lock()
+		n.pool = nil // it restarts
+		n.mu.Unlock()
+		if lost, err := s.missing(t.Context(), hashes[0]); lost || err != nil {
+			t.Fatalf("the first: lost %v, %v", lost, err)
+		}
+		n.mu.Lock()
+		n.closed = false
+		n.mu.Unlock()
+		if _, err := s.Wait(t.Context(), hashes[0]); err != nil || !n.blocks[hashes[0]] {
+			t.Errorf("the first: %v", err)
+		}
+		if _, err := s.Wait(t.Context(), hashes[1]); err == nil || n.blocks[hashes[1]] {
+			t.Errorf("the second: %v", err)
+		}
+	})
 	t.Run("and overtaken", func(t *testing.T) {
 		n, s := newFakeNode(t)
 		n.lose = 1

@@ -96,9 +96,11 @@ const (
 	dataArgument = 16
 )
 
-// filterCalls refuses other programs and every socket but those of the Internet: the
-// TEE's agent, and daemons that do what root says, listen on others. io_uring makes
-// sockets without such calls.
+// filterCalls refuses other programs, asking devices, and every socket but those of the
+// Internet: the TEE's agent, and daemons that do what root says, listen on others. io_uring
+// makes sockets without such calls, and one of a pair that takes datagrams sends to any
+// name. SEV-SNP's device gives evidence and keys to whoever has it open, for reading too,
+// which Landlock does not refuse.
 func filterCalls() error {
 	arch, ok := architectures[runtime.GOARCH]
 	if !ok {
@@ -113,12 +115,14 @@ func filterCalls() error {
 	// Jumps count the instructions that they leave out, where it is so and where not.
 	program := []unix.SockFilter{
 		{Code: load, K: dataArch},
-		{Code: is, K: arch, Jf: 9}, // else refuse
+		{Code: is, K: arch, Jf: 11}, // else refuse
 		{Code: load, K: dataCall},
-		{Code: from, K: 0x40000000, Jt: 7}, // amd64's other calls, x32
-		{Code: is, K: unix.SYS_EXECVE, Jt: 6},
-		{Code: is, K: unix.SYS_EXECVEAT, Jt: 5},
-		{Code: is, K: unix.SYS_IO_URING_SETUP, Jt: 4},
+		{Code: from, K: 0x40000000, Jt: 9}, // amd64's other calls, x32
+		{Code: is, K: unix.SYS_EXECVE, Jt: 8},
+		{Code: is, K: unix.SYS_EXECVEAT, Jt: 7},
+		{Code: is, K: unix.SYS_IOCTL, Jt: 6},
+		{Code: is, K: unix.SYS_IO_URING_SETUP, Jt: 5},
+		{Code: is, K: unix.SYS_SOCKETPAIR, Jt: 4},
 		{Code: is, K: unix.SYS_SOCKET, Jf: 4}, // else allow
 		{Code: load, K: dataArgument},
 		{Code: is, K: unix.AF_INET, Jt: 2},

@@ -100,6 +100,7 @@ type Keeper struct {
 	info Info
 
 	mu       sync.Mutex
+	master   [32]byte             // the network's master key; zero: none has released keys yet
 	sessions []*commkey.SecretKey // newest last; at most two
 	made     [][32]byte           // public keys of this start's sessions, newest last
 	epochs   map[proto.ClusterID]cluster.Secrets
@@ -151,11 +152,9 @@ func Open(ctx context.Context, cfg Config, tee producer.Producer) (*Keeper, erro
 	return k, nil
 }
 
-// The keyring's own files.
-const (
-	fileIdentity = "identity"
-	fileMaster   = "master-key"
-)
+// fileIdentity is the keyring's own file. Others can remove it, and with it the identity;
+// all that belongs to one is in it, so that they cannot remove a part.
+const fileIdentity = "identity"
 
 // openIdentity reads the sealed identity or makes one. It belongs to one chain, trust
 // root, role and operator for ever. What it registered with holds until it registers
@@ -163,7 +162,6 @@ const (
 // be stricter.
 func (k *Keeper) openIdentity() error {
 	c := &k.cfg
-	bound := new(wire.Writer).String(c.Chain).U64(c.RootHeight).Fixed(c.RootHash[:]).U8(uint8(c.Role)).Blob(c.Operator).Bytes()
 	b, err := k.own.Get(fileIdentity)
 	switch {
 	case errors.Is(err, keys.ErrNone):
@@ -171,26 +169,18 @@ func (k *Keeper) openIdentity() error {
 		if err != nil {
 			return err
 		}
-		w := new(wire.Writer).Blob(id.Secret()).Blob(bound)
-		writeSettings(w, &c.Settings).Count(len(c.Releases))
-		for _, h := range c.Releases {
-			w.Fixed(h[:])
-		}
-		if err := k.own.Put(fileIdentity, w.Bytes()); err != nil {
-			return err
-		}
 		k.id, k.info.Made, k.info.Releases = id, c.Settings, c.Releases
-		return nil
+		return k.keepIdentity([32]byte{})
 	case err != nil:
 		return fmt.Errorf("%w (was this folder made on another machine, by another build, or for another network? %s)", err, c.DataDir)
 	}
 	r := wire.NewReader(b)
 	secret, was, made := r.Blob(64), r.Blob(1024), readSettings(r)
-	releases := readHashes(r)
+	releases, master := readHashes(r), r.Array32()
 	if err := r.Close(); err != nil {
 		return fmt.Errorf("pruntime: identity: %w", err)
 	}
-	if string(was) != string(bound) {
+	if string(was) != string(c.bound()) {
 		return fmt.Errorf("%w: use another data folder, or the flags that it was made with", ErrIdentity)
 	}
 	if what := c.Settings.Beyond(&made); what != "" {
@@ -204,8 +194,23 @@ func (k *Keeper) openIdentity() error {
 			return fmt.Errorf("%w: it was made to release no keys to %s", ErrIdentity, h)
 		}
 	}
-	k.info.Made, k.info.Releases = made, releases
+	k.info.Made, k.info.Releases, k.master = made, releases, master
 	return nil
+}
+
+// bound is what an identity belongs to for ever.
+func (c *Config) bound() []byte {
+	return new(wire.Writer).String(c.Chain).U64(c.RootHeight).Fixed(c.RootHash[:]).U8(uint8(c.Role)).Blob(c.Operator).Bytes()
+}
+
+// keepIdentity seals the identity with the network's master key.
+func (k *Keeper) keepIdentity(master [32]byte) error {
+	w := new(wire.Writer).Blob(k.id.Secret()).Blob(k.cfg.bound())
+	writeSettings(w, &k.info.Made).Count(len(k.info.Releases))
+	for _, h := range k.info.Releases {
+		w.Fixed(h[:])
+	}
+	return k.own.Put(fileIdentity, w.Fixed(master[:]).Bytes())
 }
 
 // newSession makes a session key and erases all but the one before.
@@ -290,15 +295,17 @@ func (k *Keeper) forget(c proto.ClusterID, before uint64) {
 func (k *Keeper) pinMaster(master [32]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	b, err := k.own.Get(fileMaster)
-	switch {
-	case errors.Is(err, keys.ErrNone):
-		return k.own.Put(fileMaster, master[:])
-	case err != nil:
-		return err
-	case string(b) != string(master[:]):
-		return fmt.Errorf("master key %x, this identity belongs to %x", master, b)
+	switch k.master {
+	case master:
+		return nil
+	case [32]byte{}:
+	default:
+		return fmt.Errorf("master key %x, this identity belongs to %x", master, k.master)
 	}
+	if err := k.keepIdentity(master); err != nil {
+		return err
+	}
+	k.master = master
 	return nil
 }
 

@@ -261,6 +261,53 @@ func TestReleases(t *testing.T) {
 	}
 }
 
+// TestPinnedMasterStays: whoever took over the worker's process can remove files of its
+// folder, and have code of his run in the worker's next life before a gatekeeper was heard.
+// Neither makes the keyring take a master key of his own, whose
+// epoch keys it would publish.
+func TestPinnedMasterStays(t *testing.T) {
+	w := newWorld(t)
+	w.release(4)
+	theirs, err := dprf.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forge := func(what string) {
+		t.Helper()
+		s := w.session()
+		_, err := w.r.OpenRelease(home, 5, s, theirs.Public(), w.released(theirs, 5, s, labels(5)...))
+		wantError(t, what, err, ErrRelease)
+	}
+	self := w.r.Worker
+	files, err := filepath.Glob(filepath.Join(w.cfg.DataDir, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		if filepath.Base(f) == fileIdentity {
+			continue // without it the worker is another one, which the chain has to admit
+		}
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forge("files removed")
+	w.open()
+	forge("files removed, after a restart")
+	if w.r.Worker != self {
+		t.Error("another identity")
+	}
+	identity := filepath.Join(w.cfg.DataDir, fileIdentity)
+	if err := os.Remove(identity); err != nil {
+		t.Fatal(err)
+	}
+	forge("identity removed")
+	if _, err := os.Stat(identity); err == nil {
+		t.Error("a refused release writes the identity")
+	}
+	w.release(5)
+}
+
 // TestCommands: the keyring opens what a replica with the keys in its own process opens,
 // with the same words about what does not open, and its answers open for their callers.
 func TestCommands(t *testing.T) {
