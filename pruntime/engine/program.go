@@ -121,12 +121,13 @@ func (p *Program) prepare(ctx context.Context, module []byte, cacheDir string) (
 	if err != nil {
 		return nil, err
 	}
-	r, err := newRuntime(ctx, cacheDir)
-	if err != nil {
-		return nil, &Error{Kind: ErrHost, Detail: err.Error(), Err: err}
+	r, err := compile(ctx, m, cacheDir)
+	if err != nil && cacheDir != "" {
+		// It may be the cache's disk, and no module is refused for that.
+		r, err = compile(ctx, m, "")
 	}
-	if r.code, err = image.Compile(experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), r.rt, m); err != nil {
-		return nil, errors.Join(&Error{Kind: ErrModule, Detail: err.Error()}, r.close(ctx))
+	if err != nil {
+		return nil, err
 	}
 	if r.img, err = p.rules.initialise(ctx, m, r.code, has); err != nil {
 		return nil, errors.Join(err, r.close(ctx))
@@ -138,6 +139,18 @@ func (p *Program) prepare(ctx context.Context, module []byte, cacheDir string) (
 	// knows about it; idle instances share the image.
 	p.size = 5*len(m.Code) + r.img.Bytes()
 	m.Code = nil // compiled
+	return r, nil
+}
+
+// compile makes native code of a module, or takes it from the cache, in a runtime of its own.
+func compile(ctx context.Context, m *wasmprep.Module, cacheDir string) (*ready, error) {
+	r, err := newRuntime(ctx, cacheDir)
+	if err != nil {
+		return nil, &Error{Kind: ErrHost, Detail: err.Error(), Err: err}
+	}
+	if r.code, err = image.Compile(experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), r.rt, m); err != nil {
+		return nil, errors.Join(&Error{Kind: ErrModule, Detail: err.Error()}, r.close(ctx))
+	}
 	return r, nil
 }
 
