@@ -100,7 +100,8 @@ const (
 // Internet: the TEE's agent, and daemons that do what root says, listen on others. io_uring
 // makes sockets without such calls, and one of a pair that takes datagrams sends to any
 // name. SEV-SNP's device gives evidence and keys to whoever has it open, for reading too,
-// which Landlock does not refuse.
+// which Landlock does not refuse. Performance events of a whole processor, which some
+// systems give to everybody, show the registers and stacks of all that runs there.
 func filterCalls() error {
 	arch, ok := architectures[runtime.GOARCH]
 	if !ok {
@@ -115,11 +116,12 @@ func filterCalls() error {
 	// Jumps count the instructions that they leave out, where it is so and where not.
 	program := []unix.SockFilter{
 		{Code: load, K: dataArch},
-		{Code: is, K: arch, Jf: 11}, // else refuse
+		{Code: is, K: arch, Jf: 12}, // else refuse
 		{Code: load, K: dataCall},
-		{Code: from, K: 0x40000000, Jt: 9}, // amd64's other calls, x32
-		{Code: is, K: unix.SYS_EXECVE, Jt: 8},
-		{Code: is, K: unix.SYS_EXECVEAT, Jt: 7},
+		{Code: from, K: 0x40000000, Jt: 10}, // amd64's other calls, x32
+		{Code: is, K: unix.SYS_EXECVE, Jt: 9},
+		{Code: is, K: unix.SYS_EXECVEAT, Jt: 8},
+		{Code: is, K: unix.SYS_PERF_EVENT_OPEN, Jt: 7},
 		{Code: is, K: unix.SYS_IOCTL, Jt: 6},
 		{Code: is, K: unix.SYS_IO_URING_SETUP, Jt: 5},
 		{Code: is, K: unix.SYS_SOCKETPAIR, Jt: 4},
