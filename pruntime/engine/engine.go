@@ -113,6 +113,7 @@ type Engine struct {
 	cacheDir string
 	rules    []Rules // by version, from 1
 	memory   int     // of programs that are ready, at most
+	turn     chan struct{}
 
 	mu       sync.Mutex
 	programs map[*Program]bool // all that are not closed
@@ -133,7 +134,7 @@ func New(cacheDir string, rules ...Rules) (*Engine, error) {
 			return nil, fmt.Errorf("engine: rules version %d in place %d: versions count from 1 without a gap", rules[i].Version(), i+1)
 		}
 	}
-	return &Engine{cacheDir: cacheDir, rules: rules, memory: MaxMemory, programs: map[*Program]bool{}}, nil
+	return &Engine{cacheDir: cacheDir, rules: rules, memory: MaxMemory, turn: make(chan struct{}, 1), programs: map[*Program]bool{}}, nil
 }
 
 // Close closes all programs.
@@ -242,7 +243,7 @@ func (p *Program) Run(ctx context.Context, c *Call) (res Result, err error) {
 	if need := p.fresh + p.pages; c.Gas < need {
 		return Result{GasUsed: c.Gas}, &Error{Kind: ErrOutOfGas, Detail: fmt.Sprintf("a call of this contract needs %d gas in reserve: raise the gas limit", need)}
 	}
-	ready, err := p.enter(ctx)
+	ready, err := p.enter(ctx, c.Entry == EntryQuery)
 	if err != nil {
 		return Result{}, err
 	}

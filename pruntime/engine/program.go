@@ -173,8 +173,9 @@ func newRuntime(ctx context.Context, cacheDir string) (*ready, error) {
 }
 
 // enter returns what a program needs for a call, bringing it back if need be. leave is
-// called when the call has ended.
-func (p *Program) enter(ctx context.Context) (*ready, error) {
+// called when the call has ended. Queries, of which many run at once, bring back one program
+// at a time, because that takes memory of its own.
+func (p *Program) enter(ctx context.Context, query bool) (*ready, error) {
 	e := p.e
 	var idle []*ready
 	e.mu.Lock()
@@ -196,8 +197,14 @@ func (p *Program) enter(ctx context.Context) (*ready, error) {
 		done := make(chan struct{})
 		p.loading = done
 		e.mu.Unlock()
+		if query {
+			e.turn <- struct{}{}
+		}
 		again := &Program{e: e, rules: p.rules, source: p.source}
 		r, err := again.load(context.WithoutCancel(ctx)) // for all who wait
+		if query {
+			<-e.turn
+		}
 		if err == nil && again.image != p.image {
 			err = errors.Join(&Error{Kind: ErrHost, Detail: fmt.Sprintf("the module's image is %x now and was %x", again.image, p.image)}, r.close(ctx))
 		}

@@ -14,6 +14,8 @@ type shelf struct {
 	programs []*Program
 	mu       sync.Mutex
 	loads    []int
+	now      int   // that are being loaded
+	most     int   // so far
 	fail     error // what sources say from now on
 }
 
@@ -40,8 +42,15 @@ func newShelf(t *testing.T, programs, ready int) *shelf {
 		p, err := e.PrepareFrom(context.Background(), 1, func(use func([]byte, string) error) error {
 			s.mu.Lock()
 			s.loads[i]++
+			s.now++
+			s.most = max(s.most, s.now)
 			err := s.fail
 			s.mu.Unlock()
+			defer func() {
+				s.mu.Lock()
+				s.now--
+				s.mu.Unlock()
+			}()
 			if err != nil {
 				return err
 			}
@@ -56,9 +65,11 @@ func newShelf(t *testing.T, programs, ready int) *shelf {
 	return s
 }
 
-func (s *shelf) run(t *testing.T, i int) {
+func (s *shelf) run(t *testing.T, i int) { t.Helper(); s.runAs(t, EntryCall, i) }
+
+func (s *shelf) runAs(t *testing.T, entry string, i int) {
 	t.Helper()
-	if res, err := run1(s.programs[i], EntryCall, newMemory(), "", enough); err != nil || string(res.Output) != fmt.Sprint(i) {
+	if res, err := run1(s.programs[i], entry, newMemory(), "", enough); err != nil || string(res.Output) != fmt.Sprint(i) {
 		t.Errorf("program %d: %q, %v", i, res.Output, err)
 	}
 }
@@ -153,15 +164,15 @@ func TestProgramsInUse(t *testing.T) {
 	}
 }
 
-// TestProgramsAtOnce: many goroutines run more programs than may stay; each load serves all
-// who wait for it.
+// TestProgramsAtOnce: many queries run more programs than may stay; each load serves all who
+// wait for it, and there is one at a time.
 func TestProgramsAtOnce(t *testing.T) {
 	s := newShelf(t, 3, 1)
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
 			for i := range 30 {
-				s.run(t, (g+i)%3)
+				s.runAs(t, EntryQuery, (g+i)%3)
 			}
 		})
 	}
@@ -169,5 +180,8 @@ func TestProgramsAtOnce(t *testing.T) {
 	if got := s.inMemory(); len(got) != 1 {
 		t.Errorf("in memory: %v", got)
 	}
-	t.Logf("loaded %v times for 240 calls", s.loads)
+	if s.most != 1 {
+		t.Errorf("%d programs were loaded at once", s.most)
+	}
+	t.Logf("loaded %v times for 240 queries", s.loads)
 }
