@@ -35,6 +35,7 @@ type codes struct {
 	mu       sync.RWMutex
 	wanted   map[proto.Hash][]uint32 // not here yet, and under which rules to prepare them
 	programs map[prepared]*engine.Program
+	retired  map[prepared]*engine.Program // of older rules, for queries that began before
 	busy     map[prepared]bool
 	failed   map[prepared]error
 }
@@ -51,7 +52,7 @@ func openCodes(ctx context.Context, r *Runtime) (*codes, error) {
 		return nil, fmt.Errorf("pruntime: %w", err)
 	}
 	c := &codes{dir: dir, native: nativeCache{store: r.store, log: r.cfg.Log.Warn}, done: r.codeDone, log: r.cfg.Log.Info, turn: make(chan struct{}, 1),
-		wanted: map[proto.Hash][]uint32{}, programs: map[prepared]*engine.Program{}, busy: map[prepared]bool{}, failed: map[prepared]error{}}
+		wanted: map[proto.Hash][]uint32{}, programs: map[prepared]*engine.Program{}, retired: map[prepared]*engine.Program{}, busy: map[prepared]bool{}, failed: map[prepared]error{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if c.native.from = r.cfg.Native; c.native.from != "" && !r.ring.Simulated {
 		return nil, fmt.Errorf("%w: %s: only a simulated TEE takes it, this one compiles for itself", ErrNative, c.native.from)
@@ -81,7 +82,10 @@ func (c *codes) Program(h proto.Hash, rules uint32) (*engine.Program, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	at := prepared{h, rules}
-	return c.programs[at], c.failed[at]
+	if p := c.programs[at]; p != nil {
+		return p, nil
+	}
+	return c.retired[at], c.failed[at]
 }
 
 // Rules returns a version, nil for one that this build does not know.
@@ -146,10 +150,10 @@ func (c *codes) keep(h proto.Hash, module []byte) error {
 func (c *codes) retire(before uint32, queries *sync.WaitGroup) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var old []*engine.Program
+	old := map[prepared]*engine.Program{}
 	for at, p := range c.programs {
 		if at.rules < before {
-			old = append(old, p)
+			old[at], c.retired[at] = p, p
 			delete(c.programs, at)
 		}
 	}
@@ -160,6 +164,11 @@ func (c *codes) retire(before uint32, queries *sync.WaitGroup) {
 	go func() {
 		defer c.wg.Done()
 		queries.Wait()
+		c.mu.Lock()
+		for at := range old {
+			delete(c.retired, at)
+		}
+		c.mu.Unlock()
 		for _, p := range old {
 			if err := p.Close(context.WithoutCancel(c.ctx)); err != nil {
 				c.log("code of older rules was not freed", "error", err)

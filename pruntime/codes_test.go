@@ -10,8 +10,8 @@ import (
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
 
-// TestRetire: code of older rules is not found any more at once, and is freed when the
-// queries that may run it have ended.
+// TestRetire: code of older rules is found by the queries that began before, each of whose
+// calls asks for its own, and is freed when they have ended.
 func TestRetire(t *testing.T) {
 	ctx := context.Background()
 	e, err := engine.New("", enginetest.Rules()...)
@@ -24,7 +24,7 @@ func TestRetire(t *testing.T) {
 		}
 	}()
 	c := &codes{eng: e, ctx: ctx, log: func(msg string, args ...any) { t.Log(append([]any{msg}, args...)...) },
-		wanted: map[proto.Hash][]uint32{}, programs: map[prepared]*engine.Program{}, busy: map[prepared]bool{}, failed: map[prepared]error{}}
+		wanted: map[proto.Hash][]uint32{}, programs: map[prepared]*engine.Program{}, retired: map[prepared]*engine.Program{}, busy: map[prepared]bool{}, failed: map[prepared]error{}}
 	code := proto.Hash{1}
 	for version := uint32(1); version <= 2; version++ {
 		if c.programs[prepared{code, version}], err = e.PrepareUnder(ctx, version, enginetest.Script("")); err != nil {
@@ -39,8 +39,9 @@ func TestRetire(t *testing.T) {
 	var queries sync.WaitGroup
 	queries.Add(1)
 	c.retire(2, &queries)
-	if p, err := c.Program(code, 1); p != nil || err != nil {
-		t.Errorf("under version 1: %v, %v", p, err)
+	c.retire(2, &queries) // what is retired already is not retired twice
+	if p, err := c.Program(code, 1); p != old || err != nil {
+		t.Errorf("under version 1, while a query runs: %v, %v", p, err)
 	}
 	if p, err := c.Program(code, 2); p == nil || err != nil {
 		t.Errorf("under version 2: %v, %v", p, err)
@@ -50,6 +51,9 @@ func TestRetire(t *testing.T) {
 	}
 	queries.Done()
 	c.wg.Wait()
+	if p, err := c.Program(code, 1); p != nil || err != nil {
+		t.Errorf("under version 1: %v, %v", p, err)
+	}
 	if err := runs(); err == nil {
 		t.Error("it was not freed")
 	}

@@ -2,16 +2,20 @@ package app
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"cosmossdk.io/math"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	distrtypes "github.com/cosmos/cosmos-sdk/x/distribution/types"
 	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
+	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/node/x/contracts"
 	"github.com/phala-go/phala/node/x/npos"
 )
@@ -59,5 +63,22 @@ func TestAudit(t *testing.T) {
 		if _, err := c.Audit(); err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("got %v, want ... %s", err, x.want)
 		}
+	}
+}
+
+// TestNobodyPaysModules: a unit that a stranger sent to a module's account would make every
+// later audit fail, and x/gov begin no chain from an export.
+func TestNobodyPaysModules(t *testing.T) {
+	g, _ := network(t)
+	n := genesisNode(t, g)
+	n.block()
+	for _, name := range slices.Sorted(maps.Keys(moduleAccounts)) {
+		if res := n.block(n.signed(1, 0, fee, tx.Send(account(1), authtypes.NewModuleAddress(name), "1"))); res[0].Codespace != "sdk" || res[0].Code != 4 {
+			t.Errorf("%s: %s %d: %s", name, res[0].Codespace, res[0].Code, res[0].Log)
+		}
+	}
+	n.block()
+	if _, err := n.Audit(); err != nil {
+		t.Error(err)
 	}
 }
