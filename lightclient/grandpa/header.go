@@ -4,8 +4,9 @@ import (
 	"encoding/hex"
 	"fmt"
 
-	"github.com/phala-go/phala/lightclient/grandpa/scale"
 	"golang.org/x/crypto/blake2b"
+
+	"github.com/phala-go/phala/lightclient/grandpa/scale"
 )
 
 // Limits on what is decoded. They are far above anything a real chain produces and bound memory and time.

@@ -7,11 +7,12 @@ import (
 	"math/rand"
 	"time"
 
+	"golang.org/x/crypto/blake2b"
+
 	"github.com/phala-go/phala/lightclient/grandpa"
 	"github.com/phala-go/phala/lightclient/grandpa/scale"
 	"github.com/phala-go/phala/lightclient/grandpa/storage"
 	"github.com/phala-go/phala/lightclient/grandpa/trie"
-	"golang.org/x/crypto/blake2b"
 )
 
 // RandomEntries returns n or fewer entries with distinct keys that share prefixes of all lengths and values around

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"sort"
 
+	"golang.org/x/crypto/blake2b"
+
 	"github.com/phala-go/phala/lightclient/grandpa/scale"
 	"github.com/phala-go/phala/lightclient/grandpa/trie"
-	"golang.org/x/crypto/blake2b"
 )
 
 // A Trie is a whole state trie in memory. It is built plainly, from a sorted list by recursion, and shares no code

@@ -3,10 +3,11 @@ package reads
 import (
 	"fmt"
 
+	"golang.org/x/crypto/blake2b"
+
 	"github.com/phala-go/phala/lightclient/grandpa/scale"
 	"github.com/phala-go/phala/lightclient/grandpa/storage"
 	"github.com/phala-go/phala/lightclient/grandpa/trie"
-	"golang.org/x/crypto/blake2b"
 )
 
 // maxMessages bounds a queue (Polkadot's channels hold at most 1,000 messages).

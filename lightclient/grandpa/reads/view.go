@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/crypto/blake2b"
+
 	"github.com/phala-go/phala/lightclient/grandpa"
 	"github.com/phala-go/phala/lightclient/grandpa/scale"
 	"github.com/phala-go/phala/lightclient/grandpa/storage"
 	"github.com/phala-go/phala/lightclient/grandpa/trie"
-	"golang.org/x/crypto/blake2b"
 )
 
 // Kind classifies a failure. It is itself an error, so that errors.Is(err, reads.ErrAbsent) works on any error of

@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/phala-go/phala/lightclient/grandpa/scale"
 	"golang.org/x/crypto/blake2b"
+
+	"github.com/phala-go/phala/lightclient/grandpa/scale"
 )
 
 func where(nibble int) string { return fmt.Sprintf("at nibble %d of the path", nibble) }

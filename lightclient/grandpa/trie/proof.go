@@ -1,8 +1,9 @@
 package trie
 
 import (
-	"github.com/phala-go/phala/lightclient/grandpa/scale"
 	"golang.org/x/crypto/blake2b"
+
+	"github.com/phala-go/phala/lightclient/grandpa/scale"
 )
 
 // Limits on proofs. They are far above what real reads need (the largest proof checked here has 423 nodes).
