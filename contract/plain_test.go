@@ -117,10 +117,18 @@ func (picky) MarshalJSON() ([]byte, error) { panic("not the zero value") }
 
 var ran []string
 
+// huge is a type whose zero value takes long to encode.
+type huge [1 << 16]uint64
+
 type warmed struct {
 	By    Map[Account, picky]
 	Count Value[uint64]
+	Huge  Value[huge]
+	Many  Map[string, huge]
 }
+
+func (*warmed) Large(*Command, *huge) error { ran = append(ran, "Large"); return nil }
+func (*warmed) Array(*Command, huge) error  { ran = append(ran, "Array"); return nil }
 
 func (*warmed) Init(*Command, string) error   { ran = append(ran, "Init"); return nil }
 func (*warmed) Set(*Command, picky) error     { ran = append(ran, "Set"); return nil }
@@ -144,7 +152,7 @@ func TestWarm(t *testing.T) {
 	if len(ran) != 0 || current != nil {
 		t.Errorf("%v ran, the host is %v", ran, current)
 	}
-	if h.calls != 5 || string(h.kv["Count"]) != "0" { // describe and all methods but Set
+	if h.calls != 6 || string(h.kv["Count"]) != "0" || len(h.kv["Huge"]) > 0 { // describe and all methods but Set and Array
 		t.Errorf("%d calls, %q", h.calls, h.kv)
 	}
 }

@@ -20,6 +20,9 @@ type Value[T any] struct{ key string }
 func (v *Value[T]) bind(name string) { v.key = name }
 
 func (v *Value[T]) warm() {
+	if !small(reflect.TypeFor[T]()) {
+		return
+	}
 	var x T
 	v.Set(x)
 	v.Get()
@@ -49,6 +52,9 @@ type Map[K Key, V any] struct{ prefix string }
 func (m *Map[K, V]) bind(name string) { m.prefix = name + "/" }
 
 func (m *Map[K, V]) warm() {
+	if !small(reflect.TypeFor[V]()) {
+		return
+	}
 	var k K
 	var v V
 	m.Set(k, v)
