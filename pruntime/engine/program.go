@@ -205,6 +205,10 @@ func (p *Program) enter(ctx context.Context, query bool) (*ready, error) {
 		if query {
 			<-e.turn
 		}
+		if refused := (*Error)(nil); errors.As(err, &refused) {
+			// It was accepted before, so it is this machine that fails, and not the code.
+			err = &Error{Kind: ErrHost, Detail: "the code did not come back: " + refused.Error()}
+		}
 		if err == nil && again.image != p.image {
 			err = errors.Join(&Error{Kind: ErrHost, Detail: fmt.Sprintf("the module's image is %x now and was %x", again.image, p.image)}, r.close(ctx))
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+
+	"github.com/phala-go/phala/wasmprep/wasmtest"
 )
 
 // shelf is an engine with programs that answer their number, and how often each was loaded.
@@ -125,6 +127,49 @@ func TestPrograms(t *testing.T) {
 	}
 	s.fail = nil
 	s.run(t, 0)
+}
+
+// TestComesBackOrFails: a module that was prepared once and is refused when it is to come
+// back, for want of memory, say, is this machine's failure. A kind of error that a receipt
+// takes for the contract's would make this replica's receipts differ.
+func TestComesBackOrFails(t *testing.T) {
+	e, err := New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(context.Background())
+	c := newContract()
+	module := c.module(c.void("output", 0, 1))
+	p, err := e.PrepareFrom(context.Background(), 1, func(use func([]byte, string) error) error { return use(module, "") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.memory, module = 0, []byte("refused")
+	if _, err := run1(p, EntryCall, newMemory(), "", enough); err != nil { // still in memory
+		t.Fatal(err)
+	}
+	_, err = run1(p, EntryCall, newMemory(), "", enough)
+	wantKind(t, "a module that is refused now", err, ErrHost)
+}
+
+// TestBringingBackIsBounded: what runs before an image is taken is paid for by nobody, and
+// runs again whenever a code comes back, within somebody's call. 2^28 gas take a third of a
+// second at worst, on memory that is in no cache.
+func TestBringingBackIsBounded(t *testing.T) {
+	for _, r := range Known() {
+		if most := 2*r.Initialise + r.Warmup; most > 1<<28 { // a start section, too
+			t.Errorf("version %d: up to %d gas", r.Version(), most)
+		}
+	}
+	spin := func(turns uint32) []byte {
+		c := newContract()
+		f := c.Func("", nil, nil, []byte{wasmtest.I32}, n32(turns), 0x21, 0, 0x03, 0x40, 0x20, 0, n32(1), 0x6b, 0x22, 0, 0x0d, 0, 0x0b)
+		c.Export(entryInitialise, 0, f)
+		return c.module(c.void("output", 0, 1))
+	}
+	prepare(t, spin(1<<22))
+	_, err := sharedEngine(t).Prepare(context.Background(), spin(1<<25))
+	wantKind(t, "a module that initialises for long", err, ErrModule)
 }
 
 // TestProgramsInUse: what runs is not taken away, however little may stay; a program that is

@@ -14,8 +14,9 @@ type Rules struct {
 	Command  CommandGas
 	Deposit  DepositPrice
 	// Initialise and Warmup are the gas of what runs before a code's image is taken:
-	// generous, because it is paid for by nobody; a module that does not initialise within
-	// it cannot run at all.
+	// bounded, because it is paid for by nobody, and used again whenever the code comes back
+	// to memory. A module that does not initialise within it cannot run at all; a Go contract
+	// takes some 3 million to initialise and 10 to 20 million to warm up.
 	Initialise, Warmup uint64
 }
 
@@ -89,7 +90,7 @@ func RulesV1() Rules {
 		Instance:   InstanceGas{Base: 30_000, Element: 60, Segment: 40, TwoBytes: 1, Fault: 1_500, Page: 100, Written: 8_192, Kept: 128},
 		Command:    CommandGas{Open: 150_000, Revoke: 100_000},
 		Deposit:    DepositPrice{Item: 100_000, Byte: 1_000, Step: 64},
-		Initialise: 1 << 31, Warmup: 1 << 28,
+		Initialise: 1 << 26, Warmup: 1 << 27,
 	}
 }
 

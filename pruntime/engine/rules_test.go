@@ -83,7 +83,7 @@ func TestKnown(t *testing.T) {
 	}
 	first := known[0]
 	if first.Command != (engine.CommandGas{Open: 150_000, Revoke: 100_000}) || first.Deposit != (engine.DepositPrice{Item: 100_000, Byte: 1_000, Step: 64}) ||
-		first.Instance != (engine.InstanceGas{Base: 30_000, Element: 60, Segment: 40, TwoBytes: 1, Fault: 1_500, Page: 100, Written: 8_192, Kept: 128}) || first.Initialise != 1<<31 || first.Warmup != 1<<28 {
+		first.Instance != (engine.InstanceGas{Base: 30_000, Element: 60, Segment: 40, TwoBytes: 1, Fault: 1_500, Page: 100, Written: 8_192, Kept: 128}) || first.Initialise != 1<<26 || first.Warmup != 1<<27 {
 		t.Errorf("version 1 is %+v", first)
 	}
 	h := first.Host

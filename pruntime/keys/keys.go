@@ -66,7 +66,12 @@ func (s *Store) Put(name string, data []byte) error {
 	out = s.aead.Seal(out, nonce, data, s.aad(name))
 	path := filepath.Join(s.dir, name)
 	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// Whatever is there is left of a start that was killed; if it is a link, it was made to
+	// have another file written over.
+	if err := s.Delete(name + ".tmp"); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}

@@ -92,3 +92,31 @@ func TestClear(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestLinksAreNotFollowed: the folder belongs to the process that runs contracts as well,
+// and the keyring's may write more than that one.
+func TestLinksAreNotFollowed(t *testing.T) {
+	dir := t.TempDir()
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("untouched"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir, 1, "net")
+	for _, name := range []string{"identity.tmp", "identity"} {
+		if err := os.Symlink(other, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Put("identity", []byte("secret")); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(other); err != nil || string(b) != "untouched" {
+			t.Errorf("with a link at %s the other file holds %q, %v", name, b, err)
+		}
+		if b, err := s.Get("identity"); err != nil || string(b) != "secret" {
+			t.Errorf("got %q, %v", b, err)
+		}
+		if err := s.Delete("identity"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
