@@ -88,6 +88,17 @@ func decided(c *proto.Cluster, words []proto.SealedEpoch) ([32]byte, bool) {
 // announce begins the way to the next epoch. One that was announced before and did not
 // start is left out: a worker that lost its seat may have its key.
 func (k *Keeper) announce(ctx sdk.Context, c *proto.Cluster) error {
+	for _, s := range c.NextSealed {
+		if !c.HasSeat(s.Worker) {
+			continue
+		}
+		// It had the key of the epoch that is left out, and is waited for anew.
+		t, err := k.tenure(ctx, s.Worker)
+		t.since = uint64(ctx.BlockHeight())
+		if err := errors.Join(err, k.setTenure(ctx, s.Worker, t)); err != nil {
+			return err
+		}
+	}
 	c.Next, c.NextSealed = max(c.Next, c.Epoch)+1, nil
 	_, err := k.mq.Append(ctx, proto.TopicGatekeeper, []byte(ModuleName), proto.EpochAnnounced{Cluster: c.ID, Epoch: c.Next})
 	return errors.Join(err, set(ctx, k, proto.KeyCluster(c.ID), c))

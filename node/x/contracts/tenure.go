@@ -11,7 +11,7 @@ import (
 	"github.com/phala-go/phala/proto"
 )
 
-// A tenure says since which height a worker has its seat, and at which it lost one because
+// A tenure says since which height a worker has its seat, or is waited for anew, and at which it lost one because
 // it showed no key; each 0 for never.
 type tenure struct{ since, lost uint64 }
 

@@ -77,6 +77,33 @@ func TestKeyless(t *testing.T) {
 	}
 }
 
+// TestShownForAnEpochThatNeverCame: a new seat gets the key of the epoch that is announced,
+// and shows it. When that epoch is left out, because another seat is lost before it starts,
+// the seat has as long as a new one to show the next key.
+func TestShownForAnEpochThatNeverCame(t *testing.T) {
+	e := newEnv(t)
+	e.params(func(p *Params) { p.EpochBlocks, p.SilentBlocks = 0, 10 })
+	e.cluster(2)
+	e.Block(e.ends(1), e.register(3))
+	e.Block(e.publish(3, 2, 2)) // the other seat's is missing for a majority
+	e.pass(12)
+	if !e.get(1).HasSeat(wid(3)) || e.get(1).Epoch != 1 {
+		t.Fatalf("%+v", e.get(1))
+	}
+	e.Block(e.ends(2), e.register(4), e.register(5))
+	if c := e.get(1); c.Next != 3 || len(c.NextSealed) != 0 {
+		t.Fatalf("%+v", c)
+	}
+	w, why := e.pass(9)
+	if len(w) != 0 || !e.get(1).HasSeat(wid(3)) {
+		t.Fatalf("unseated %v: %v", w, why)
+	}
+	// It is not excused for ever.
+	if w, _ = e.pass(1); !reflect.DeepEqual(w, []string{wid(3).String()}) {
+		t.Errorf("unseated %v, want the one that shows no further key", w)
+	}
+}
+
 // TestKeylessFromTheStart: a cluster whose only seat gets no key gets another worker.
 func TestKeylessFromTheStart(t *testing.T) {
 	for _, c := range []struct {
