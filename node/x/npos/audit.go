@@ -198,6 +198,10 @@ func (a *auditor) checkExposures() error {
 		return err
 	}
 	for n := a.active; n > 0 && n+p.UnbondingEras > a.active; n-- {
+		e, err := read(a.kv(ctx), key(prefixEra, u64(n)), parsePeriod)
+		if err != nil || e == nil || e.Swept {
+			return err // it is being forgotten, as those before it were; how long they are kept may have changed since
+		}
 		seats, err := a.seats(ctx, n)
 		if err != nil {
 			return err

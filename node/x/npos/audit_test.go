@@ -113,6 +113,38 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// TestAuditWhileAnEraIsForgotten: governance makes stake slashable for longer while an old
+// era is half forgotten. No money is missing, and a chain can begin from there.
+func TestAuditWhileAnEraIsForgotten(t *testing.T) {
+	p := quick()
+	e := nominated(t, p)
+	e.era(p.HistoryEras)
+	half := func() bool {
+		seats, err := e.k.seats(e.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(seats) > 0 && e.exposure(1, 1) == nil
+	}
+	for i := 0; !half(); i++ {
+		if i > 1000 {
+			t.Fatal("the first era is not forgotten in parts")
+		}
+		e.Block()
+	}
+	if _, err := e.k.Audit(e.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.UnbondingEras, p.HistoryEras = 100, 101
+	e.Block(func(ctx sdk.Context) error { return e.k.SetParams(ctx, p) })
+	if !half() {
+		t.Fatal("the era is forgotten all the same")
+	}
+	if _, err := e.k.Audit(e.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestGenesisAddsUp: a chain does not begin from an export whose stakes are not what the
 // module holds.
 func TestGenesisAddsUp(t *testing.T) {
