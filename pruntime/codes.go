@@ -109,20 +109,33 @@ func (c *codes) want(h proto.Hash, rules uint32) {
 	c.wanted[h] = append(c.wanted[h], rules)
 }
 
-// source gives the engine a code from disk, now and whenever it needs it again.
+// source gives the engine a code from disk, now and whenever it needs it again, which is
+// within a call: what the host took away of the native code is compiled in the background
+// meanwhile, and the call waits as for any code that is not prepared.
 func (c *codes) source(at prepared) engine.Source {
+	compiled := false
 	return func(use func(module []byte, cacheDir string) error) error {
+		need := &cluster.NeedCode{Codes: []proto.Hash{at.code}, Rules: at.rules}
 		b, err := os.ReadFile(c.path(at.code))
 		if err != nil || proto.CodeHash(b) != at.code {
-			c.lost(at)
-			return &cluster.NeedCode{Codes: []proto.Hash{at.code}, Rules: at.rules}
+			c.lost(at, false)
+			return need
 		}
-		return c.native.use(at.code, func(dir string) error { return use(b, dir) })
+		return c.native.use(at.code, func(dir string, found bool) error {
+			if compiled && !found {
+				c.lost(at, true)
+				return need
+			}
+			err := use(b, dir)
+			compiled = compiled || err == nil
+			return err
+		})
 	}
 }
 
-// lost has the relayer bring a code again that is not on disk any more.
-func (c *codes) lost(at prepared) {
+// lost prepares a code again of which the native code is gone, or, where it is not on disk
+// any more, has the relayer bring it.
+func (c *codes) lost(at prepared, onDisk bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p := c.programs[at]; p != nil {
@@ -130,6 +143,12 @@ func (c *codes) lost(at prepared) {
 		if err := p.Close(c.ctx); err != nil {
 			c.log("lost code was not freed", "code", at.code, "error", err)
 		}
+	}
+	if onDisk {
+		if !c.busy[at] {
+			c.prepare(at)
+		}
+		return
 	}
 	if !slices.Contains(c.wanted[at.code], at.rules) {
 		c.wanted[at.code] = append(c.wanted[at.code], at.rules)

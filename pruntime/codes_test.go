@@ -2,10 +2,12 @@ package pruntime
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
 	"github.com/phala-go/phala/proto"
+	"github.com/phala-go/phala/pruntime/cluster"
 	"github.com/phala-go/phala/pruntime/engine"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
@@ -59,6 +61,54 @@ func TestRetire(t *testing.T) {
 	}
 	c.retire(2, &queries) // nothing is left to free
 	c.wg.Wait()
+}
+
+// TestHostDeletesNativeCode: a call does not compile a code that has to come back to memory.
+// It waits while that is done in the background.
+func TestHostDeletesNativeCode(t *testing.T) {
+	ctx := context.Background()
+	e, err := engine.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := sealedFiles{}
+	log := func(msg string, args ...any) { t.Log(append([]any{msg}, args...)...) }
+	c := &codes{dir: t.TempDir(), eng: e, ctx: ctx, log: log, native: nativeCache{store: files, log: log}, turn: make(chan struct{}, 1), done: func() {},
+		wanted: map[proto.Hash][]uint32{}, programs: map[prepared]*engine.Program{}, busy: map[prepared]bool{}, failed: map[prepared]error{}}
+	defer func() {
+		if err := e.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	module := enginetest.Script("")
+	at := prepared{proto.CodeHash(module), e.Newest()}
+	if err := c.ahead(module, at.rules); err != nil {
+		t.Fatal(err)
+	}
+	c.wg.Wait()
+	first := c.programs[at]
+	if first == nil || len(files) == 0 {
+		t.Fatal("not prepared, or nothing was kept")
+	}
+	used := 0
+	source := c.source(at)
+	again := func() error {
+		return source(func([]byte, string) error { used++; return nil })
+	}
+	if err := errors.Join(again(), again()); err != nil || used != 2 {
+		t.Fatalf("with native code: %v, used %d times", err, used)
+	}
+	clear(files)
+	if err := again(); !errors.Is(err, cluster.ErrNeedCode) || used != 2 {
+		t.Errorf("without native code: %v, used %d times", err, used)
+	}
+	c.wg.Wait()
+	if p := c.programs[at]; p == nil || p == first || len(files) == 0 {
+		t.Error("it was not prepared again")
+	}
+	if err := again(); err != nil || used != 3 {
+		t.Errorf("prepared again: %v, used %d times", err, used)
+	}
 }
 
 // quiet is a host for a contract that asks for nothing.

@@ -34,9 +34,9 @@ const nativePrefix = "native-"
 
 func nativeName(code proto.Hash) string { return nativePrefix + code.String() + "-" }
 
-// use calls f with a folder that holds what was compiled of a code before, and keeps what
-// f added.
-func (n *nativeCache) use(code proto.Hash, f func(dir string) error) (err error) {
+// use calls f with a folder that holds what was compiled of a code before, if that is found,
+// and keeps what f added.
+func (n *nativeCache) use(code proto.Hash, f func(dir string, found bool) error) (err error) {
 	dir, lock, err := nativeDir()
 	if err != nil {
 		return fmt.Errorf("pruntime: folder for compiled code: %w", err)
@@ -49,7 +49,7 @@ func (n *nativeCache) use(code proto.Hash, f func(dir string) error) (err error)
 	if err := eachFile(dir, func(rel string) error { had[rel] = true; return nil }); err != nil {
 		return err
 	}
-	if err := f(dir); err != nil {
+	if err := f(dir, len(had) > 0); err != nil {
 		return err
 	}
 	err = eachFile(dir, func(rel string) error {

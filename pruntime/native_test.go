@@ -63,7 +63,7 @@ func TestNativeCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		p, err := e.PrepareFrom(ctx, 1, func(use func([]byte, string) error) error {
-			return n.use(code, func(dir string) error {
+			return n.use(code, func(dir string, _ bool) error {
 				before = files(dir)
 				err := use(module, dir)
 				after = files(dir)
@@ -97,7 +97,7 @@ func TestNativeCache(t *testing.T) {
 	if again != first || before != 0 || afterwards != after || !maps.EqualFunc(kept, store, func(a, b []byte) bool { return len(a) == len(b) && len(b) > 0 }) {
 		t.Errorf("damaged: %d files, then %d, were %d", before, afterwards, after)
 	}
-	err := n.use(proto.Hash{1}, func(dir string) error {
+	err := n.use(proto.Hash{1}, func(dir string, _ bool) error {
 		if files(dir) != 0 {
 			t.Error("another code finds it")
 		}
