@@ -57,7 +57,7 @@ func (n *Net) create(measurement string) error {
 		"roots":        hex.EncodeToString(roots),
 		"measurements": []any{map[string]any{"digest": digest, "role": "worker"}, map[string]any{"digest": digest, "role": "gatekeeper"}},
 		"registry": map[string]any{"gatekeeper_operators": []string{operator},
-			"recent_blocks": 600, "attestation_blocks": 5_000_000, "renewal_blocks": 6000, "lease_blocks": 6000, "worst_level": 4, "registrations_per_block": 64, "tcb_evaluations": map[string]any{"sgx": 1000, "tdx": 1000},
+			"recent_blocks": 600, "attestation_blocks": 5_000_000, "renewal_blocks": 6000, "lease_blocks": 6000, "worst_level": 4, "registrations_per_block": 48, "tcb_evaluations": map[string]any{"sgx": 1000, "tdx": 1000},
 			"settings": map[string]any{"lease_ms": 600_000, "trusting_period_ms": 1_728_000_000, "clock_drift_ms": 60_000, "session_interval_ms": 604_800_000}},
 	}
 	// Eras of a minute, so that they can be watched; fewer seats than a devnet may have
