@@ -149,7 +149,7 @@ func (n *Net) spawn(name, addr string, env []string, bin string, args ...string)
 		return err
 	}
 	n.procs = append(n.procs, p)
-	n.say("%-14s pid %-7d %-26s %s", name, p.PID(), addr, p.Log)
+	n.say("%-14s pid %-7d %-26s %s", name, p.PID(), addr, short(p.Log))
 	return nil
 }
 

@@ -18,7 +18,7 @@ import (
 
 // create makes the folder: TEE roots, genesis, ports.
 func (n *Net) create(measurement string) error {
-	n.say("making a new network in %s", n.opt.Dir)
+	n.say("making a new network in %s", short(n.opt.Dir))
 	bonds := n.opt.Bonds
 	if bonds == nil {
 		bonds = []int64{1_000_000}

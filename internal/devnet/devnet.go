@@ -98,6 +98,16 @@ func (n *Net) path(elem ...string) string {
 	return filepath.Join(append([]string{n.opt.Dir}, elem...)...)
 }
 
+// short is a path as whoever reads it would type it: from where he is, if it is below.
+func short(path string) string {
+	if dir, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return path
+}
+
 func (n *Net) bin(name string) string { return filepath.Join(n.opt.Bin, name) }
 
 func (n *Net) save() error {
@@ -175,7 +185,7 @@ func Start(ctx context.Context, opt Options) (_ *Net, err error) {
 		}
 		n.opt.Workers = old.Workers
 		n.name()
-		n.say("continuing the devnet in %s", opt.Dir)
+		n.say("continuing the devnet in %s", short(opt.Dir))
 		if err := n.avoid(); err != nil {
 			return nil, err
 		}
