@@ -110,8 +110,9 @@ func (c *codes) want(h proto.Hash, rules uint32) {
 }
 
 // source gives the engine a code from disk, now and whenever it needs it again, which is
-// within a call: what the host took away of the native code is compiled in the background
-// meanwhile, and the call waits as for any code that is not prepared.
+// within a call: native code that was kept and that the host took away is compiled in the
+// background meanwhile, and the call waits as for any code that is not prepared. Where the
+// disk keeps none, waiting would not help.
 func (c *codes) source(at prepared) engine.Source {
 	compiled := false
 	return func(use func(module []byte, cacheDir string) error) error {
@@ -122,7 +123,7 @@ func (c *codes) source(at prepared) engine.Source {
 			return need
 		}
 		return c.native.use(at.code, func(dir string, found bool) error {
-			if compiled && !found {
+			if _, kept := c.native.kept.Load(at.code); compiled && kept && !found {
 				c.lost(at, true)
 				return need
 			}

@@ -109,7 +109,17 @@ func TestHostDeletesNativeCode(t *testing.T) {
 	if err := again(); err != nil || used != 3 {
 		t.Errorf("prepared again: %v, used %d times", err, used)
 	}
+	// A disk that keeps nothing: whoever waited for it would wait for ever.
+	c.native = nativeCache{store: fullDisk{}, log: log}
+	if err := errors.Join(again(), again()); err != nil || used != 5 {
+		t.Errorf("with a full disk: %v, used %d times", err, used)
+	}
 }
+
+// fullDisk keeps nothing.
+type fullDisk struct{ sealedFiles }
+
+func (fullDisk) Put(string, []byte) error { return errDamaged }
 
 // quiet is a host for a contract that asks for nothing.
 type quiet struct{ engine.Host }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/phala-go/phala/proto"
@@ -26,6 +27,7 @@ type nativeCache struct {
 	}
 	from string // Config.Native
 	log  func(msg string, args ...any)
+	kept sync.Map // hashes of codes of which something was sealed, or found
 }
 
 // nativePrefix starts the names of sealed files and of folders. The former go on with the
@@ -49,6 +51,9 @@ func (n *nativeCache) use(code proto.Hash, f func(dir string, found bool) error)
 	if err := eachFile(dir, func(rel string) error { had[rel] = true; return nil }); err != nil {
 		return err
 	}
+	if len(had) > 0 {
+		n.kept.Store(code, true)
+	}
 	if err := f(dir, len(had) > 0); err != nil {
 		return err
 	}
@@ -60,7 +65,11 @@ func (n *nativeCache) use(code proto.Hash, f func(dir string, found bool) error)
 		if err != nil {
 			return err
 		}
-		return n.store.Put(nativeName(code)+base64.RawURLEncoding.EncodeToString([]byte(rel)), b)
+		if err := n.store.Put(nativeName(code)+base64.RawURLEncoding.EncodeToString([]byte(rel)), b); err != nil {
+			return err
+		}
+		n.kept.Store(code, true)
+		return nil
 	})
 	if err != nil {
 		n.log("compiled code was not kept", "code", code, "error", err)
