@@ -1,13 +1,9 @@
 package purity
 
 import (
-	"encoding/json"
-	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,24 +12,11 @@ import (
 // TestManuals: a package that others import says in doc.go what it is for, and shows it
 // with an Example. Programs, what only tests import, and internal packages need none.
 func TestManuals(t *testing.T) {
-	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Name,TestGoFiles,XTestGoFiles", "./...")
-	cmd.Dir = "../.."
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	public := 0
-	d := json.NewDecoder(strings.NewReader(string(out)))
-	for {
-		var p struct {
-			ImportPath, Dir, Name     string
-			TestGoFiles, XTestGoFiles []string
-		}
-		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
+	for p := range list[struct {
+		ImportPath, Dir, Name     string
+		TestGoFiles, XTestGoFiles []string
+	}](t, "./...") {
 		_, path, _ := strings.Cut(p.ImportPath, "/phala/")
 		if p.Name == "main" || !isPublic(path) {
 			continue

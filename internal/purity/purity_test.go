@@ -3,14 +3,17 @@
 package purity
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io"
+	"iter"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,24 +31,11 @@ var forbidden = []string{"os", "net", "syscall", "log", "log/slog", "crypto/rand
 var clock = map[string]bool{"Now": true, "Since": true, "Until": true, "Sleep": true, "After": true, "Tick": true, "NewTimer": true, "NewTicker": true, "AfterFunc": true}
 
 func TestCorePackagesArePure(t *testing.T) {
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,GoFiles"}, pure...)...)
-	cmd.Dir = "../.."
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	packages := 0
-	d := json.NewDecoder(strings.NewReader(string(out)))
-	for {
-		var p struct {
-			ImportPath, Dir string
-			GoFiles         []string
-		}
-		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
+	for p := range list[struct {
+		ImportPath, Dir string
+		GoFiles         []string
+	}](t, pure...) {
 		packages++
 		for _, name := range p.GoFiles {
 			check(t, p.ImportPath, filepath.Join(p.Dir, name))
@@ -53,6 +43,34 @@ func TestCorePackagesArePure(t *testing.T) {
 	}
 	if packages < len(pure) {
 		t.Errorf("only %d packages were looked at", packages)
+	}
+}
+
+// list gives what "go list" says about packages of this module, in the fields of P.
+func list[P any](t *testing.T, patterns ...string) iter.Seq[P] {
+	t.Helper()
+	var fields []string
+	for f := range reflect.TypeFor[P]().Fields() {
+		fields = append(fields, f.Name)
+	}
+	cmd := exec.Command("go", append([]string{"list", "-json=" + strings.Join(fields, ",")}, patterns...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(P) bool) {
+		for d := json.NewDecoder(bytes.NewReader(out)); ; {
+			var p P
+			if err := d.Decode(&p); errors.Is(err, io.EOF) {
+				return
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(p) {
+				return
+			}
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ func (l ledger) balance(ctx context.Context, who []byte) math.Int {
 	}
 	v, ok := math.NewIntFromString(string(b))
 	if b != nil && !ok {
-		panic("not a number")
+		panic(fmt.Sprintf("balance %q", b))
 	}
 	if b == nil {
 		return math.ZeroInt()
