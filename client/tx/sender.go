@@ -59,6 +59,7 @@ const codeSequence, codeUnauthorized = 32, 4
 
 const (
 	maxSent  = 4096                  // transactions that are sent again, at most
+	maxBytes = 16 << 20              // and their bytes: a relayer waits for none of its own
 	pollTx   = 40 * time.Millisecond // how often a node is asked for a transaction
 	pollsTo  = 25                    // polls until it is sent again
 	lastTurn = 5                     // rounds of that, until one whose sequence is used up is lost
@@ -111,8 +112,7 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 			return "", err
 		}
 		if r.Code == 0 {
-			s.sent = append(s.sent, sentTx{s.sequence, r.Hash, b})
-			s.sent = s.sent[max(0, len(s.sent)-maxSent):]
+			s.remember(sentTx{s.sequence, r.Hash, b})
 			s.sequence++
 			return r.Hash, nil
 		}
@@ -146,6 +146,17 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 		}
 		return "", &Refused{r.Space, r.Code, firstLine(r.Log)}
 	}
+}
+
+// remember keeps a transaction to be sent again, and forgets the oldest beyond what is kept.
+func (s *Sender) remember(t sentTx) {
+	s.sent = append(s.sent, t)
+	keep, size := len(s.sent)-1, len(t.raw)
+	for keep > 0 && len(s.sent)-keep < maxSent && size+len(s.sent[keep-1].raw) <= maxBytes {
+		keep--
+		size += len(s.sent[keep].raw)
+	}
+	s.sent = slices.Delete(s.sent, 0, keep)
 }
 
 // Send broadcasts messages and waits until they are in a block.

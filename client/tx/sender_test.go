@@ -256,3 +256,24 @@ func TestLostByTheNode(t *testing.T) {
 		}
 	})
 }
+
+// TestRemembersOnlySoMuch: who never waits for what it sends, as a relayer, does not keep
+// all of it.
+func TestRemembersOnlySoMuch(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		size, sent, kept int
+	}{
+		{"small ones", 1, maxSent + 10, maxSent},
+		{"large ones", 1 << 20, 40, 16},
+		{"one beyond the bound", maxBytes + 1, 2, 1},
+	} {
+		s := new(Sender)
+		for i := range c.sent {
+			s.remember(sentTx{sequence: uint64(i), raw: make([]byte, c.size)})
+		}
+		if first := uint64(c.sent - c.kept); len(s.sent) != c.kept || s.sent[0].sequence != first {
+			t.Errorf("%s: %d kept, from %d; want %d, from %d", c.name, len(s.sent), s.sent[0].sequence, c.kept, first)
+		}
+	}
+}
