@@ -173,18 +173,26 @@ type folder struct {
 	files map[string][]byte
 }
 
+// snapshot copies a folder that its worker may be writing to: when a file that was listed has got
+// its final name meanwhile, it looks again.
 func snapshot(t *testing.T, dir string) *folder {
 	t.Helper()
+again:
 	f := &folder{dir, map[string][]byte{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if !e.IsDir() {
-			if f.files[e.Name()], err = os.ReadFile(dir + "/" + e.Name()); err != nil {
-				t.Fatal(err)
-			}
+		if e.IsDir() {
+			continue
+		}
+		f.files[e.Name()], err = os.ReadFile(dir + "/" + e.Name())
+		if errors.Is(err, os.ErrNotExist) {
+			goto again
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	return f
