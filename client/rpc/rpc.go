@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,6 +23,8 @@ import (
 var (
 	// ErrUnreachable: no answer, or not one of a node.
 	ErrUnreachable = errors.New("rpc: node does not answer")
+	// ErrNotSent: there was no connection to ask through. It is ErrUnreachable too.
+	ErrNotSent = errors.New("nothing was sent")
 	// ErrNotFound: the node has no such block, transaction or value.
 	ErrNotFound = errors.New("rpc: not found")
 	// ErrKnown: the node has this transaction already.
@@ -68,12 +71,12 @@ func (c *Client) call(ctx context.Context, method string, params map[string]any,
 	r.Header.Set("Content-Type", "application/json")
 	res, err := c.http.Do(r)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return unanswered(ctx, err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxResponse))
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return unanswered(ctx, err)
 	}
 	var env struct {
 		Result json.RawMessage
@@ -92,6 +95,19 @@ func (c *Client) call(ctx context.Context, method string, params map[string]any,
 		return fmt.Errorf("%w: %s: %w", ErrUnreachable, method, err)
 	}
 	return nil
+}
+
+// unanswered says why there is no answer. Who cancelled his question has nothing to hear
+// against the node.
+func unanswered(ctx context.Context, err error) error {
+	var dial *net.OpError
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Errorf("%w, %w: %w", ErrUnreachable, ErrNotSent, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
 // Status is where a node stands.

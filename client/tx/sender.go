@@ -3,6 +3,7 @@ package tx
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -72,7 +73,12 @@ var (
 	// ErrLost: another transaction of the account has the place of this one, or the node
 	// does not find it any more.
 	ErrLost = errors.New("tx: the account has gone on without this transaction, or the node lost it: see whether it took effect before you send it again")
+	// ErrUnsure: the transaction was sent, and what became of it is not known.
+	ErrUnsure = errors.New("tx: the transaction was sent and may come into a block yet: see whether it took effect before you send it again")
 )
+
+// unsure says of an error that it leaves open what became of a transaction.
+func unsure(hash string, err error) error { return fmt.Errorf("%w: %s: %w", ErrUnsure, hash, err) }
 
 func (s *Sender) load(ctx context.Context) error {
 	pub := s.Key.Public()
@@ -109,6 +115,9 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 		}
 		r, err := s.Node.Broadcast(ctx, b)
 		if err != nil {
+			if !errors.Is(err, rpc.ErrNotSent) && !errors.As(err, new(*rpc.NodeError)) {
+				err = unsure(fmt.Sprintf("%X", sha256.Sum256(b)), err)
+			}
 			return "", err
 		}
 		if r.Code == 0 {
@@ -242,12 +251,15 @@ func (s *Sender) Wait(ctx context.Context, hash string) (*rpc.TxResult, error) {
 			}
 			return r, nil
 		case !errors.Is(err, rpc.ErrNotFound):
-			return nil, err
+			return nil, unsure(hash, err)
 		}
 		if polls%pollsTo == 0 {
 			lost, err := s.missing(ctx, hash)
-			if err != nil {
+			switch {
+			case errors.As(err, new(*Refused)):
 				return nil, fmt.Errorf("transaction %s is in no block: %w", hash, err)
+			case err != nil:
+				return nil, unsure(hash, err)
 			}
 			// Nodes find a transaction a moment after its block.
 			if lost {
@@ -259,7 +271,7 @@ func (s *Sender) Wait(ctx context.Context, hash string) (*rpc.TxResult, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("transaction %s is not in a block yet: %w", hash, ctx.Err())
+			return nil, unsure(hash, ctx.Err())
 		case <-t.C:
 		}
 	}

@@ -32,6 +32,7 @@ type fakeNode struct {
 	lose    int               // offers whose transaction is taken and lost
 	refuse  map[string]bool   // sequences that are refused when they are offered again
 	closed  bool              // makes no blocks
+	dies    string            // method whose call it carries out and does not answer
 }
 
 func (n *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -43,6 +44,9 @@ func (n *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	json.NewDecoder(r.Body).Decode(&req)
 	result, err := n.answer(req.Method, req.Params)
+	if req.Method == n.dies {
+		panic(http.ErrAbortHandler)
+	}
 	out := map[string]any{"jsonrpc": "2.0", "id": 1, "result": result}
 	if err != nil {
 		out = map[string]any{"jsonrpc": "2.0", "id": 1, "error": map[string]any{"code": -32603, "message": "Internal error", "data": err.Error()}}
@@ -253,6 +257,51 @@ func TestLostByTheNode(t *testing.T) {
 		n.mu.Unlock()
 		if _, err := s.Wait(t.Context(), h); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestUnsure: who is not told what became of a transaction hears that it may have been sent,
+// and which it is; otherwise he would send a command a second time.
+func TestUnsure(t *testing.T) {
+	pub := func(s *Sender) []byte { p := s.Key.Public(); return p[:] }
+	for _, method := range []string{"broadcast_tx_sync", "tx"} {
+		t.Run("the node dies in "+method, func(t *testing.T) {
+			n, s := newFakeNode(t)
+			n.dies = method
+			_, err := s.Send(t.Context(), 1000, Send(pub(s), pub(s), "1"))
+			if !errors.Is(err, ErrUnsure) || !errors.Is(err, rpc.ErrUnreachable) {
+				t.Fatalf("got %v, want ErrUnsure", err)
+			}
+			if len(n.offered) != 1 || !strings.Contains(err.Error(), n.offered[0]) {
+				t.Errorf("%v does not name one of %v", err, n.offered)
+			}
+		})
+	}
+	t.Run("interrupted", func(t *testing.T) {
+		n, s := newFakeNode(t)
+		n.closed = true
+		h, err := s.Broadcast(t.Context(), 1000, false, Send(pub(s), pub(s), "1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := s.Wait(ctx, h); !errors.Is(err, ErrUnsure) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), h) || errors.Is(err, rpc.ErrUnreachable) {
+			t.Errorf("got %v, want ErrUnsure, and nothing against the node", err)
+		}
+	})
+	t.Run("nobody listens", func(t *testing.T) {
+		// The account is read at the first use; then the node is gone.
+		n, s := newFakeNode(t)
+		if _, err := s.Send(t.Context(), 1000, Send(pub(s), pub(s), "1")); err != nil {
+			t.Fatal(err)
+		}
+		gone := httptest.NewServer(n)
+		gone.Close()
+		s.Node = rpc.New(gone.URL)
+		if _, err := s.Send(t.Context(), 1000, Send(pub(s), pub(s), "2")); !errors.Is(err, rpc.ErrUnreachable) || errors.Is(err, ErrUnsure) {
+			t.Errorf("got %v: nothing can have been sent", err)
 		}
 	})
 }
