@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -76,6 +77,7 @@ type Pending struct {
 	fresh *commkey.SecretKey
 	epoch *proto.Cluster
 	ctx   envelope.Context
+	after uint64 // height at which it was sealed
 }
 
 // A CallError is a command that ended with another status than ok.
@@ -251,7 +253,7 @@ func (c *Client) seal(ctx context.Context, cl *proto.Cluster, env envelope.Conte
 		return nil, err
 	}
 	env.Purpose += "-output"
-	return &Pending{Receipt: Receipt{Contract: to, Cluster: cl.ID, Nonce: inv.Nonce, Envelope: sealed}, fresh: fresh, epoch: cl, ctx: env}, nil
+	return &Pending{Receipt: Receipt{Contract: to, Cluster: cl.ID, Nonce: inv.Nonce, Envelope: sealed}, fresh: fresh, epoch: cl, ctx: env, after: h}, nil
 }
 
 // height is the verified height that expiries count from: at most a second old, so that
@@ -330,11 +332,15 @@ func (c *Client) open(ctx context.Context, p *Pending) (bool, error) {
 }
 
 // unanswered reports whether the final receipt says that there is no answer: the seats
-// could not open the command, so none of them knows to whom it would be sealed.
+// could not open the command, so none of them knows to whom it would be sealed. Where the
+// command is, the node said; that it is one of this payer and of that time is proven.
 func (c *Client) unanswered(ctx context.Context, p *Pending) (bool, error) {
 	cmd, err := read(ctx, c, proto.StoreContracts, proto.KeyCommand(p.Cluster, p.Seq), proto.ParseCommandRecord)
 	if err != nil || !cmd.Done {
 		return false, err
+	}
+	if !bytes.Equal(cmd.Payer, c.Account()) || cmd.GasTier != p.GasTier || cmd.Height <= p.after {
+		return false, fmt.Errorf("%w: message %d of cluster %s", ErrOtherMessage, p.Seq, p.Cluster)
 	}
 	rec, err := c.Receipt(ctx, p.Cluster, cmd.Receipt)
 	if err != nil {
@@ -348,7 +354,7 @@ func (c *Client) unanswered(ctx context.Context, p *Pending) (bool, error) {
 	if item.Answered {
 		return false, nil // it is still on its way to this node
 	}
-	p.Status, p.Seats = proto.StatusNotOpened.String(), seats
+	p.Status, p.Seats, p.Receipt.Height = proto.StatusNotOpened.String(), seats, cmd.Height
 	p.GasUsed = proto.GasOfBucket(item.GasBucket)
 	p.Error = "the cluster's workers could not open it, and nothing ran: it was sealed to another cluster, epoch, payer or gas tier than it was sent with"
 	return true, nil

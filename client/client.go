@@ -38,6 +38,9 @@ var (
 	ErrNoReceipt  = errors.New("client: there is no receipt for this message")
 	ErrAnswer     = errors.New("client: the worker's answer is not for this query")
 	ErrNoKey      = errors.New("client: this needs a key")
+	// ErrOtherMessage: the node says where the command is in the cluster's order, and
+	// another one is there.
+	ErrOtherMessage = errors.New("client: the node names another message as this command: ask another node before you send it again")
 )
 
 // A Client uses one network as one account. It is safe for concurrent use.

@@ -460,10 +460,23 @@ func TestUnopened(t *testing.T) {
 	if _, err := fmt.Sscan(seq, &copied.Seq); err != nil || copied.Seq <= p.Seq {
 		t.Fatalf("the copy is message %q after %d: %v", seq, p.Seq, err)
 	}
-	r, err := c.Wait(within(t, 20*time.Second), &copied)
+	// A node that named the copy as the command would have its caller send it again.
+	if r, err := c.Wait(within(t, 20*time.Second), &copied); !errors.Is(err, client.ErrOtherMessage) {
+		t.Errorf("another's command taken for one's own: %+v, %v", r, err)
+	}
+	r, err := client.Open(s.Network(), mallory).Wait(within(t, 20*time.Second), &copied)
 	var refused *client.CallError
 	if !errors.As(err, &refused) || r.Status != proto.StatusNotOpened.String() || r.Seats != 2 || r.GasUsed == 0 || !strings.Contains(r.Error, "could not open") {
 		t.Errorf("%+v, %v", r, err)
+	}
+	// Nor does an older one of the same payer pass for a new one.
+	mine, err := client.Open(s.Network(), mallory).Push(within(t, 20*time.Second), id, []byte("pkvalue"), client.CallOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine.Seq = copied.Seq
+	if r, err := client.Open(s.Network(), mallory).Wait(within(t, 20*time.Second), mine); !errors.Is(err, client.ErrOtherMessage) {
+		t.Errorf("an older command taken for this one: %+v, %v", r, err)
 	}
 }
 
