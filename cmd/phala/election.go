@@ -34,8 +34,7 @@ of Substrate's offline-election tools.`)
 		return ignoreHelp(err)
 	}
 	if pos[0] != "dry-run" && pos[0] != "report" || *seats < 0 || *iterations < -1 {
-		f.Usage()
-		return errUsage
+		return misused(f, "phala election dry-run or report, and numbers of seats and rounds that are not negative")
 	}
 	e := &election{steps: steps{w: a.err}}
 	where := "the network"

@@ -73,8 +73,7 @@ func runRevoke(ctx context.Context, a *app, args []string) error {
 		return ignoreHelp(err)
 	}
 	if *all == (len(pos) == 1) {
-		f.Usage()
-		return errUsage
+		return misused(f, "either a grant or --all")
 	}
 	c, s, err := a.open()
 	if err != nil {

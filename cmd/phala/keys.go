@@ -186,9 +186,13 @@ func runKeys(_ context.Context, a *app, args []string) error {
 	if err != nil {
 		return ignoreHelp(err)
 	}
-	if (pos[0] == "list") != (len(pos) == 1) {
-		f.Usage()
-		return errUsage
+	switch verb, named := pos[0], len(pos) == 2; {
+	case verb != "add" && verb != "import" && verb != "export" && verb != "list":
+		return misused(f, "%q is none of add, list, import and export", verb)
+	case named && verb == "list":
+		return misused(f, "list takes no name")
+	case !named && verb != "list":
+		return misused(f, "%s takes a name", verb)
 	}
 	switch pos[0] {
 	case "add":
@@ -219,11 +223,8 @@ func runKeys(_ context.Context, a *app, args []string) error {
 			return err
 		}
 		return a.print(map[string]string{"name": pos[1], "secret": uri}, func(w io.Writer) { fmt.Fprintln(w, uri) })
-	case "list":
-		return listKeys(a)
 	}
-	f.Usage()
-	return errUsage
+	return listKeys(a)
 }
 
 func listKeys(a *app) error {

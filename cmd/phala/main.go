@@ -50,7 +50,7 @@ const usage = `phala deploys and calls confidential contracts.
 CONTRACT is an id or a name that deploy gave. ARG is JSON; a text needs no quotes of
 its own, and an object may be given as name=value pairs. An account is an address, a
 key's name or a development account such as //Bob. Every command takes --help and
---output json, with which an error is {"error", "code"} too.
+--output json, with which an error is {"error", "code"} too, code where there is one.
 `
 
 // An app is what every command needs.
@@ -63,8 +63,25 @@ type app struct {
 	root     string // trust root: HEIGHT:HASH, empty for the network's
 }
 
-// errUsage: the arguments do not make sense; the message was printed.
+// errUsage: the arguments do not make sense.
 var errUsage = errors.New("usage")
+
+// A usageError is an errUsage that says why, and has the help that belongs to it.
+type usageError struct {
+	why  string
+	help func(io.Writer)
+}
+
+func (e *usageError) Error() string        { return e.why }
+func (e *usageError) Is(target error) bool { return target == errUsage }
+
+// misused says why arguments do not make sense.
+func misused(f *flag.FlagSet, format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...), func(w io.Writer) {
+		f.SetOutput(w)
+		f.Usage()
+	}}
+}
 
 // errSilent: the failure was printed already.
 var errSilent = errors.New("failed")
@@ -98,20 +115,47 @@ func run(ctx context.Context, args []string, out, errw io.Writer) error {
 		fmt.Fprint(out, usage)
 		return nil
 	}
-	f, ok := commands[args[0]]
-	if !ok {
-		fmt.Fprintf(errw, "phala: no command %q\n\n%s", args[0], usage)
-		return errUsage
+	a := &app{out: out, err: errw, json: wantsJSON(args)}
+	var err error = &usageError{fmt.Sprintf("no command %q", args[0]), func(w io.Writer) { fmt.Fprint(w, usage) }}
+	if f, ok := commands[args[0]]; ok {
+		err = f(ctx, a, args[1:])
 	}
-	a := &app{out: out, err: errw}
-	err := f(ctx, a, args[1:])
-	if err == nil || !a.json || errors.Is(err, errUsage) || errors.Is(err, errSilent) {
+	if err == nil || errors.Is(err, errSilent) {
 		return err
 	}
-	return errors.Join(errSilent, a.print(struct {
-		Error string `json:"error"`
-		Code  string `json:"code,omitempty"`
-	}{err.Error(), code(err)}, nil))
+	var misuse *usageError
+	switch {
+	case a.json:
+		end := errSilent
+		if errors.As(err, &misuse) {
+			end = errUsage
+		}
+		return errors.Join(end, a.print(struct {
+			Error string `json:"error"`
+			Code  string `json:"code,omitempty"`
+		}{err.Error(), code(err)}, nil))
+	case errors.As(err, &misuse):
+		fmt.Fprintf(errw, "phala: %s\n\n", misuse.why)
+		misuse.help(errw)
+	}
+	return err
+}
+
+// wantsJSON reports whether arguments ask for it that may make no sense otherwise.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		name, value, given := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+		if !given && i+1 < len(args) {
+			value = args[i+1]
+		}
+		if arg == "--" {
+			break
+		}
+		if strings.HasPrefix(arg, "-") && name == "output" && value == "json" {
+			return true
+		}
+	}
+	return false
 }
 
 // code is what programs tell an error by: the chain's codespace and number, a status of
@@ -122,6 +166,8 @@ func code(err error) string {
 	var call *client.CallError
 	var worker *client.WorkerError
 	switch {
+	case errors.Is(err, errUsage):
+		return "usage"
 	case errors.As(err, &chain):
 		return fmt.Sprintf("%s %d", chain.Space, chain.Code)
 	case errors.As(err, &query):
@@ -155,7 +201,8 @@ func (a *app) flags(form, help string) *flag.FlagSet {
 	})
 	f.StringVar(&a.dir, "devnet", env("PHALA_DEVNET", defaultDevnet), "folder of the devnet to use")
 	f.StringVar(&a.file, "network", env("PHALA_NETWORK", ""), "file that describes another network to use: {chain, node, root_height, root}")
-	f.StringVar(&a.key, "key", env("PHALA_KEY", ""), "account to act as: a name from phala keys, or a secret URI; a devnet's own account without it, none elsewhere")
+	f.StringVar(&a.key, "key", "", "account to act as: a name from phala keys, or a secret URI, which others on this machine see in a command: PHALA_KEY hides it; a devnet's own account without it, none elsewhere")
+	a.key = os.Getenv("PHALA_KEY") // no flag's default, which help prints
 	f.StringVar(&a.root, "trust-root", env("PHALA_TRUST_ROOT", ""), "HEIGHT:HASH of the header to verify the chain from, which phala verify prints; the network's own without it")
 	return f
 }
@@ -171,17 +218,21 @@ func env(name, otherwise string) string {
 func parse(f *flag.FlagSet, args []string) ([]string, error) {
 	var pos []string
 	for {
-		if err := f.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, errHelp
-			}
+		out := f.Output()
+		f.SetOutput(io.Discard) // what it would say is in its error
+		err := f.Parse(args)
+		f.SetOutput(out)
+		if errors.Is(err, flag.ErrHelp) {
+			f.Usage()
+			return nil, errHelp
+		}
+		if err != nil {
 			for _, arg := range args {
 				if len(arg) > 1 && arg[0] == '-' && arg[1] >= '0' && arg[1] <= '9' {
-					fmt.Fprintf(f.Output(), "\nA negative number goes behind two dashes: … -- %s\n", arg)
-					break
+					return nil, misused(f, "%v; a negative number goes behind two dashes: … -- %s", err, arg)
 				}
 			}
-			return nil, errUsage
+			return nil, misused(f, "%v", err)
 		}
 		if f.NArg() == 0 {
 			return pos, nil
@@ -202,9 +253,11 @@ func need(f *flag.FlagSet, args []string, least, most int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(pos) < least || len(pos) > most {
-		f.Usage()
-		return nil, errUsage
+	switch {
+	case len(pos) < least:
+		return nil, misused(f, "%d arguments are given, and %d are needed", len(pos), least)
+	case len(pos) > most:
+		return nil, misused(f, "%d arguments are given, and at most %d are taken", len(pos), most)
 	}
 	return pos, nil
 }

@@ -309,8 +309,7 @@ func runStake(ctx context.Context, a *app, args []string) error {
 		}
 		return a.transact(ctx, pos[0]+" "+pos[1]+" PHA", func(me []byte) tx.Msg { return moves[pos[0]](me, amount) })
 	case len(pos) == 2:
-		f.Usage()
-		return errUsage
+		return misused(f, "%q is none of bond, unbond and rebond", pos[0])
 	}
 	c, s, err := a.open()
 	if err != nil {
