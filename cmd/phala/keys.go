@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"unicode"
 
 	"golang.org/x/crypto/scrypt"
 
@@ -39,44 +40,26 @@ func keyDir() (string, error) {
 	return filepath.Join(dir, "phala", "keys"), err
 }
 
+var errKeyName = errors.New("a key's name is of letters, digits and dashes, 64 bytes at most, and no seed")
+
+// newName refuses names under which a key could not be used: those that look like a secret
+// themselves.
+func newName(name string) error {
+	seed := strings.HasPrefix(name, "0x") || len(name) == 64 && strings.Trim(strings.ToLower(name), "0123456789abcdef") == ""
+	if name == "" || len(name) > 64 || seed || strings.ContainsFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' && r != '_'
+	}) {
+		return errKeyName
+	}
+	return nil
+}
+
 func keyPath(name string) (string, error) {
 	if name == "" || strings.ContainsAny(name, `/\.`) {
-		return "", fmt.Errorf("%q is not a key's name: letters, digits and dashes", name)
+		return "", errKeyName
 	}
 	dir, err := keyDir()
 	return filepath.Join(dir, name+".json"), err
-}
-
-// passphrase comes from PHALA_PASSPHRASE or is asked for.
-func passphrase() ([]byte, error) {
-	if p, ok := os.LookupEnv("PHALA_PASSPHRASE"); ok {
-		return []byte(p), nil
-	}
-	fmt.Fprint(os.Stderr, "passphrase: ")
-	line, err := readLine(os.Stdin)
-	if err != nil {
-		return nil, fmt.Errorf("no passphrase: set PHALA_PASSPHRASE or type it: %w", err)
-	}
-	return []byte(line), nil
-}
-
-func readLine(r io.Reader) (string, error) {
-	var b []byte
-	one := make([]byte, 1)
-	for len(b) < 4096 {
-		n, err := r.Read(one)
-		if n == 1 && one[0] == '\n' {
-			break
-		}
-		b = append(b, one[:n]...)
-		if err != nil {
-			if len(b) > 0 && errors.Is(err, io.EOF) {
-				break
-			}
-			return "", err
-		}
-	}
-	return strings.TrimRight(string(b), "\r"), nil
 }
 
 func keyCipher(pass, salt []byte) (cipher.AEAD, error) {
@@ -96,14 +79,18 @@ func saveKey(name, uri string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := newName(name); err != nil {
+		return "", err
+	}
 	path, err := keyPath(name)
 	if err != nil {
 		return "", err
 	}
+	there := fmt.Errorf("there is a key %q already: %s", name, path)
 	if _, err := os.Stat(path); err == nil {
-		return "", fmt.Errorf("there is a key %q already: %s", name, path)
+		return "", there
 	}
-	pass, err := passphrase()
+	pass, err := newPassphrase()
 	if err != nil {
 		return "", err
 	}
@@ -129,7 +116,24 @@ func saveKey(name, uri string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err
 	}
-	return f.Address, os.WriteFile(path, append(b, '\n'), 0o600)
+	err = createFile(path, append(b, '\n'))
+	if errors.Is(err, os.ErrExist) {
+		return "", there // another process was faster
+	}
+	return f.Address, err
+}
+
+// createFile makes a file that was not there: with all of its contents, or not at all.
+func createFile(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
 }
 
 func loadKey(name string) (*keyFile, string, error) {
@@ -139,6 +143,9 @@ func loadKey(name string) (*keyFile, string, error) {
 	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
+		if newName(name) != nil {
+			return nil, "", errors.New("no key of that name, which is not shown because it may be a secret: phala keys list shows what there is, and a seed begins with 0x")
+		}
 		return nil, "", fmt.Errorf("no key %q: phala keys list shows what there is, phala keys add %s makes one", name, name)
 	}
 	if err != nil {
@@ -208,7 +215,10 @@ func runKeys(_ context.Context, a *app, args []string) error {
 			fmt.Fprintf(w, "%s  %s\n\nWrite these words down; they are the key:\n\n  %s\n", pos[1], addr, phrase)
 		})
 	case "import":
-		line, err := readLine(os.Stdin)
+		if err := newName(pos[1]); err != nil {
+			return err
+		}
+		line, err := ask(os.Stdin, a.err, "recovery phrase or secret URI")
 		if err != nil {
 			return fmt.Errorf("give the recovery phrase on standard input: %w", err)
 		}
