@@ -10,9 +10,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/contract"
@@ -152,7 +154,7 @@ func jsonOrString(b []byte) json.RawMessage {
 	if len(b) == 0 {
 		return nil
 	}
-	if json.Valid(b) {
+	if json.Valid(b) && utf8.Valid(b) {
 		return b
 	}
 	s, _ := json.Marshal(string(b))
@@ -187,8 +189,11 @@ func argument(ctx context.Context, c *client.Client, id proto.ContractID, method
 		if m.Name != method {
 			continue
 		}
+		if m.Kind == "init" {
+			return nil, fmt.Errorf("%s is the constructor, which runs once: use phala deploy", method)
+		}
 		if m.Kind != kind {
-			return nil, fmt.Errorf("%s is a %s: use phala %s", method, m.Kind, map[string]string{"command": "call", "query": "query", "init": "deploy"}[m.Kind])
+			return nil, fmt.Errorf("%s is a %s: use phala %s", method, m.Kind, map[string]string{"command": "call", "query": "query"}[m.Kind])
 		}
 		if m.Arg == nil && len(words) > 0 {
 			return nil, fmt.Errorf("%s takes no argument", method)
@@ -211,6 +216,11 @@ func argument(ctx context.Context, c *client.Client, id proto.ContractID, method
 func plainArgument(words []string, t *contract.Type) (any, error) {
 	if len(words) == 0 {
 		return nil, nil
+	}
+	for _, w := range words {
+		if !utf8.ValidString(w) {
+			return nil, errors.New("the argument is not UTF-8, and would arrive as another one: encode bytes as text")
+		}
 	}
 	if t != nil && t.Kind == "object" && !strings.HasPrefix(strings.TrimSpace(words[0]), "{") {
 		out := map[string]any{}
@@ -257,8 +267,20 @@ func plainArgument(words []string, t *contract.Type) (any, error) {
 		}
 		return nil, fmt.Errorf("%q is not %s", words[0], typeText(t))
 	}
+	if t != nil {
+		// A contract would refuse it too, at its caller's cost.
+		if z, ok := plainTypes[t.Go]; ok && json.Unmarshal([]byte(words[0]), reflect.New(reflect.TypeOf(z)).Interface()) != nil {
+			return nil, fmt.Errorf("%q is not %s (%s)", words[0], typeText(t), t.Go)
+		}
+	}
 	return json.RawMessage(words[0]), nil
 }
+
+// plainTypes are Go types whose JSON is known: types with a name of their own may read what
+// they like. An int has 64 bits where contracts run.
+var plainTypes = map[string]any{"bool": false, "string": "", "float32": float32(0), "float64": float64(0),
+	"int": int64(0), "int8": int8(0), "int16": int16(0), "int32": int32(0), "int64": int64(0),
+	"uint": uint64(0), "uint8": uint8(0), "uint16": uint16(0), "uint32": uint32(0), "uint64": uint64(0)}
 
 func typeText(t *contract.Type) string {
 	switch t.Kind {
