@@ -25,6 +25,9 @@ func inspect(ctx context.Context, module []byte) (d *contract.Description, err e
 	}
 	defer func() { err = errors.Join(err, e.Close(ctx)) }()
 	p, err := e.Prepare(ctx, module)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no worker would run this module: %w", err)
 	}

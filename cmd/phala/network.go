@@ -75,18 +75,12 @@ func (a *app) remember(name string, id proto.ContractID) error {
 	if a.file == "" {
 		return devnet.Remember(a.dir, name, id)
 	}
-	n, err := loadNetwork(a.file)
-	if err != nil {
-		return err
-	}
-	n.Contracts[name] = id
-	b, err := json.MarshalIndent(n, "", "  ")
-	if err != nil {
-		return err
-	}
-	tmp := a.file + ".tmp"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, a.file)
+	return devnet.Rewrite(a.file, func([]byte) ([]byte, error) {
+		n, err := loadNetwork(a.file)
+		if err != nil {
+			return nil, err
+		}
+		n.Contracts[name] = id
+		return json.MarshalIndent(n, "", "  ")
+	})
 }

@@ -110,18 +110,6 @@ func short(path string) string {
 
 func (n *Net) bin(name string) string { return filepath.Join(n.opt.Bin, name) }
 
-func (n *Net) save() error {
-	b, err := json.MarshalIndent(n.state, "", "  ")
-	if err != nil {
-		return err
-	}
-	tmp := n.path(StateFile + ".tmp")
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, n.path(StateFile))
-}
-
 // Load reads a folder's state.
 func Load(dir string) (*State, error) {
 	b, err := os.ReadFile(filepath.Join(dir, StateFile))
@@ -444,15 +432,4 @@ func (n *Net) waitServing(ctx context.Context) error {
 		})
 	}
 	return nil
-}
-
-// Remember gives a contract a name in a devnet's folder.
-func Remember(dir, name string, id proto.ContractID) error {
-	s, err := Load(dir)
-	if err != nil {
-		return err
-	}
-	s.Contracts[name] = id
-	n := &Net{opt: Options{Dir: dir}, state: *s}
-	return n.save()
 }

@@ -1,12 +1,16 @@
 package devnet
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/phala-go/phala/proto"
 )
 
 // lockFile is held by the process that runs the folder's devnet. It also says that the
@@ -64,6 +68,81 @@ func empty(dir string) error {
 		}
 	}
 	return err
+}
+
+// save writes the state, with the names that others gave contracts meanwhile.
+func (n *Net) save() error {
+	return Rewrite(n.path(StateFile), func(old []byte) ([]byte, error) {
+		s := new(State)
+		if old != nil {
+			if err := json.Unmarshal(old, s); err != nil {
+				return nil, err
+			}
+			maps.Copy(n.state.Contracts, s.Contracts)
+		}
+		return json.MarshalIndent(n.state, "", "  ")
+	})
+}
+
+// Remember gives a contract a name in a devnet's folder.
+func Remember(dir, name string, id proto.ContractID) error {
+	return Rewrite(filepath.Join(dir, StateFile), func(old []byte) ([]byte, error) {
+		s := new(State)
+		if err := json.Unmarshal(old, s); err != nil {
+			return nil, err
+		}
+		s.Contracts[name] = id
+		return json.MarshalIndent(s, "", "  ")
+	})
+}
+
+// Rewrite replaces a file by what change makes of it, nil at first: whole, and one process
+// after the other, so that none undoes what another one did.
+func Rewrite(path string, change func(old []byte) ([]byte, error)) error {
+	tmp, err := lockTemp(path + ".tmp")
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	old, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	var b []byte
+	if err == nil {
+		b, err = change(old)
+	}
+	if err == nil {
+		err = errors.Join(tmp.Truncate(0), write(tmp, string(b)+"\n"))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", path, err), os.Remove(tmp.Name()))
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+// lockTemp makes a file and locks it. One that was renamed by whoever had it locked is
+// another one now.
+func lockTemp(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		if err == nil {
+			var ours, there os.FileInfo
+			if ours, err = f.Stat(); err == nil {
+				if there, err = os.Stat(path); err == nil && os.SameFile(ours, there) {
+					return f, nil
+				}
+			}
+		}
+		f.Close()
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+	}
 }
 
 // foreign refuses a folder that cannot continue, with the command that helps.

@@ -102,13 +102,17 @@ func (e *Engine) PrepareFrom(ctx context.Context, version uint32, source Source)
 	return p, closeAll(ctx, idle)
 }
 
-// load makes a program ready. All of it follows from the module and the rules.
+// load makes a program ready. All of it follows from the module and the rules; that the
+// context ended meanwhile says nothing of the module.
 func (p *Program) load(ctx context.Context) (*ready, error) {
 	var r *ready
 	err := p.source(func(module []byte, cacheDir string) (err error) {
 		r, err = p.prepare(ctx, module, cacheDir)
 		return err
 	})
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
 	return r, err
 }
 

@@ -230,3 +230,21 @@ func TestProgramsAtOnce(t *testing.T) {
 	}
 	t.Logf("loaded %v times for 240 queries", s.loads)
 }
+
+// TestInterruptedIsNoVerdict: a module is not refused because whoever prepares it was
+// interrupted.
+func TestInterruptedIsNoVerdict(t *testing.T) {
+	e, err := New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err = e.PrepareFrom(ctx, 1, func(func([]byte, string) error) error {
+		cancel()
+		return &Error{Kind: ErrModule, Detail: "compile: interrupted"} // as the compiler says it
+	})
+	if !errors.Is(err, context.Canceled) || errors.Is(err, ErrModule) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+}
