@@ -40,11 +40,12 @@
 // When the gas has become negative the guest calls [GasModule].[RefillName],
 // of type () -> (). The host adds to the global and yields, or traps: out of
 // gas. The guest tests for this on each branch back to a loop, on entering a
-// guarded function and before a bulk operation; between two tests it can
-// overdraw by no more than the code it passes, and the host settles what is
+// guarded function, on leaving one that is not short, and before a bulk
+// operation; between two tests it can overdraw by no more than one body, passed
+// once, with Costs.Unpaid for what that calls, and the host settles what is
 // owed at the end. A function is unguarded if it and the unguarded functions
-// it calls are short, it calls nothing indirectly and it closes no cycle of
-// calls.
+// it calls are short, it calls nothing indirectly, it closes no cycle of calls
+// and nobody calls it more often in one body than Costs.Unpaid allows.
 //
 // # Call depth
 //

@@ -93,7 +93,8 @@ func (e *emitter) function(w *walker, body span) (p bodyParts, charges int) {
 
 // finish appends a rewritten body to the output, guarded if need be: the
 // frame is taken from the depth budget and both counters are tested; a block
-// around the code makes every way out but a trap pass the epilogue.
+// around the code makes every way out but a trap pass the epilogue, where a
+// function that is not cheap tests the gas again.
 func (e *emitter) finish(p bodyParts, sum *summary, typeIdx uint32) {
 	var pre, post []byte
 	if sum.guarded {
@@ -103,7 +104,12 @@ func (e *emitter) finish(p bodyParts, sum *summary, typeIdx uint32) {
 		pre = e.refillIfNegative(pre)
 		pre = e.blockType(append(pre, opBlock), typeIdx)
 		n := len(pre)
-		e.guard = append(e.addDepth(pre, opI64Add, units), opEnd)
+		e.guard = e.addDepth(pre, opI64Add, units)
+		if sum.total > e.m.rules.Costs.Unguarded {
+			// Its callers go on untested, and where calls are deep they are many.
+			e.guard = e.refillIfNegative(e.get(e.guard, e.gas))
+		}
+		e.guard = append(e.guard, opEnd)
 		pre, post = e.guard[:n], e.guard[n:]
 	}
 	e.out = appendU32(e.out, uint32(p.to-p.from+len(pre)+len(post)))

@@ -8,6 +8,12 @@ package wasmprep
 // unguarded functions below it, and test both counters on entry. Functions
 // that call indirectly are guarded, and at least one function of every cycle
 // of direct calls is, so recursion is always counted.
+//
+// What runs between two tests is then one body, passed once, and what it calls
+// unguarded. A body can call very often, so one whose unguarded calls come to
+// more than Costs.Unpaid has its callees guarded. And bodies can be many: when
+// a recursion returns, the rest of each. So a guarded function that costs more
+// than Costs.Unguarded tests the gas when it is left, too.
 
 // summary is what the call graph needs to know of a function.
 type summary struct {
@@ -57,6 +63,12 @@ func visitCalls(fs []summary, i uint32, c *Costs) {
 			f.total = min(f.total+g.total, 1<<40)
 			f.below = max(f.below, g.frame+g.below)
 		}
+	}
+	if f.total-f.cost > c.Unpaid {
+		for _, callee := range f.calls {
+			fs[callee].guarded = true
+		}
+		f.total, f.below = f.cost, 0
 	}
 	if f.total > c.Unguarded || f.frame+f.below > c.UnguardedFrame {
 		f.guarded = true

@@ -117,6 +117,9 @@ type Costs struct {
 	// function may do without testing for exhaustion on entry.
 	Unguarded      uint64
 	UnguardedFrame int64
+	// Unpaid bounds the gas of all the calls of unguarded functions that stand in one
+	// function. No function of a Go contract comes near version 1's.
+	Unpaid uint64
 }
 
 // RulesV1 returns the first rules version with the WASI functions as allowed
@@ -148,7 +151,7 @@ func (r Rules) WithImports(add map[ImportKey]FuncType) Rules {
 
 func costsV1() Costs {
 	c := Costs{Call: 5, Local: 0, BulkShift: 3, GrowPage: 8192, Frame: 8,
-		RotateMax: 12, FoldMax: 24, FoldSlack: 12, Unguarded: 512, UnguardedFrame: 512}
+		RotateMax: 12, FoldMax: 24, FoldSlack: 12, Unguarded: 512, UnguardedFrame: 512, Unpaid: 1 << 16}
 	for op := range c.Op {
 		switch ops[op].class {
 		case clsSimple, clsMemory, clsSpecial:
