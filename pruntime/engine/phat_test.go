@@ -73,10 +73,14 @@ var goldenGas = []struct {
 	{"fd_close", []uint64{0}, 300},
 	{"fd_read", []uint64{0, 0, 0, 0}, 300},
 	{"path_open", make([]uint64, 9), 300},
-	{"fd_write", []uint64{2, 32, 2, 8}, 300 + 10 + 20},
+	{"fd_write", []uint64{2, 32, 1, 8}, 300 + 10},
+	{"fd_write", []uint64{2, 32, 2, 8}, 300 + 10 + 300 + 20},
+	{"fd_write", []uint64{2, 1024, 1024, 8}, 1024 * 300},
+	{"fd_write", []uint64{2, 1024, 1025, 8}, 300},
 	{"fd_write", []uint64{3, 32, 2, 8}, 300},
 	{"poll_oneoff", []uint64{1024, 2048, 3, 0}, 3 * 300},
-	{"poll_oneoff", []uint64{1024, 2048, 0, 0}, 0},
+	{"poll_oneoff", []uint64{1024, 2048, 0, 0}, 300},
+	{"poll_oneoff", []uint64{1024, 2048, 1025, 0}, 300},
 	{"proc_exit", []uint64{0}, 0},
 }
 

@@ -115,6 +115,7 @@ func fdWrite(ctx context.Context, m api.Module, r *run, s []uint64) {
 		s[0] = errnoInval
 		return
 	}
+	image.Charge(ctx, r.gas.Call*uint64(max(n, 1)-1)) // an empty vector is work, too
 	total := uint32(0)
 	for i := range n {
 		v := view(m, iovs+8*i, 8)
@@ -137,6 +138,7 @@ func fdWrite(ctx context.Context, m api.Module, r *run, s []uint64) {
 func pollOneoff(ctx context.Context, m api.Module, r *run, s []uint64) {
 	in, out, n, nevents := uint32(s[0]), uint32(s[1]), uint32(s[2]), uint32(s[3])
 	if n == 0 || n > 1024 {
+		image.Charge(ctx, r.gas.Call)
 		s[0] = errnoInval
 		return
 	}

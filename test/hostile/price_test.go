@@ -256,6 +256,7 @@ func TestWASIPrices(t *testing.T) {
 		{"`poll_oneoff`", "poll_oneoff", []byte{i32, i32, i32, i32}, []uint64{0, 256, 3, 1024}, nil, 3},
 		{"`fd_write`", "fd_write", []byte{i32, i32, i32, i32}, []uint64{2, 0, 0, 64}, map[string]uint64{"bytes": 0}, 1},
 		{"`fd_write`", "fd_write", []byte{i32, i32, i32, i32}, []uint64{2, 2048, 1, 64}, map[string]uint64{"bytes": 33}, 1},
+		{"`fd_write`", "fd_write", []byte{i32, i32, i32, i32}, []uint64{2, 2048, 2, 64}, map[string]uint64{"bytes": 33, "more": 1}, 1},
 		{"`args_*`, `environ_*`", "environ_sizes_get", []byte{i32, i32}, []uint64{64, 68}, nil, 1},
 		{"`sched_yield`", "sched_yield", nil, nil, nil, 1},
 		{"all other `fd_*`, `path_*`, `sock_accept`, `sock_shutdown`", "fd_close", []byte{i32}, []uint64{3}, nil, 1},
@@ -284,7 +285,7 @@ func TestWASIPrices(t *testing.T) {
 		}
 		costs := wasmprep.RulesV1().Costs
 		around := uint64(costs.Op[0x10]) + uint64(costs.Op[0x41])*uint64(len(c.args))
-		p := priced{name: c.name, words: c.words}
+		p := priced{name: c.name, words: c.words, more: c.words["more"] > 0}
 		if got, want := gas(2)-gas(1)-around, c.times*p.price(t, cells[c.row]); got != want {
 			t.Errorf("%s costs %d; docs/abi.md: %q, which is %d", c.name, got, cells[c.row], want)
 		}
