@@ -16,8 +16,8 @@
 // # Choices
 //
 // The quote's root certificate must equal the pinned one byte for byte, and its PCK CA
-// the collateral's: nothing self-signed is ever parsed for trust, and a
-// verification takes nine P-256 signatures.
+// the collateral's in all that is signed: nothing self-signed is ever parsed for trust,
+// and a verification takes nine P-256 signatures.
 //
 // Intel's JSON is checked by signature first and read second, by a parser that
 // refuses repeated and unknown members, escapes, fractions and null. If Intel

@@ -479,22 +479,38 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 }
 
-// TestHighSInCertificates: the signature inside a certificate is malleable and
-// covered by nothing; such a chain is accepted, with the same verdict.
+// TestHighSInCertificates: the signature inside a certificate is malleable and covered by
+// nothing. Such a chain is accepted, with the same verdict, wherever the other s is. Above
+// all in the PCK CA of the collateral: anybody may bring that to a chain, and Intel's with
+// the other s would shut out every platform of its families.
 func TestHighSInCertificates(t *testing.T) {
-	tr := newTrial(attest.TDX)
-	want, err := tr.verify(t)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr.pck.Cert = &x509.Certificate{Raw: flipCertificate(t, tr.pck.Cert)}
-	got, err := tr.verify(t)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got.Quote, want.Quote = nil, nil
-	if !reflect.DeepEqual(got, want) {
-		t.Fatalf("verdicts differ: %+v, %+v", got, want)
+	ca := flipCertificate(t, newBench().network.PCKCA.Cert)
+	for _, c := range []struct {
+		name string
+		edit func(*trial)
+	}{
+		{"PCK certificate", func(tr *trial) { tr.pck.Cert = &x509.Certificate{Raw: flipCertificate(t, tr.pck.Cert)} }},
+		{"PCK CA of the quote", func(tr *trial) { tr.quote.Chain[1] = ca }},
+		{"PCK CA of the collateral", func(tr *trial) { tr.editResult = func(c *dcap.Collateral) { c.PCKCA = ca } }},
+		{"signer of TCB info", func(tr *trial) {
+			tr.editResult = func(c *dcap.Collateral) { c.TCBInfoSigner = flipCertificate(t, tr.network.TCBSigner.Cert) }
+		}},
+	} {
+		tr := newTrial(attest.TDX)
+		want, err := tr.verify(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.edit(tr)
+		got, err := tr.verify(t)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		got.Quote, want.Quote = nil, nil
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: verdicts differ: %+v, %+v", c.name, got, want)
+		}
 	}
 }
 

@@ -105,8 +105,9 @@ func (q *Quote) judge(v *verified, leaf *pki.Certificate, platform *Platform) (*
 	return r, nil
 }
 
-// verifyPCK checks the quote's chain. Its CA must be the one whose CRL the
-// collateral holds, byte for byte.
+// verifyPCK checks the quote's chain. Its CA must be the one whose CRL the collateral
+// holds. Both are compared without their signatures, which anyone can rewrite to the other
+// s: whoever brings collateral could shut out every platform of the CA by it.
 func verifyPCK(q *Quote, v *verified, root *Root, now time.Time) (*pki.Certificate, *Platform, error) {
 	leaf, err := pki.ParseCertificate(q.PCKChain[0])
 	if err != nil {
@@ -114,7 +115,6 @@ func verifyPCK(q *Quote, v *verified, root *Root, now time.Time) (*pki.Certifica
 	}
 	ca := v.ca
 	if !bytes.Equal(q.PCKChain[1], ca.Raw) {
-		// Say what is wrong: a chain that does not hold, or one of the other CA.
 		other, err := pki.ParseCertificate(q.PCKChain[1])
 		if err == nil {
 			err = other.IssuedBy(root.cert)
@@ -122,7 +122,9 @@ func verifyPCK(q *Quote, v *verified, root *Root, now time.Time) (*pki.Certifica
 		if err != nil {
 			return nil, nil, fault.Wrap(fault.PCKChain, "PCK CA", err)
 		}
-		return nil, nil, fault.New(fault.CollateralMismatch, "the collateral's CRL is of another CA than the quote's")
+		if !other.SameContent(ca) {
+			return nil, nil, fault.New(fault.CollateralMismatch, "the collateral's CRL is of another CA than the quote's")
+		}
 	}
 	switch {
 	case leaf.IsCA:

@@ -385,6 +385,11 @@ func (c *Certificate) ValidAt(now time.Time) bool {
 	return !now.Before(c.NotBefore) && !now.After(c.NotAfter)
 }
 
+// SameContent reports whether two certificates say the same, whatever their signatures.
+func (c *Certificate) SameContent(o *Certificate) bool {
+	return bytes.Equal(c.signed.tbs, o.signed.tbs)
+}
+
 // IssuedBy checks that ca is a certificate authority, is named as c's issuer,
 // and signed c.
 func (c *Certificate) IssuedBy(ca *Certificate) error {
