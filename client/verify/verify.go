@@ -29,8 +29,10 @@ type Link struct {
 
 // A Report is a chain of proof up to its end or to the first link that does not hold.
 type Report struct {
-	OK        bool   `json:"ok"`
-	Simulated bool   `json:"simulated"` // nothing is protected, whatever holds
+	OK bool `json:"ok"`
+	// Simulated: nothing is protected, whatever holds. That it is not is proven by evidence,
+	// and so not in the report of a chain alone.
+	Simulated bool   `json:"simulated"`
 	Links     []Link `json:"links"`
 }
 
@@ -80,11 +82,19 @@ type verifier struct {
 	h *comet.Header
 }
 
-// Chain checks the chain, and who signs for the hardware of its enclaves.
+// Chain checks the chain. That it is simulated is a link if the node shows it; a node may
+// hide it, and only a worker's evidence under the vendors' roots proves the contrary.
 func Chain(ctx context.Context, c *client.Client, o Options) *Report {
 	v := &verifier{c: c, o: o, r: &Report{}}
+	if !v.chain(ctx) {
+		return v.done(false)
+	}
 	var roots attest.Roots
-	return v.done(v.chain(ctx) && v.roots(ctx, "", &roots) && v.link("newest trust root", func() (string, error) {
+	ok := v.roots(ctx, "", &roots)
+	if ok && !v.r.Simulated {
+		v.r.Links = v.r.Links[:len(v.r.Links)-1]
+	}
+	return v.done(ok && v.link("newest trust root", func() (string, error) {
 		root, err := v.c.NewestTrustRoot(ctx)
 		return fmt.Sprintf("%s: where new enclaves and clients start (--trust-root)", root), err
 	}))
@@ -137,8 +147,7 @@ func (v *verifier) chain(ctx context.Context) bool {
 	})
 }
 
-// worker checks one; prefix tells several apart.
-// roots says who signs for the hardware of this network.
+// roots says who signs for the hardware of this network. prefix tells several workers apart.
 func (v *verifier) roots(ctx context.Context, prefix string, roots *attest.Roots) bool {
 	return v.link(prefix+"roots", func() (s string, err error) {
 		if *roots, err = v.c.Roots(ctx); err != nil {
@@ -151,6 +160,7 @@ func (v *verifier) roots(ctx context.Context, prefix string, roots *attest.Roots
 	})
 }
 
+// worker checks one.
 func (v *verifier) worker(ctx context.Context, id proto.WorkerID, prefix string) bool {
 	var w *proto.WorkerInfo
 	var roots attest.Roots
@@ -327,7 +337,11 @@ func (v *verifier) receipt(ctx context.Context, cl *proto.Cluster) (string, erro
 	digest := sha256.Sum256(payload)
 	signed := map[proto.WorkerID]bool{}
 	for _, vote := range rec.Votes {
-		if vote.Digest == digest && identity.Verify(identity.PublicKey(vote.Worker), proto.EntrySignedBytes(v.c.Network().Chain, vote.Worker, vote.OutboxSeq, payload), vote.Signature[:]) == nil {
+		ok, err := v.seated(ctx, cl, vote.Worker)
+		if err != nil {
+			return "", err
+		}
+		if ok && vote.Digest == digest && identity.Verify(identity.PublicKey(vote.Worker), proto.EntrySignedBytes(v.c.Network().Chain, vote.Worker, vote.OutboxSeq, payload), vote.Signature[:]) == nil {
 			signed[vote.Worker] = true
 		}
 	}
@@ -335,4 +349,17 @@ func (v *verifier) receipt(ctx context.Context, cl *proto.Cluster) (string, erro
 		return "", fmt.Errorf("%w: %d of %d seats signed it", ErrReceipt, len(signed), cl.SeatsWanted)
 	}
 	return fmt.Sprintf("messages %d to %d, state root %s, signed by %d seats", r.FromSeq, r.ToSeq, r.StateRoot, len(signed)), nil
+}
+
+// seated reports whether a worker has a seat, or may have had one when it voted: those that
+// lost theirs since are still registered.
+func (v *verifier) seated(ctx context.Context, cl *proto.Cluster, id proto.WorkerID) (bool, error) {
+	if cl.HasSeat(id) {
+		return true, nil
+	}
+	w, err := v.c.Worker(ctx, id)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && w.Role == proto.RoleWorker, err
 }

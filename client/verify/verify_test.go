@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/phala-go/phala/client"
 	"github.com/phala-go/phala/client/verify"
 	"github.com/phala-go/phala/crypto/commkey"
+	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/chaintest/stack"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
@@ -268,6 +270,24 @@ func TestBroken(t *testing.T) {
 		{name: "a receipt that too few signed", check: contract, damage: func() { forge(func(r *proto.ReceiptRecord) { r.Votes = r.Votes[:1] }) }, link: "receipt", want: verify.ErrReceipt},
 		{name: "a receipt with a forged signature", check: contract, damage: func() { forge(func(r *proto.ReceiptRecord) { r.Votes[0].Signature[5] ^= 1 }) }, link: "receipt", want: verify.ErrReceipt},
 		{name: "one seat counted twice", check: contract, damage: func() { forge(func(r *proto.ReceiptRecord) { r.Votes[1] = r.Votes[0] }) }, link: "receipt", want: verify.ErrReceipt},
+		{name: "a receipt that strangers signed", check: contract, damage: func() {
+			forge(func(r *proto.ReceiptRecord) {
+				payload := proto.MarshalEntry(r.Receipts[r.Agreed])
+				for i := range r.Votes {
+					seed := [32]byte{byte(i)}
+					key, err := identity.FromSeed(seed[:])
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.Votes[i].Worker = proto.WorkerID(key.Public())
+					signature, err := key.Sign(rand.Reader, proto.EntrySignedBytes(s.Network().Chain, r.Votes[i].Worker, r.Votes[i].OutboxSeq, payload))
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.Votes[i].Signature = signature
+				}
+			})
+		}, link: "receipt", want: verify.ErrReceipt},
 		{name: "a receipt of another state", check: contract, damage: func() { forge(func(r *proto.ReceiptRecord) { r.Receipts[r.Agreed].StateRoot[0] ^= 1 }) }, link: "receipt", want: verify.ErrReceipt},
 		{name: "a receipt that is not final", check: contract, damage: func() { forge(func(r *proto.ReceiptRecord) { r.Final = false }) },
 			repair: func() { forge(func(*proto.ReceiptRecord) {}) }, link: "receipt", want: verify.ErrReceipt},
@@ -321,5 +341,11 @@ func TestBroken(t *testing.T) {
 	}
 	if r := worker(client.Open(s.Network(), nil), verify.Options{}); r.OK || r.Simulated || !errors.Is(r.Err(), ratls.ErrEvidence) {
 		t.Errorf("roots hidden: %+v", last(r))
+	}
+	// Of the chain alone there is no evidence by which that would be seen: nothing is said.
+	if r := verify.Chain(within(t, 20*time.Second), client.Open(s.Network(), nil), verify.Options{}); !r.OK || slices.ContainsFunc(r.Links, func(l verify.Link) bool {
+		return strings.Contains(l.Name+l.Detail, "roots") || strings.Contains(l.Detail, "vendors")
+	}) {
+		t.Errorf("roots hidden: the chain's report says %+v", r.Links)
 	}
 }
