@@ -281,8 +281,8 @@ func TestRefused(t *testing.T) {
 		{"revoked_tcb_signer", tdx, fault.TCBInfoRevoked, func(_ *testing.T, tr *trial) {
 			tr.pub.RevokedByRoot = []*big.Int{tr.network.TCBSigner.Cert.SerialNumber}
 		}},
-		{"revoked_platform", tdx, fault.TCBRevoked, func(_ *testing.T, tr *trial) { tr.pub.TCBInfo.Levels[0].Status = "Revoked" }},
-		{"revoked_platform_sgx", sgx, fault.TCBRevoked, func(_ *testing.T, tr *trial) { tr.pub.TCBInfo.Levels[0].Status = "Revoked" }},
+		{"revoked_platform_tcb", tdx, fault.TCBRevoked, func(_ *testing.T, tr *trial) { tr.pub.TCBInfo.Levels[0].Status = "Revoked" }},
+		{"revoked_platform_tcb_sgx", sgx, fault.TCBRevoked, func(_ *testing.T, tr *trial) { tr.pub.TCBInfo.Levels[0].Status = "Revoked" }},
 		{"sgx_component_svn_mismatch", sgx, fault.TCBUnsupported, func(t *testing.T, tr *trial) {
 			tr.pub.TCBInfo.Levels = tr.pub.TCBInfo.Levels[:1]
 			tr.reissuePCK(t, func(e *simulator.PCKExtension) { e.SVN[15] = 1 }, nil)
