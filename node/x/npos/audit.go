@@ -8,6 +8,7 @@ import (
 
 	"cosmossdk.io/math"
 
+	"github.com/cosmos/cosmos-sdk/crypto/keys/ed25519"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
@@ -232,13 +233,31 @@ func (a *auditor) checkExposures() error {
 	return nil
 }
 
-// checkList: the list holds every nominator once, in its bag.
+// checkKey: a candidate has a consensus key, for which nobody else answers.
+func (a *auditor) checkKey(who sdk.AccAddress) error {
+	pub, err := a.kv(a.ctx).Get(key(prefixOperator, who))
+	if err != nil || len(pub) != ed25519.PubKeySize {
+		return fmt.Errorf("%s is a candidate with a consensus key of %d bytes, %v", who, len(pub), err)
+	}
+	owner, err := a.kv(a.ctx).Get(key(prefixKey, consAddress(pub)))
+	if err != nil || !bytes.Equal(owner, who) {
+		return fmt.Errorf("%s has the consensus key of %q, %v", who, sdk.AccAddress(owner).String(), err)
+	}
+	return nil
+}
+
+// checkList: the list holds every nominator once, in its bag, and candidates have keys.
 func (a *auditor) checkList() error {
 	s, listed := a.kv(a.ctx), 0
 	err := a.ledgers(func(who sdk.AccAddress, l *ledger) error {
 		candidate, err := s.Has(key(prefixCandidate, who))
 		if err != nil || candidate != (l.Role == roleCandidate) {
 			return fmt.Errorf("%s: candidate %v, role %s, %v", who, candidate, l.Role, err)
+		}
+		if candidate {
+			if err := a.checkKey(who); err != nil {
+				return err
+			}
 		}
 		if (l.Seq > 0) != (l.Role == roleNominator) {
 			return fmt.Errorf("%s: place %d, role %s", who, l.Seq, l.Role)

@@ -74,6 +74,12 @@ func TestAudit(t *testing.T) {
 		{"a candidate that is none", "candidate true, role", func(ctx sdk.Context, e *env) error {
 			return e.k.kv(ctx).Set(key(prefixCandidate, account(20)), []byte{})
 		}},
+		{"a candidate without a key", "consensus key of 0 bytes", func(ctx sdk.Context, e *env) error {
+			return e.k.kv(ctx).Delete(key(prefixOperator, account(1)))
+		}},
+		{"another answers for its key", "has the consensus key of", func(ctx sdk.Context, e *env) error {
+			return e.k.kv(ctx).Set(key(prefixKey, consOf(1)), account(2))
+		}},
 		{"a nominator out of its place", "is not in its place", func(ctx sdk.Context, e *env) error {
 			return e.k.kv(ctx).Delete(key(prefixList, e.ledger(20).place()))
 		}},

@@ -174,6 +174,36 @@ func TestLeave(t *testing.T) {
 	e.attempt(t, "another uses the key", msg(e.k.Validate, &types.MsgValidate{Staker: name(11), ConsensusKey: consKey(10), Bond: pha(100).String()}), nil)
 }
 
+// TestSlashedToNothing: an operator that lost all its stake, and withdraws what it had
+// besides, gives its key up and its candidacy with it. Else its next bond would bring a
+// candidate without a key into the election, which no node survives.
+func TestSlashedToNothing(t *testing.T) {
+	p := quick()
+	p.Seats = 3
+	e := started(t, p, 3)
+	e.Block(e.bond(1, 50), e.unbond(1, 50)) // nobody stands with it
+	e.report(e.Height(), 1)                 // one of three is a third: all is lost
+	e.era(10)
+	if l := e.ledger(1); !l.Active.IsZero() || l.total() != pha(50) || l.Role != roleCandidate {
+		t.Fatalf("%+v", l)
+	}
+	e.later += 2 * stakingUnbonding // x/staking forgets it
+	e.skip(2)
+	e.attempt(t, "withdraws", e.withdraw(1), nil)
+	e.attempt(t, "bonds again", e.bond(1, 500), nil)
+	if l := e.ledger(1); l.Role != roleNone || l.Active != pha(500) {
+		t.Fatalf("%+v", l)
+	}
+	e.era(12)
+	e.attempt(t, "another uses the key", msg(e.k.Validate, &types.MsgValidate{Staker: name(11), ConsensusKey: consKey(1), Bond: pha(500).String()}), nil)
+	e.attempt(t, "stands again", msg(e.k.Validate, &types.MsgValidate{Staker: name(1), ConsensusKey: consKey(30), Bond: pha(600).String()}), nil)
+	e.era(14)
+	if now := e.elected(); !slices.Contains(now, 1) {
+		t.Fatalf("elected are %v", now)
+	}
+	e.check()
+}
+
 // TestQueries: what a client sees is what the chain does: from Voters and Validators
 // it elects whom the chain elects.
 func TestQueries(t *testing.T) {

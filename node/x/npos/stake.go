@@ -194,6 +194,13 @@ func (k *Keeper) Withdraw(ctx context.Context, m *types.MsgWithdraw) (*types.Msg
 		}
 	}
 	if l.Active.IsZero() && len(l.Chunks) == 0 {
+		// Slashes can take all of a stake that still has a role. A candidate without a
+		// consensus key must not be: bonding again would bring it into an election.
+		if l.Role != roleNone {
+			if err := k.chill(ctx, who, l); err != nil {
+				return nil, err
+			}
+		}
 		if err := k.forgetOperator(ctx, who, active); err != nil {
 			return nil, err
 		}
