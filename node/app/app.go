@@ -185,7 +185,8 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 	// Only x/npos may change x/staking, so its authority is an account that cannot sign.
 	a.Staking = stakingkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(stakingtypes.StoreKey)), a.Account, a.Bank,
 		authtypes.NewModuleAddress(npos.ModuleName).String(), valAddrs, consAddrs)
-	a.Distribution = distrkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(distrtypes.StoreKey)), a.Account, a.Bank, a.Staking, authtypes.FeeCollectorName, authority)
+	a.Distribution = distrkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(distrtypes.StoreKey)), a.Account, a.Bank,
+		npos.TreasuryStaking{Keeper: a.Staking}, authtypes.FeeCollectorName, authority)
 	a.NPoS = npos.NewKeeper(runtime.NewKVStoreService(store(npos.ModuleName)), a.Account, a.Bank, a.Distribution, a.Staking, authtypes.FeeCollectorName, contracts.Denom, authority)
 	seen := npos.SlashingView{Keeper: a.Staking, NPoS: a.NPoS}
 	a.Slashing = slashingkeeper.NewKeeper(enc.Codec, enc.Amino, runtime.NewKVStoreService(store(slashingtypes.StoreKey)), seen, authority)

@@ -18,6 +18,7 @@ import (
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/node/x/contracts"
 	"github.com/phala-go/phala/node/x/npos"
+	npostypes "github.com/phala-go/phala/node/x/npos/types"
 )
 
 // TestAudit: all of the supply is found, and so is each unit that nobody's records
@@ -80,5 +81,25 @@ func TestNobodyPaysModules(t *testing.T) {
 	n.block()
 	if _, err := n.Audit(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNobodyPaysValidators: x/distribution would owe a validator what somebody paid there
+// for it, and nobody can withdraw it. Its own check lets one through that has lost its
+// seat a short while ago and has no power any more.
+func TestNobodyPaysValidators(t *testing.T) {
+	c := signed(genesisNode(t, validators(t, 4)))
+	c.next(nil)
+	c.next(nil, c.by(100, &npostypes.MsgChill{Staker: account(100).String()}))
+	c.era(3)
+	if v, err := c.Staking.GetValidator(c.context(), sdk.ValAddress(account(100))); err != nil || !v.Tokens.IsZero() {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	for _, k := range []int{100, 101} {
+		m := &distrtypes.MsgDepositValidatorRewardsPool{Depositor: account(1).String(), ValidatorAddress: sdk.ValAddress(account(k)).String(),
+			Amount: sdk.NewCoins(sdk.NewCoin(contracts.Denom, math.NewInt(7)))}
+		if _, _, err := c.Simulate(c.by(1, m)); !errors.Is(err, stakingtypes.ErrNoValidatorFound) {
+			t.Errorf("validator %d: %v", k, err)
+		}
 	}
 }

@@ -120,6 +120,15 @@ func (EvidenceSlashing) Jail(context.Context, sdk.ConsAddress) error { return ni
 // JailUntil does nothing.
 func (EvidenceSlashing) JailUntil(context.Context, sdk.ConsAddress, time.Time) error { return nil }
 
+// TreasuryStaking is the x/staking that x/distribution is given, which is the treasury
+// and owes validators nothing: nobody can pay it for one.
+type TreasuryStaking struct{ *stakingkeeper.Keeper }
+
+// Validator finds none.
+func (TreasuryStaking) Validator(context.Context, sdk.ValAddress) (stakingtypes.ValidatorI, error) {
+	return nil, stakingtypes.ErrNoValidatorFound
+}
+
 // GenesisStaking is the x/staking that x/genutil is given: after the genesis
 // transactions the first era is elected.
 type GenesisStaking struct {
