@@ -19,6 +19,7 @@ const (
 	votersPerBlock = 500     // nominators read into the snapshot
 	unitsPerBlock  = 400_000 // approvals and candidates looked at
 	sharesPerBlock = 2_000   // entries of exposures written, or one validator's
+	leftPerBlock   = 500     // entries of an election that is over forgotten
 )
 
 func (k *Keeper) progress(ctx context.Context) (*progress, error) {
@@ -38,6 +39,9 @@ func (k *Keeper) setProgress(ctx context.Context, x *progress) error {
 func (k *Keeper) elect(ctx sdk.Context, active uint64, x *progress) error {
 	switch x.Phase {
 	case phaseIdle:
+		if left, err := k.forgetElection(ctx); err != nil || left {
+			return err
+		}
 		e, err := k.period(ctx, active)
 		if err != nil {
 			return err
@@ -168,7 +172,7 @@ func (k *Keeper) eachNominator(ctx context.Context, after []byte, f func(place [
 	return nil
 }
 
-// endSnapshot closes the snapshot: who moved is part of it, and the marks go.
+// endSnapshot closes the snapshot: who moved is part of it.
 func (k *Keeper) endSnapshot(ctx context.Context, x *progress) error {
 	s := k.kv(ctx)
 	x.Phase = phaseElection
@@ -179,25 +183,25 @@ func (k *Keeper) endSnapshot(ctx context.Context, x *progress) error {
 		return err
 	}
 	x.Hash = [32]byte(h.Sum(nil))
-	return k.clear(ctx, prefixMoved, 1<<30)
+	return nil
 }
 
-// clear deletes up to limit keys with a prefix.
-func (k *Keeper) clear(ctx context.Context, prefix string, limit int) error {
+// clear deletes up to limit keys with a prefix and returns how many it deleted.
+func (k *Keeper) clear(ctx context.Context, prefix string, limit int) (int, error) {
 	var keys [][]byte
 	err := kv.Each(k.kv(ctx), []byte(prefix), func(rest, _ []byte) (bool, error) {
 		keys = append(keys, append([]byte(prefix), rest...))
 		return len(keys) < limit, nil
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, b := range keys {
 		if err := k.kv(ctx).Delete(b); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return len(keys), nil
 }
 
 // count does the next step of the election proper.
@@ -242,15 +246,31 @@ func (k *Keeper) failed(ctx sdk.Context, active uint64, x *progress) error {
 	return k.endElection(ctx, x)
 }
 
-// endElection forgets the snapshot.
+// endElection ends an election. What it has read is forgotten after it, before the next
+// one begins: who moved meanwhile has an entry each, too many for the block that begins
+// an era.
 func (k *Keeper) endElection(ctx context.Context, x *progress) error {
-	for _, prefix := range []string{string(keySnapshot), prefixVoters, prefixExtra} {
-		if err := k.clear(ctx, prefix, 1<<30); err != nil {
-			return err
-		}
+	if err := k.kv(ctx).Delete(keySnapshot); err != nil {
+		return err
 	}
 	k.runs.drop()
 	return k.setProgress(ctx, x)
+}
+
+// forgetElection forgets a block's part of the election before; it returns whether there
+// may be more.
+func (k *Keeper) forgetElection(ctx context.Context) (more bool, err error) {
+	limit := leftPerBlock
+	for _, prefix := range []string{prefixVoters, prefixExtra, prefixMoved} {
+		n, err := k.clear(ctx, prefix, limit)
+		if err != nil {
+			return true, err
+		}
+		if limit -= n; limit == 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // expose writes the next winners' exposures.

@@ -233,7 +233,8 @@ func (k *Keeper) prune(ctx context.Context, active uint64) error {
 			return err
 		}
 		if any {
-			return k.clear(ctx, prefix, keysPerBlock)
+			_, err := k.clear(ctx, prefix, keysPerBlock)
+			return err
 		}
 	}
 	return s.Delete(key(prefixEra, u64(first)))

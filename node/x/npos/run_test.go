@@ -242,3 +242,57 @@ func TestSnapshotWhileTheListChanges(t *testing.T) {
 	e.era(2)
 	e.check()
 }
+
+// TestElectionsAreForgottenSlowly: whatever moved while an election read the list, no block
+// removes more of it than its share, and the next election begins when all of it is gone:
+// who was marked in the one before is read again.
+func TestElectionsAreForgottenSlowly(t *testing.T) {
+	p := quick()
+	p.SessionBlocks, p.SessionsPerEra = 10, 1 // an election begins as soon as it may
+	e := started(t, p, 3, func(e *env) []tx { return []tx{e.nominate(20, 800, 1)} })
+	e.era(2)
+	for e.phase() != phaseSnapshot {
+		e.Block()
+	}
+	const strangers = 3*leftPerBlock + 7
+	e.Start()
+	for n := range strangers {
+		if err := e.k.kv(e.Context()).Set(key(prefixMoved, u32(uint32(n))), []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Must(e.chill(20))
+	e.Must(e.nominate(20, 0, 2))
+	if err := e.k.kv(e.Context()).Set(key(prefixMoved, account(20)), []byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	left := func() (n int) {
+		t.Helper()
+		for _, prefix := range []string{prefixMoved, prefixVoters, prefixExtra} {
+			if err := kv.Each(e.k.kv(e.Context()), []byte(prefix), func(_, _ []byte) (bool, error) { n++; return true, nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	now, before, slowly := e.active(), left(), 0
+	for e.Finish(); e.active() < now+2 || e.phase() == phaseIdle; e.Block() {
+		e.check()
+		after := left()
+		if before > after+leftPerBlock {
+			t.Fatalf("height %d: a block removes %d", e.Height(), before-after)
+		}
+		if before > after {
+			slowly++
+		}
+		if before = after; e.active() == now+1 && e.phase() == phaseSnapshot && after > 0 {
+			t.Fatalf("height %d: an election begins with %d of the one before", e.Height(), after)
+		}
+	}
+	if slowly < 4 {
+		t.Errorf("all was removed in %d blocks", slowly)
+	}
+	if x := e.exposure(e.active(), 2); x == nil || x.Backers != 1 {
+		t.Errorf("who was marked is not read again: %+v", x)
+	}
+}
