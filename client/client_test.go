@@ -39,7 +39,7 @@ func deployed(t *testing.T, workers int) (*stack.Stack, *client.Client, proto.Co
 	s := stack.Ready(t, workers)
 	c := client.Open(s.Network(), s.Key("user"))
 	s.Go()
-	d, err := c.Deploy(within(t, 30*time.Second), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)
+	d, err := c.Deploy(within(t, 2*time.Minute), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,21 +51,21 @@ func deployed(t *testing.T, workers int) (*stack.Stack, *client.Client, proto.Co
 
 func call(t *testing.T, c *client.Client, id proto.ContractID, input string, o client.CallOptions) (*client.Receipt, error) {
 	t.Helper()
-	p, err := c.Push(within(t, 20*time.Second), id, []byte(input), o)
+	p, err := c.Push(within(t, 2*time.Minute), id, []byte(input), o)
 	if err != nil {
 		return nil, err
 	}
-	return c.Wait(within(t, 20*time.Second), p)
+	return c.Wait(within(t, 2*time.Minute), p)
 }
 
 // ask asks the first worker with a raw input.
 func ask(t *testing.T, c *client.Client, id proto.ContractID, input string, o client.QueryOptions) (*proto.Answer, error) {
 	t.Helper()
-	targets, err := c.Targets(within(t, 10*time.Second), id)
+	targets, err := c.Targets(within(t, 2*time.Minute), id)
 	if err != nil {
 		return nil, err
 	}
-	return c.Ask(within(t, 10*time.Second), targets[0], id, []byte(input), o)
+	return c.Ask(within(t, 2*time.Minute), targets[0], id, []byte(input), o)
 }
 
 func TestCallAndQuery(t *testing.T) {
@@ -121,14 +121,14 @@ func TestCallAndQuery(t *testing.T) {
 		t.Error("a gas limit above every tier is sent")
 	}
 	// The high-level query sends JSON, to which this contract answers nothing.
-	if a, err := c.Query(within(t, 10*time.Second), id, "Method", map[string]int{"a": 1}, client.QueryOptions{}); err != nil || a.Status != proto.StatusOK {
+	if a, err := c.Query(within(t, 2*time.Minute), id, "Method", map[string]int{"a": 1}, client.QueryOptions{}); err != nil || a.Status != proto.StatusOK {
 		t.Errorf("%+v, %v", a, err)
 	}
 }
 
 func TestRefused(t *testing.T) {
 	s, c, id := deployed(t, 1)
-	ctx := within(t, 30*time.Second)
+	ctx := within(t, 2*time.Minute)
 	if _, err := c.Push(ctx, proto.ContractID{1}, nil, client.CallOptions{}); !errors.Is(err, client.ErrNoContract) {
 		t.Errorf("no contract: %v", err)
 	}
@@ -172,7 +172,7 @@ func TestRefused(t *testing.T) {
 // TestRefusedCode: a module that the workers refuse is an error that says so.
 func TestRefusedCode(t *testing.T) {
 	s, c, _ := deployed(t, 1)
-	_, err := c.Deploy(within(t, 20*time.Second), s.Cluster, []byte("not Wasm"), nil, nil, nil)
+	_, err := c.Deploy(within(t, 2*time.Minute), s.Cluster, []byte("not Wasm"), nil, nil, nil)
 	if err == nil || !strings.Contains(err.Error(), "refused the code") {
 		t.Errorf("got %v", err)
 	}
@@ -181,7 +181,7 @@ func TestRefusedCode(t *testing.T) {
 // TestLyingNode: a node that serves another chain, or another state, is found out.
 func TestLyingNode(t *testing.T) {
 	s, _, id := deployed(t, 1)
-	ctx := within(t, 30*time.Second)
+	ctx := within(t, 2*time.Minute)
 	fresh := func() *client.Client { return client.Open(s.Network(), nil) }
 	wrong := s.Network()
 	wrong.Root[0] ^= 1
@@ -221,12 +221,12 @@ func TestLyingNode(t *testing.T) {
 		}, rpc.ErrUnreachable},
 		{"errors", func(string, map[string]any) (any, error) { return nil, errors.New("disk full") }, nil},
 	} {
-		s.Server.Intercept = x.f
+		s.Server.Intercept(x.f)
 		_, err := fresh().Contract(ctx, id)
 		if err == nil || (x.want != nil && !errors.Is(err, x.want)) {
 			t.Errorf("%s: %v", x.name, err)
 		}
-		s.Server.Intercept = nil
+		s.Server.Intercept(nil)
 	}
 	if _, err := fresh().Contract(ctx, id); err != nil {
 		t.Error(err)
@@ -243,23 +243,23 @@ func TestLyingNode(t *testing.T) {
 func TestSilentNode(t *testing.T) {
 	s, c, id := deployed(t, 1)
 	for _, events := range [][]any{{}, {map[string]any{"type": "command", "attributes": []any{map[string]string{"key": "seq", "value": "soon"}}}}} {
-		s.Server.Intercept = func(m string, _ map[string]any) (any, error) {
+		s.Server.Intercept(func(m string, _ map[string]any) (any, error) {
 			if m == "tx" {
 				return map[string]any{"height": "5", "tx_result": map[string]any{"code": 0, "gas_used": "1", "events": events}}, nil
 			}
 			return nil, nil
-		}
-		if p, err := c.Push(within(t, 5*time.Second), id, []byte("e"), client.CallOptions{}); err == nil {
+		})
+		if p, err := c.Push(within(t, 2*time.Minute), id, []byte("e"), client.CallOptions{}); err == nil {
 			t.Errorf("pushed as %d", p.Seq)
 		}
 	}
-	s.Server.Intercept = nil
+	s.Server.Intercept(nil)
 }
 
 // TestForgedOutputs: what a seat posts that is not in the final receipt is passed over.
 func TestForgedOutputs(t *testing.T) {
 	s, c, id := deployed(t, 1)
-	p, err := c.Push(within(t, 20*time.Second), id, []byte("etruth"), client.CallOptions{})
+	p, err := c.Push(within(t, 2*time.Minute), id, []byte("etruth"), client.CallOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestForgedOutputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	lie := (&proto.SealedOutput{Seq: p.Seq, Index: 0, Count: 1, Sealed: sealed}).Marshal()
-	s.Server.Intercept = func(m string, q map[string]any) (any, error) {
+	s.Server.Intercept(func(m string, q map[string]any) (any, error) {
 		if m != "abci_query" || !strings.HasSuffix(q["path"].(string), "Query/Output") {
 			return nil, nil
 		}
@@ -288,9 +288,9 @@ func TestForgedOutputs(t *testing.T) {
 			b = protowire.AppendBytes(protowire.AppendTag(b, 1, protowire.BytesType), o)
 		}
 		return map[string]any{"response": map[string]any{"code": 0, "height": "1", "value": b}}, nil
-	}
-	r, err := c.Wait(within(t, 20*time.Second), p)
-	s.Server.Intercept = nil
+	})
+	r, err := c.Wait(within(t, 2*time.Minute), p)
+	s.Server.Intercept(nil)
 	if err != nil || string(r.Return) != "truth" || r.Seats != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -300,7 +300,7 @@ func TestForgedOutputs(t *testing.T) {
 // passed over; where none is left the error says what each did.
 func TestWorkers(t *testing.T) {
 	s, c, id := deployed(t, 2)
-	ctx := within(t, 60*time.Second)
+	ctx := within(t, 2*time.Minute)
 	targets, err := c.Targets(ctx, id)
 	if err != nil || len(targets) != 2 {
 		t.Fatal(targets, err)
@@ -373,7 +373,7 @@ func TestWorkers(t *testing.T) {
 func TestSyncOverChanges(t *testing.T) {
 	s := stack.New(t)
 	c := client.Open(s.Network(), nil)
-	ctx := within(t, 20*time.Second)
+	ctx := within(t, 2*time.Minute)
 	if _, err := c.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -382,12 +382,12 @@ func TestSyncOverChanges(t *testing.T) {
 		s.Chain.Next(60)
 	}
 	asked := 0
-	s.Server.Intercept = func(m string, _ map[string]any) (any, error) {
+	s.Server.Intercept(func(m string, _ map[string]any) (any, error) {
 		if m == "commit" {
 			asked++
 		}
 		return nil, nil
-	}
+	})
 	h, err := c.Sync(ctx)
 	if err != nil || h.Height != s.Chain.Height() || asked > 120 {
 		t.Errorf("at %v of %d after %d blocks, %v", h, s.Chain.Height(), asked, err)
@@ -399,7 +399,7 @@ func TestSender(t *testing.T) {
 	s := stack.New(t)
 	a := s.Sender("account")
 	b := &tx.Sender{Node: rpc.New(s.Node.URL), Chain: a.Chain, Key: a.Key}
-	ctx := within(t, 20*time.Second)
+	ctx := within(t, 2*time.Minute)
 	pub := a.Key.Public()
 	module := bytes.Repeat([]byte("module "), 1000)
 	msg := tx.UploadCode(pub[:], proto.NewCodeManifest(module).Marshal(), 0, proto.PackChunk(module))
@@ -440,18 +440,18 @@ func TestSender(t *testing.T) {
 // not wait for one.
 func TestUnopened(t *testing.T) {
 	s, c, id := deployed(t, 2)
-	p, err := c.Push(within(t, 20*time.Second), id, []byte("pkvalue"), client.CallOptions{})
+	p, err := c.Push(within(t, 2*time.Minute), id, []byte("pkvalue"), client.CallOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Wait(within(t, 20*time.Second), p); err != nil {
+	if _, err := c.Wait(within(t, 2*time.Minute), p); err != nil {
 		t.Fatal(err)
 	}
 	// Somebody else pays for the same bytes.
 	mallory := s.Key("mallory")
 	who := mallory.Public()
 	send := &tx.Sender{Node: c.Node(), Chain: s.Network().Chain, Key: mallory}
-	res, err := send.Send(within(t, 20*time.Second), 10_000_000, tx.PushCommand(who[:], uint32(s.Cluster), 1, p.GasTier, 0, p.Envelope))
+	res, err := send.Send(within(t, 2*time.Minute), 10_000_000, tx.PushCommand(who[:], uint32(s.Cluster), 1, p.GasTier, 0, p.Envelope))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -461,10 +461,10 @@ func TestUnopened(t *testing.T) {
 		t.Fatalf("the copy is message %q after %d: %v", seq, p.Seq, err)
 	}
 	// A node that named the copy as the command would have its caller send it again.
-	if r, err := c.Wait(within(t, 20*time.Second), &copied); !errors.Is(err, client.ErrOtherMessage) {
+	if r, err := c.Wait(within(t, 2*time.Minute), &copied); !errors.Is(err, client.ErrOtherMessage) {
 		t.Errorf("another's command taken for one's own: %+v, %v", r, err)
 	}
-	r, err := client.Open(s.Network(), mallory).Wait(within(t, 20*time.Second), &copied)
+	r, err := client.Open(s.Network(), mallory).Wait(within(t, 2*time.Minute), &copied)
 	var refused *client.CallError
 	if !errors.As(err, &refused) || r.Status != proto.StatusNotOpened.String() || r.Seats != 2 || r.GasUsed == 0 || !strings.Contains(r.Error, "could not open") {
 		t.Errorf("%+v, %v", r, err)
@@ -484,7 +484,7 @@ func TestUnopened(t *testing.T) {
 // caller does not see it.
 func TestEpochEnds(t *testing.T) {
 	s, c, id := deployed(t, 1)
-	before, err := c.Cluster(within(t, 10*time.Second), s.Cluster)
+	before, err := c.Cluster(within(t, 2*time.Minute), s.Cluster)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -494,7 +494,7 @@ func TestEpochEnds(t *testing.T) {
 			t.Fatalf("command %d: %+v, %v", i, r, err)
 		}
 	}
-	after, err := c.Cluster(within(t, 10*time.Second), s.Cluster)
+	after, err := c.Cluster(within(t, 2*time.Minute), s.Cluster)
 	if err != nil || after.Epoch != before.Epoch+1 || after.EpochKey == before.EpochKey {
 		t.Errorf("epoch %d after %d, %v", after.Epoch, before.Epoch, err)
 	}
@@ -510,24 +510,24 @@ func TestEndedAdmission(t *testing.T) {
 	s := stack.Ready(t, 1)
 	c := client.Open(s.Network(), s.Key("user"))
 	stop := s.Go()
-	d, err := c.Deploy(within(t, 30*time.Second), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)
+	d, err := c.Deploy(within(t, 2*time.Minute), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stop()
-	before, err := c.Targets(within(t, 10*time.Second), d.Contract)
+	before, err := c.Targets(within(t, 2*time.Minute), d.Contract)
 	if err != nil || len(before) != 1 {
 		t.Fatalf("%d targets, %v", len(before), err)
 	}
 	s.Chain.EndAdmission(before[0].Worker)
 	s.Chain.Next(3)
-	if _, err := c.Targets(within(t, 10*time.Second), d.Contract); !errors.Is(err, client.ErrNoWorker) || !strings.Contains(err.Error(), "none with a valid attestation") {
+	if _, err := c.Targets(within(t, 2*time.Minute), d.Contract); !errors.Is(err, client.ErrNoWorker) || !strings.Contains(err.Error(), "none with a valid attestation") {
 		t.Fatalf("it would ask: %v", err)
 	}
 	worker := s.List[1]
 	s.Until("it is admitted anew and has its keys", func() bool { st := worker.RT.Status(); return st.Epoch == 2 && st.Serving })
 	s.Step()
-	after, err := c.Targets(within(t, 10*time.Second), d.Contract)
+	after, err := c.Targets(within(t, 2*time.Minute), d.Contract)
 	if err != nil || len(after) != 1 || after[0].Session == before[0].Session {
 		t.Fatalf("targets %v, %v: not a new session", after, err)
 	}

@@ -35,7 +35,7 @@ func secure(t *testing.T, e *stack.Enclave, cfg *tls.Config) string {
 // until waits for a chain that goes on by itself.
 func until(t *testing.T, holds func() bool) {
 	t.Helper()
-	for end := within(t, 20*time.Second); !holds(); {
+	for end := within(t, 2*time.Minute); !holds(); {
 		if end.Err() != nil {
 			t.Fatal("it does not come to hold")
 		}
@@ -51,7 +51,7 @@ func TestAttestedEndpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, b := s.List[1], s.List[2]
-	targets, err := c.Targets(within(t, 10*time.Second), id)
+	targets, err := c.Targets(within(t, 2*time.Minute), id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestAttestedEndpoint(t *testing.T) {
 	}
 	ask := func(endpoint string) error {
 		target.Endpoint = endpoint
-		_, err := c.Ask(within(t, 10*time.Second), target, id, []byte("get k"), client.QueryOptions{})
+		_, err := c.Ask(within(t, 2*time.Minute), target, id, []byte("get k"), client.QueryOptions{})
 		var qe *client.QueryError
 		if errors.As(err, &qe) {
 			return nil // the contract's business

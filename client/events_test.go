@@ -25,7 +25,7 @@ func TestEvents(t *testing.T) {
 		seqs = append(seqs, r.Seq)
 	}
 	read := func(who *client.Client) (out []string) {
-		events, err := who.Events(within(t, 20*time.Second), s.Cluster, 1, 1<<40)
+		events, err := who.Events(within(t, 2*time.Minute), s.Cluster, 1, 1<<40)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ import (
 // TestGrant: the reader asks in the grantor's name until the grant is revoked.
 func TestGrant(t *testing.T) {
 	s, owner, id := deployed(t, 2)
-	ctx := within(t, 40*time.Second)
+	ctx := within(t, 2*time.Minute)
 	reader := client.Open(s.Network(), s.Key("reader"))
 	grant := func(term time.Duration) *proto.Grant {
 		t.Helper()
@@ -88,7 +88,7 @@ func TestGrantRefused(t *testing.T) {
 	s.Until("the second cluster has a key", func() bool { return s.Chain.Cluster(second).EpochKey != [32]byte{} })
 	c := client.Open(s.Network(), s.Key("user"))
 	s.Go()
-	ctx := within(t, 30*time.Second)
+	ctx := within(t, 2*time.Minute)
 	var id, elsewhere proto.ContractID
 	for cluster, to := range map[proto.ClusterID]*proto.ContractID{s.Cluster: &id, second: &elsewhere} {
 		d, err := c.Deploy(ctx, cluster, enginetest.Script(""), nil, nil, nil)

@@ -17,16 +17,16 @@ func TestUpload(t *testing.T) {
 	s := stack.New(t)
 	s.Server.Eager = true
 	s.Chain.Next(1)
-	ctx := within(t, 20*time.Second)
+	ctx := within(t, 2*time.Minute)
 	module := make([]byte, 2*proto.ChunkSize+10)
 	m := proto.NewCodeManifest(module)
 	sent := 0
-	s.Server.Intercept = func(method string, _ map[string]any) (any, error) {
+	s.Server.Intercept(func(method string, _ map[string]any) (any, error) {
 		if method == "broadcast_tx_sync" {
 			sent++
 		}
 		return nil, nil
-	}
+	})
 	first, second := client.Open(s.Network(), s.Key("first")), client.Open(s.Network(), s.Key("second"))
 	msg := tx.UploadCode(first.Account(), m.Marshal(), 1, proto.PackChunk(module[proto.ChunkSize:][:proto.ChunkSize]))
 	if _, err := s.Sender("first").Send(ctx, 1000, msg); err != nil {

@@ -21,12 +21,12 @@ import (
 
 // lie makes the node answer one ABCI query with something else; an empty path: none.
 func lie(s *chaintest.Server, path string, data, answer []byte) {
-	s.Intercept = func(method string, p map[string]any) (any, error) {
+	s.Intercept(func(method string, p map[string]any) (any, error) {
 		if method != "abci_query" || p["path"] != path || p["data"] != hex.EncodeToString(data) {
 			return nil, nil
 		}
 		return map[string]any{"response": map[string]any{"code": 0, "height": "0", "value": answer}}, nil
-	}
+	})
 }
 
 const chunkPath = "/phala.contracts.v1.Query/Chunk"

@@ -106,18 +106,18 @@ func TestTwoRelayersRace(t *testing.T) {
 func TestOtherChain(t *testing.T) {
 	s := stack.Ready(t, 1)
 	w := s.List[1]
-	s.Server.Intercept = func(method string, _ map[string]any) (any, error) {
+	s.Server.Intercept(func(method string, _ map[string]any) (any, error) {
 		if method == "status" {
 			return map[string]any{"node_info": map[string]any{"network": "other-1"}, "sync_info": map[string]any{"latest_block_height": "1000"}}, nil
 		}
 		return nil, nil
-	}
+	})
 	before := w.RT.Status()
 	s.Step()
 	if w.Err == nil || !strings.Contains(w.Err.Error(), "other-1") || w.RT.Status().Height != before.Height {
 		t.Errorf("got %v", w.Err)
 	}
-	s.Server.Intercept = nil
+	s.Server.Intercept(nil)
 	s.Step()
 	if w.Err != nil || w.RT.Status().Height == before.Height {
 		t.Errorf("after that: %v", w.Err)
@@ -142,17 +142,17 @@ func TestBisection(t *testing.T) {
 			w.Restart() // and it does not know the validators any more
 		}
 		asked := map[string]bool{}
-		s.Server.Intercept = func(method string, p map[string]any) (any, error) {
+		s.Server.Intercept(func(method string, p map[string]any) (any, error) {
 			if method == "commit" {
 				asked[p["height"].(string)] = true
 			}
 			return nil, nil
-		}
+		})
 		for _, e := range s.List {
 			e.Off = false
 		}
 		s.Step()
-		s.Server.Intercept = nil
+		s.Server.Intercept(nil)
 		for _, e := range s.List {
 			if e.Err != nil || e.RT.Status().TrustedHeight < s.Chain.Height()-1 {
 				t.Fatalf("%s: %v, at %d of %d", e.Name, e.Err, e.RT.Status().TrustedHeight, s.Chain.Height())
@@ -280,12 +280,12 @@ func TestRefusedRegistration(t *testing.T) {
 	s.Chain.Deny = &chaintest.Refusal{Space: "registry", Code: 9, Log: "measurement is not allowed"}
 	w := s.Add("worker", proto.RoleWorker)
 	asked := 0
-	s.Server.Intercept = func(method string, _ map[string]any) (any, error) {
+	s.Server.Intercept(func(method string, _ map[string]any) (any, error) {
 		if method == "broadcast_tx_sync" {
 			asked++
 		}
 		return nil, nil
-	}
+	})
 	for range 100 {
 		s.Step()
 		if s.Chain.Height() > 5 && (w.Err == nil || !strings.Contains(w.Err.Error(), "not allowed")) {
@@ -348,12 +348,12 @@ func TestBadNode(t *testing.T) {
 		{"refuses queries", abci(func(r map[string]any) { r["code"], r["log"] = 5, "no" })},
 	} {
 		before := w.RT.Status().Height
-		s.Server.Intercept = x.f
+		s.Server.Intercept(x.f)
 		s.Step()
 		if w.Err == nil || w.RT.Status().Height != before {
 			t.Errorf("%s: %v, height %d after %d", x.name, w.Err, w.RT.Status().Height, before)
 		}
-		s.Server.Intercept = nil
+		s.Server.Intercept(nil)
 		s.Step()
 		if w.Err != nil || w.RT.Status().Height <= before {
 			t.Errorf("after %s: %v", x.name, w.Err)
@@ -367,18 +367,18 @@ func TestBadNode(t *testing.T) {
 	for name, bodies := range map[string][]byte{"no bodies": nil, "nonsense": {0x0a, 2, 1, 2},
 		"another message": append([]byte{0x0a, 49}, (&proto.Message{Topic: "cluster/1", Seq: 1}).Marshal()...)} {
 		before := w.RT.Status().Height
-		s.Server.Intercept = func(method string, p map[string]any) (any, error) {
+		s.Server.Intercept(func(method string, p map[string]any) (any, error) {
 			if method == "abci_query" && strings.HasSuffix(p["path"].(string), "Messages") {
 				return map[string]any{"response": map[string]any{"code": 0, "height": "1", "value": bodies}}, nil
 			}
 			return nil, nil
-		}
+		})
 		s.Step()
 		if w.Err == nil || w.RT.Status().Height != before {
 			t.Errorf("%s: %v", name, w.Err)
 		}
 	}
-	s.Server.Intercept = nil
+	s.Server.Intercept(nil)
 	answers(t, s, c, id)
 	// A node, and a pruntime, that are not there.
 	w.Relayer.Runtime = pherry.NewRuntime("http://127.0.0.1:1")

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -41,6 +42,9 @@ func heights(from, until uint64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, from), until)
 }
 
+// maxAge is above the age of the stack's newest header, which is half a day.
+const maxAge = 24 * time.Hour
+
 // network is a chain with a gatekeeper, two workers and a contract, that says about its
 // enclaves what a real registry would.
 func network(t *testing.T) (*stack.Stack, proto.ContractID) {
@@ -60,7 +64,7 @@ func network(t *testing.T) (*stack.Stack, proto.ContractID) {
 	}
 	stop := s.Go()
 	c := client.Open(s.Network(), s.Key("user"))
-	d, err := c.Deploy(within(t, 30*time.Second), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)
+	d, err := c.Deploy(within(t, 2*time.Minute), s.Cluster, enginetest.Script(""), []byte("salt"), "argument", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,12 +96,12 @@ func TestHolds(t *testing.T) {
 		r     *verify.Report
 		links []string
 	}{
-		{"chain", verify.Chain(within(t, 20*time.Second), open(), verify.Options{}), []string{"chain", "roots", "newest trust root"}},
-		{"gatekeeper", verify.Worker(within(t, 20*time.Second), open(), s.List[0].RT.Self(), verify.Options{}),
+		{"chain", verify.Chain(within(t, 2*time.Minute), open(), verify.Options{MaxAge: maxAge}), []string{"chain", "roots", "newest trust root"}},
+		{"gatekeeper", verify.Worker(within(t, 2*time.Minute), open(), s.List[0].RT.Self(), verify.Options{MaxAge: maxAge}),
 			[]string{"chain", "registration", "roots", "allow-list", "certificate", "evidence", "software"}},
-		{"worker", verify.Worker(within(t, 20*time.Second), open(), s.List[1].RT.Self(), verify.Options{Build: built(build)}),
+		{"worker", verify.Worker(within(t, 2*time.Minute), open(), s.List[1].RT.Self(), verify.Options{MaxAge: maxAge, Build: built(build)}),
 			[]string{"chain", "registration", "roots", "allow-list", "certificate", "evidence", "software", "build", "session"}},
-		{"contract", verify.Contract(within(t, 20*time.Second), open(), id, verify.Options{}),
+		{"contract", verify.Contract(within(t, 2*time.Minute), open(), id, verify.Options{MaxAge: maxAge}),
 			[]string{"chain", "contract", "code", "cluster", "receipt", "seat 1 registration", "seat 1 roots", "seat 1 allow-list", "seat 1 certificate", "seat 1 evidence", "seat 1 software", "seat 1 session",
 				"seat 2 registration", "seat 2 roots", "seat 2 allow-list", "seat 2 certificate", "seat 2 evidence", "seat 2 software", "seat 2 session"}},
 	} {
@@ -129,10 +133,12 @@ func TestBroken(t *testing.T) {
 	own := stack.Measurement(t)
 	other := proto.Hash{1}
 	contract := func(c *client.Client, o verify.Options) *verify.Report {
-		return verify.Contract(within(t, 20*time.Second), c, id, o)
+		o.MaxAge = cmp.Or(o.MaxAge, maxAge)
+		return verify.Contract(within(t, 2*time.Minute), c, id, o)
 	}
 	worker := func(c *client.Client, o verify.Options) *verify.Report {
-		return verify.Worker(within(t, 20*time.Second), c, self, o)
+		o.MaxAge = cmp.Or(o.MaxAge, maxAge)
+		return verify.Worker(within(t, 2*time.Minute), c, self, o)
 	}
 	handler := w.Public.Config.Handler
 	certificateOf := func(e *stack.Enclave) http.Handler {
@@ -210,7 +216,9 @@ func TestBroken(t *testing.T) {
 	}{
 		{name: "another trust root", check: worker, network: func(n *client.Network) { n.Root[0] ^= 1 }, link: "chain", want: client.ErrTrustRoot},
 		{name: "another chain", check: worker, network: func(n *client.Network) { n.Chain = "other" }, link: "chain", want: client.ErrTrustRoot},
-		{name: "a chain that stands still", check: worker, options: verify.Options{MaxAge: time.Nanosecond}, link: "chain", want: verify.ErrStale},
+		{name: "a chain that stands still", check: func(c *client.Client, o verify.Options) *verify.Report {
+			return verify.Worker(within(t, 2*time.Minute), c, self, o)
+		}, link: "chain", want: verify.ErrStale},
 		{name: "an expired admission", check: worker, damage: func() { amend(func(w *proto.WorkerInfo) { w.Expires = 5 }) },
 			repair: func() { amend(func(w *proto.WorkerInfo) { w.Expires = info.Expires }) }, link: "registration", want: verify.ErrNotAdmitted},
 		{name: "software that is not allowed", check: worker, damage: func() { amend(func(w *proto.WorkerInfo) { w.Measurement = other }) },
@@ -260,13 +268,13 @@ func TestBroken(t *testing.T) {
 			repair: func() { amend(func(w *proto.WorkerInfo) { w.State.Session = info.State.Session }) }, link: "session", want: verify.ErrSession},
 		{name: "another contract's code", check: contract, options: verify.Options{Code: &other}, link: "code", want: verify.ErrContract},
 		{name: "a node that changes the code", check: contract, damage: func() {
-			s.Server.Intercept = func(method string, p map[string]any) (any, error) {
+			s.Server.Intercept(func(method string, p map[string]any) (any, error) {
 				if path, _ := p["path"].(string); strings.HasSuffix(path, "/Chunk") {
 					return map[string]any{"response": map[string]any{"code": 0, "height": "1", "value": []byte{0x0a, 1, 'x'}}}, nil
 				}
 				return nil, nil
-			}
-		}, repair: func() { s.Server.Intercept = nil }, link: "code", want: nil},
+			})
+		}, repair: func() { s.Server.Intercept(nil) }, link: "code", want: nil},
 		{name: "a receipt that too few signed", check: contract, damage: func() { forge(func(r *proto.ReceiptRecord) { r.Votes = r.Votes[:1] }) }, link: "receipt", want: verify.ErrReceipt},
 		{name: "a receipt with a forged signature", check: contract, damage: func() { forge(func(r *proto.ReceiptRecord) { r.Votes[0].Signature[5] ^= 1 }) }, link: "receipt", want: verify.ErrReceipt},
 		{name: "one seat counted twice", check: contract, damage: func() { forge(func(r *proto.ReceiptRecord) { r.Votes[1] = r.Votes[0] }) }, link: "receipt", want: verify.ErrReceipt},
@@ -333,12 +341,12 @@ func TestBroken(t *testing.T) {
 		t.Errorf("revoked: %+v", last(r))
 	}
 	// A chain that hides that it is simulated.
-	s.Server.Intercept = func(method string, p map[string]any) (any, error) {
+	s.Server.Intercept(func(method string, p map[string]any) (any, error) {
 		if data, _ := p["data"].(string); method == "abci_query" && strings.EqualFold(data, "726f6f7473") {
 			return map[string]any{"response": map[string]any{"code": 0, "height": "1"}}, nil
 		}
 		return nil, nil
-	}
+	})
 	if r := worker(client.Open(s.Network(), nil), verify.Options{}); r.OK || r.Simulated || !errors.Is(r.Err(), ratls.ErrEvidence) {
 		t.Errorf("roots hidden: %+v", last(r))
 	}

@@ -90,6 +90,8 @@ func New(cfg comettest.Config) *Chain {
 
 // Root is the trust root: the first header.
 func (c *Chain) Root() pruntime.TrustRoot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	h := c.C.Header(1)
 	return pruntime.TrustRoot{Height: 1, Hash: proto.Hash(h.Hash())}
 }

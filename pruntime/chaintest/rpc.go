@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -181,11 +182,31 @@ func (c *Chain) execute(kind string, m message, res *txResult) error {
 // A Server is the chain's RPC. A test may change what it answers.
 type Server struct {
 	*Chain
-	// Intercept, when not nil, sees every request first; a result that is not nil is the
-	// answer, and an error is a node's error.
-	Intercept func(method string, params map[string]any) (result any, err error)
+	asking    sync.Mutex
+	intercept Intercept
 	// Eager makes a block whenever somebody asks for a transaction that waits for one.
 	Eager bool
+}
+
+// An Intercept sees every request first, one at a time; a result that is not nil is the
+// answer, and an error is a node's error.
+type Intercept func(method string, params map[string]any) (result any, err error)
+
+// Intercept puts f, which may be nil, before the node, in place of what was there. That
+// does not run any more when it returns.
+func (s *Server) Intercept(f Intercept) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	s.intercept = f
+}
+
+func (s *Server) intercepted(method string, params map[string]any) (result any, err error) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if s.intercept == nil {
+		return nil, nil
+	}
+	return s.intercept(method, params)
 }
 
 // Server returns an RPC for httptest.
@@ -205,10 +226,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	var result any
-	if s.Intercept != nil {
-		result, err = s.Intercept(req.Method, req.Params)
-	}
+	result, err := s.intercepted(req.Method, req.Params)
 	if result == nil && err == nil {
 		s.mu.Lock()
 		result, err = s.answer(req.Method, req.Params)
