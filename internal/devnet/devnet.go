@@ -156,29 +156,32 @@ func Start(ctx context.Context, opt Options) (_ *Net, err error) {
 		}
 	}
 	old, err := Load(opt.Dir)
-	switch {
-	case errors.Is(err, os.ErrNotExist) || err == nil && old.RootHeight == 0:
+	if err == nil {
+		err = n.resume(old, measurement)
+	}
+	// Nobody has seen a block of a network without a trust root: if it cannot go on, nothing
+	// is lost with it.
+	if errors.Is(err, os.ErrNotExist) || err != nil && old != nil && old.RootHeight == 0 {
 		n.opt.Workers = max(1, opt.Workers)
 		n.name()
-		// What is there is of a network that never made a block.
-		if err := errors.Join(empty(opt.Dir), n.create(measurement)); err != nil {
-			return nil, err
-		}
-	case err != nil:
+		err = errors.Join(empty(opt.Dir), n.create(measurement))
+	}
+	if err != nil {
 		return nil, err
-	default:
-		n.state = *old
-		if err := n.check(measurement); err != nil {
-			return nil, err
-		}
-		n.opt.Workers = old.Workers
-		n.name()
-		n.say("continuing the devnet in %s", short(opt.Dir))
-		if err := n.avoid(); err != nil {
-			return nil, err
-		}
 	}
 	return n, n.run(ctx)
+}
+
+// resume takes up the folder's network.
+func (n *Net) resume(old *State, measurement string) error {
+	n.state = *old
+	if err := n.check(measurement); err != nil {
+		return err
+	}
+	n.opt.Workers = old.Workers
+	n.name()
+	n.say("continuing the devnet in %s", short(n.opt.Dir))
+	return n.avoid()
 }
 
 // name names the enclaves.

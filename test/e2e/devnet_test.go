@@ -108,6 +108,54 @@ func TestContinue(t *testing.T) {
 	}
 }
 
+// TestContinueUnborn: a devnet that is stopped before its first block, while its node
+// makes the databases, goes on as the network that it is; one that cannot, because it does
+// not fit what is there now, begins anew without asking, because nothing is lost.
+func TestContinueUnborn(t *testing.T) {
+	opt := devnet.Options{Dir: filepath.Join(t.TempDir(), "devnet"), Bin: bin(t), Workers: 1, Out: t.Output()}
+	chain := func() string {
+		t.Helper()
+		s, err := devnet.Load(opt.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.RootHeight != 0 {
+			t.Fatal("it knows a block")
+		}
+		return s.Chain
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	var first string
+	for i := range 3 {
+		if _, err := devnet.Start(stopped, opt); !errors.Is(err, context.Canceled) {
+			t.Fatalf("start %d: %v", i+1, err)
+		}
+		if c := chain(); i > 0 && c != first {
+			t.Fatalf("start %d made another network", i+1)
+		} else {
+			first = c
+		}
+	}
+	n, err := devnet.Start(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Stop()
+	if n.State().Chain != first || n.State().RootHeight == 0 {
+		t.Errorf("it is %q with a root of height %d, not %q with one", n.State().Chain, n.State().RootHeight, first)
+	}
+
+	opt.Dir = filepath.Join(t.TempDir(), "devnet")
+	devnet.Start(stopped, opt)
+	first = chain()
+	opt.Workers = 2
+	devnet.Start(stopped, opt)
+	if chain() == first {
+		t.Error("it went on with another number of workers than it is made for")
+	}
+}
+
 // refused starts a devnet that does not fit its folder.
 func refused(ctx context.Context, t *testing.T, name string, opt devnet.Options) {
 	t.Helper()

@@ -45,6 +45,7 @@ func main() {
 		},
 	}
 	server.AddCommands(root, home, create, export, func(start *cobra.Command) {
+		start.PreRunE = prepare
 		start.Flags().Uint64(app.FlagKeepBodies, 0, "blocks whose messages are kept, 0 for all; enclaves that join later need a node that kept theirs")
 	})
 	root.AddCommand(initNetwork(), audit(home))
@@ -63,6 +64,14 @@ func defaultHome() string {
 		dir = "."
 	}
 	return filepath.Join(dir, ".phala-node")
+}
+
+// prepare makes the folder ready for a start that follows one which was cut off.
+func prepare(cmd *cobra.Command, _ []string) error {
+	cmd.SilenceUsage = true // what follows is no matter of flags
+	c := server.GetServerContextFromCmd(cmd)
+	data := filepath.Join(c.Config.RootDir, "data")
+	return removeUnborn(data, filepath.Join(data, "snapshots"), c.Config.DBDir())
 }
 
 func create(logger log.Logger, db dbm.DB, opts servertypes.AppOptions) servertypes.Application {
