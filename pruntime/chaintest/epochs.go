@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"github.com/phala-go/phala/proto"
 )
@@ -50,6 +51,15 @@ func (c *Chain) nextKey(cl *proto.Cluster, w proto.WorkerID, key [32]byte) error
 	if same >= cl.Majority() {
 		cl.Epoch, cl.EpochKey, cl.Sealed, cl.Next, cl.NextSealed = cl.Next, key, cl.NextSealed, 0, nil
 		c.send(proto.TopicCluster(cl.ID), proto.EpochStarted{Cluster: cl.ID, Epoch: cl.Epoch})
+		// Contracts whose constructors are sealed to the key of before are given up.
+		c.waiting = slices.DeleteFunc(c.waiting, func(ct *proto.Contract) bool {
+			if ct.Cluster != cl.ID || ct.Command.Epoch >= cl.Epoch {
+				return false
+			}
+			ct.Phase = proto.ContractExpired
+			c.C.Put(proto.StoreContracts, proto.KeyContract(ct.ID), ct.Marshal())
+			return true
+		})
 	}
 	c.putCluster(cl)
 	return nil

@@ -209,23 +209,28 @@ func (k *Keeper) codeVote(ctx sdk.Context, c *proto.Cluster, vote proto.CodeVote
 	if code == nil {
 		return ErrNoCode.Wrap(hash.String())
 	}
-	if vote.Rules != c.Rules || code.Voted(c, vote.Worker) {
+	if vote.Rules != c.Rules {
 		return nil // of rules that are no longer in force, it is asked again
 	}
-	// What was said under the rules of before does not count any more.
-	for _, list := range []*[]proto.CodeVote{&code.Prepared, &code.Refused} {
-		*list = slices.DeleteFunc(*list, func(v proto.CodeVote) bool { return v.Cluster == c.ID && v.Rules != c.Rules })
-	}
-	list := &code.Refused
-	if ok {
-		list = &code.Prepared
-	}
-	*list = append(*list, vote)
-	if err := set(ctx, k, proto.KeyCode(hash), code); err != nil {
-		return err
+	// The first word stays. One that was given at this cluster before its seat was lost counts
+	// again with the seat: then it decides now.
+	said := code.Voted(c, vote.Worker)
+	if !said {
+		// What was said under the rules of before does not count any more.
+		for _, list := range []*[]proto.CodeVote{&code.Prepared, &code.Refused} {
+			*list = slices.DeleteFunc(*list, func(v proto.CodeVote) bool { return v.Cluster == c.ID && v.Rules != c.Rules })
+		}
+		list := &code.Refused
+		if ok {
+			list = &code.Prepared
+		}
+		*list = append(*list, vote)
+		if err := set(ctx, k, proto.KeyCode(hash), code); err != nil {
+			return err
+		}
 	}
 	image, agreed := code.Agreed(c)
-	if agreed && ok && vote.Image != image {
+	if agreed && ok && !said && vote.Image != image {
 		// This seat's results will differ from the others': it must not run the code.
 		ctx.EventManager().EmitEvent(sdk.NewEvent("code_diverged", sdk.NewAttribute("cluster", c.ID.String()), sdk.NewAttribute("code", hash.String()), sdk.NewAttribute("worker", vote.Worker.String())))
 	}

@@ -487,3 +487,58 @@ func TestWaitingContractOfOldEpoch(t *testing.T) {
 		}
 	}
 }
+
+// TestWordOfBefore: a seat that gave its word for a code in an earlier time at its cluster
+// is asked again when it is back, and its word decides then.
+func TestWordOfBefore(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		say   func(code proto.Hash) proto.Entry
+		phase uint8
+	}{
+		{"prepared", func(code proto.Hash) proto.Entry {
+			return proto.CodePrepared{Cluster: 1, Code: code, Rules: 1, Image: proto.Hash{7}}
+		}, proto.ContractStarted},
+		{"refused", func(code proto.Hash) proto.Entry {
+			return proto.CodeRefused{Cluster: 1, Code: code, Rules: 1, Reason: "it is too large"}
+		}, proto.ContractRefused},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := newEnv(t)
+			e.params(func(p *Params) { p.EpochBlocks, p.SilentBlocks = 0, 0 })
+			e.cluster(3)
+			hash := e.uploaded("a")
+			e.Block(e.outbox(3, tc.say(hash)))
+			e.Block(e.ends(3))
+			e.Block(e.publish(1, 2, 2), e.publish(2, 2, 2))
+			if c := e.get(1); c.Epoch != 2 || c.HasSeat(wid(3)) {
+				t.Fatalf("epoch %d, seats %v", c.Epoch, c.Seats)
+			}
+			m := deploy(2, hash, "")
+			m.Epoch = 2
+			e.Block(e.deploy(m), e.outbox(1, tc.say(hash)))
+			e.Block(func(ctx sdk.Context) error {
+				w, err := e.regs.Worker(ctx, wid(3))
+				if err != nil {
+					return err
+				}
+				w.Expires = 1 << 40
+				return e.regs.set(ctx, w)
+			})
+			e.Block()
+			if c := e.get(1); c.Epoch != 2 || c.Next != 0 || !c.HasSeat(wid(3)) {
+				t.Fatalf("epoch %d, next %d, seats %v", c.Epoch, c.Next, c.Seats)
+			}
+			if ct := e.contract(2, hash, ""); ct.Phase != proto.ContractWaiting {
+				t.Fatalf("with one word the contract is in phase %d", ct.Phase)
+			}
+			e.Block(e.outbox(3, tc.say(hash)))
+			if ct := e.contract(2, hash, ""); ct.Phase != tc.phase {
+				t.Errorf("the contract is in phase %d, not %d", ct.Phase, tc.phase)
+			}
+			if code := e.code(hash); len(code.Prepared)+len(code.Refused) != 2 {
+				t.Errorf("%d words for it, %d against", len(code.Prepared), len(code.Refused))
+			}
+		})
+	}
+}
