@@ -470,12 +470,12 @@ func TestUnopened(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// Nor does an older one of the same payer pass for a new one.
-	mine, err := client.Open(s.Network(), mallory).Push(within(t, 20*time.Second), id, []byte("pkvalue"), client.CallOptions{})
+	mine, err := client.Open(s.Network(), mallory).Push(within(t, 2*time.Minute), id, []byte("pkvalue"), client.CallOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	mine.Seq = copied.Seq
-	if r, err := client.Open(s.Network(), mallory).Wait(within(t, 20*time.Second), mine); !errors.Is(err, client.ErrOtherMessage) {
+	if r, err := client.Open(s.Network(), mallory).Wait(within(t, 2*time.Minute), mine); !errors.Is(err, client.ErrOtherMessage) {
 		t.Errorf("an older command taken for this one: %+v, %v", r, err)
 	}
 }
