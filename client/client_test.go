@@ -480,6 +480,47 @@ func TestUnopened(t *testing.T) {
 	}
 }
 
+// TestDeploymentInDoubt: who does not hear how a deployment ended knows which contract it
+// would be, and who does is told of none.
+func TestDeploymentInDoubt(t *testing.T) {
+	s := stack.Ready(t, 1)
+	c := client.Open(s.Network(), s.Key("user"))
+	stop := s.Go()
+	module := enginetest.Script("")
+	if _, err := c.Deploy(within(t, 30*time.Second), s.Cluster, module, []byte("first"), "argument", nil); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	want := proto.NewContractID(s.Network().Chain, s.Cluster, c.Account(), proto.CodeHash(module), []byte("second"))
+	for _, x := range []struct {
+		name, method string
+		answer       any
+	}{
+		{"interrupted while it is sent", "broadcast_tx_sync", nil},
+		{"interrupted while it waits for its block", "tx", nil},
+		{"refused", "broadcast_tx_sync", map[string]any{"code": 5, "codespace": "sdk", "log": "insufficient funds", "hash": "00"}},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		s.Server.Intercept = func(method string, _ map[string]any) (any, error) {
+			if method != x.method {
+				return nil, nil
+			}
+			if x.answer == nil {
+				cancel()
+			}
+			return x.answer, nil
+		}
+		d, err := c.Deploy(ctx, s.Cluster, module, []byte("second"), "argument", nil)
+		switch {
+		case x.answer != nil && (d != nil || !errors.As(err, new(*tx.Refused))):
+			t.Errorf("%s: %+v, %v", x.name, d, err)
+		case x.answer == nil && (d == nil || d.Contract != want || !errors.Is(err, tx.ErrUnsure)):
+			t.Errorf("%s: %+v, %v", x.name, d, err)
+		}
+		cancel()
+	}
+}
+
 // TestEpochEnds: a command that is sealed while the epoch ends is sealed again, and the
 // caller does not see it.
 func TestEpochEnds(t *testing.T) {

@@ -64,7 +64,8 @@ func (c *Client) Upload(ctx context.Context, module []byte, progress func(done, 
 }
 
 // Deploy uploads a module and makes a contract of it in a cluster. arg is what its
-// constructor takes. It returns when the constructor's receipt is final.
+// constructor takes. It returns when the constructor's receipt is final. With an error
+// other than a *CallError there is a Deployment if it was sent and may take effect yet.
 func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, salt []byte, arg any, progress func(done, total int)) (*Deployment, error) {
 	hash, err := c.Upload(ctx, module, progress)
 	if err != nil {
@@ -83,6 +84,7 @@ func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, sa
 	tier, _ := proto.TierFor(o.GasLimit)
 	d := &Deployment{Contract: id, Cluster: cluster, Code: hash}
 	var p *Pending
+	open := false // sent, and not known to have come to nothing
 	err = c.inEpoch(ctx, cl, func(cl *proto.Cluster) error {
 		env := (&proto.Instantiated{Contract: id, Deployer: c.Account(), Code: hash,
 			Command: proto.PushedCommand{Payer: c.Account(), Epoch: cl.Epoch, GasTier: tier, DepositLimit: o.DepositLimit}}).Context(c.net.Chain, cluster)
@@ -91,6 +93,7 @@ func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, sa
 		}
 		p.GasTier = tier
 		res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.Deploy(c.Account(), uint32(cluster), hash, salt, cl.Epoch, tier, o.DepositLimit, p.Envelope))
+		open = err == nil || errors.Is(err, tx.ErrUnsure)
 		if err != nil {
 			return err
 		}
@@ -105,14 +108,19 @@ func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, sa
 			}
 			switch ct.Phase {
 			case proto.ContractRefused:
+				open = false
 				return false, fmt.Errorf("client: the cluster's workers refused the code %s: does it build with \"phala build\"?", hash)
 			case proto.ContractExpired:
+				open = false
 				return false, errEpochEnded
 			}
 			p.Seq = ct.Seq
 			return ct.Phase == proto.ContractStarted, nil
 		})
 	})
+	if err != nil && !open {
+		return nil, err
+	}
 	if err != nil {
 		return d, err
 	}

@@ -374,12 +374,15 @@ func runDeploy(ctx context.Context, a *app, args []string) error {
 		}
 	})
 	var refused *client.CallError
-	if err != nil && !errors.As(err, &refused) {
+	switch {
+	case errors.As(err, &refused):
+	case err != nil && d != nil:
+		return fmt.Errorf("%w; it may start yet, as contract %s: phala describe %s answers when it runs", err, d.Contract, d.Contract)
+	case err != nil:
 		return err
-	}
-	if refused == nil {
+	default:
 		if err := a.remember(*name, d.Contract); err != nil {
-			return err
+			return fmt.Errorf("%s runs, as contract %s, and its name was not kept: %w", *name, d.Contract, err)
 		}
 	}
 	perr := a.print(d, func(w io.Writer) {

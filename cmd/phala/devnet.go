@@ -67,7 +67,7 @@ func runDevnet(ctx context.Context, a *app, args []string) error {
 func nextCommands(n *devnet.Net, dir string) string {
 	where := ""
 	if dir != defaultDevnet {
-		where = " --devnet " + dir
+		where = " --devnet " + devnet.Quote(dir)
 	}
 	return fmt.Sprintf(`
 Ready after %.1f s. Funded account: %s (1,000,000 PHA, development only)

@@ -159,7 +159,8 @@ func wantsJSON(args []string) bool {
 }
 
 // code is what programs tell an error by: the chain's codespace and number, a status of
-// the protocol, or a code of the worker's API; "" where it is none of theirs.
+// the protocol, a code of the worker's API, or one of this program's own; "" where it is
+// none of these.
 func code(err error) string {
 	var chain *tx.Refused
 	var query *client.QueryError
@@ -168,6 +169,10 @@ func code(err error) string {
 	switch {
 	case errors.Is(err, errUsage):
 		return "usage"
+	case errors.Is(err, tx.ErrUnsure):
+		return "unsure" // it may have taken effect, or may yet
+	case errors.Is(err, tx.ErrLost):
+		return "lost" // as far as its sender knows
 	case errors.As(err, &chain):
 		return fmt.Sprintf("%s %d", chain.Space, chain.Code)
 	case errors.As(err, &query):

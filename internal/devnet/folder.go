@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/phala-go/phala/proto"
 )
@@ -162,7 +163,18 @@ func (o *Options) afresh() string {
 		s += " --tls"
 	}
 	if wd, err := os.Getwd(); err != nil || o.Dir != filepath.Join(wd, ".devnet") {
-		s += " --devnet " + o.Dir
+		s += " --devnet " + Quote(o.Dir)
 	}
 	return s
+}
+
+// Quote writes a word so that a shell reads it as it is.
+func Quote(s string) string {
+	plain := func(r rune) bool {
+		return r == '/' || r == '.' || r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r)
+	}
+	if s != "" && strings.TrimFunc(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

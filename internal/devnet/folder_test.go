@@ -76,3 +76,16 @@ func TestRewriteFails(t *testing.T) {
 		t.Error("a folder that is none")
 	}
 }
+
+// TestCommandsCanBePasted: a shell reads a folder's name in a command as it is.
+func TestCommandsCanBePasted(t *testing.T) {
+	for in, want := range map[string]string{"/tmp/net-1_a.b": "/tmp/net-1_a.b", "/tmp/my net": "'/tmp/my net'", "it's": `'it'\''s'`, "a$b": "'a$b'", "": "''", "ä/ö": "ä/ö"} {
+		if got := Quote(in); got != want {
+			t.Errorf("%q: got %s, want %s", in, got, want)
+		}
+	}
+	o := Options{Dir: "/tmp/my net", Workers: 2}
+	if got := o.afresh(); !strings.HasSuffix(got, " --workers 2 --devnet '/tmp/my net'") {
+		t.Errorf("got %s", got)
+	}
+}
