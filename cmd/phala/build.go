@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/phala-go/phala/internal/contractcheck"
+	"github.com/phala-go/phala/internal/devnet"
 	"github.com/phala-go/phala/proto"
 )
 
@@ -138,20 +140,35 @@ func runNew(ctx context.Context, a *app, args []string) error {
 	name := pos[0]
 	typ := typeName(filepath.Base(name))
 	if typ == "" {
-		return fmt.Errorf("%q is not a contract's name: it starts with a letter", name)
+		return fmt.Errorf("%q is not a contract's name: it starts with a letter, and has letters of ASCII and digits", name)
 	}
-	if _, err := os.Stat(name); err == nil {
-		return fmt.Errorf("%s exists", name)
-	}
-	if err := os.MkdirAll(name, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	mod := fmt.Sprintf("module %s\n\ngo 1.26.5\n", strings.ToLower(typ))
-	if *source == "" {
-		*source = sourceDir()
+	if err := os.Mkdir(name, 0o755); errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s exists", name)
+	} else if err != nil {
+		return err
 	}
-	if *source != "" {
-		abs, err := filepath.Abs(*source)
+	if err := scaffold(ctx, a, name, typ, *source); err != nil {
+		// Half of one would be in the way of the next try.
+		return errors.Join(err, os.RemoveAll(name))
+	}
+	return a.print(map[string]string{"folder": name}, func(w io.Writer) {
+		me, dir, contract := devnet.Quote(os.Args[0]), devnet.Quote(name), filepath.Base(name)
+		fmt.Fprintf(w, "%s is ready:\n\n  (cd %s && go test)            natively and as Wasm\n  %[3]s build %[2]s\n  %[3]s deploy %[4]s.wasm\n  %[3]s call %[4]s Add 40\n  %[3]s query %[4]s Current\n",
+			name, dir, me, devnet.Quote(contract))
+	})
+}
+
+// scaffold fills a contract's folder.
+func scaffold(ctx context.Context, a *app, name, typ, source string) error {
+	mod := fmt.Sprintf("module %s\n\ngo 1.26.5\n", strings.ToLower(typ))
+	if source == "" {
+		source = sourceDir()
+	}
+	if source != "" {
+		abs, err := filepath.Abs(source)
 		if err != nil {
 			return err
 		}
@@ -167,10 +184,7 @@ func runNew(ctx context.Context, a *app, args []string) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go mod tidy in %s: %w", name, err)
 	}
-	return a.print(map[string]string{"folder": name}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is ready:\n\n  (cd %s && go test)            natively and as Wasm\n  phala build %s\n  phala deploy %s.wasm\n  phala call %s Add 40\n  phala query %s Current\n",
-			name, name, name, filepath.Base(name), filepath.Base(name), filepath.Base(name))
-	})
+	return nil
 }
 
 // sourceDir is where this program was built from, when that is a checkout.
@@ -187,10 +201,14 @@ func sourceDir() string {
 	return dir
 }
 
+// typeName is "" for what no Go module can be called.
 func typeName(s string) string {
 	var b strings.Builder
 	up := true
 	for _, r := range s {
+		if r > unicode.MaxASCII {
+			return ""
+		}
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
 			up = true
 			continue
