@@ -381,6 +381,52 @@ func TestCheckUpdate(t *testing.T) {
 	}
 }
 
+// TestCheckRetraction: where a recovery is taken back an earlier one comes in, with lists
+// that are not older, and nothing else does.
+func TestCheckRetraction(t *testing.T) {
+	n := shared()
+	at := func(tee attest.TEE, number uint32, lists time.Duration) *attest.Collateral {
+		p := n.Publication(tee, testNow, simulator.State{Evaluation: number})
+		p.CRLIssued = p.CRLIssued.Add(lists)
+		c, err := n.Collateral(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	held := at(attest.TDX, 18, 0)
+	foreign := newNetwork(false)
+	for _, c := range []struct {
+		name string
+		next *attest.Collateral
+		code fault.Code
+	}{
+		{"lists of the same day", at(attest.TDX, 17, 0), ""},
+		{"newer lists", at(attest.TDX, 17, time.Second), ""},
+		{"older lists", at(attest.TDX, 17, -time.Second), fault.CollateralNotNewer},
+		{"another class", at(attest.SGX, 17, 0), fault.CollateralIncompat},
+		{"AMD's", at(attest.SNP, 17, 0), fault.CollateralIncompat},
+		{"another vendor's", foreign.collateral(t, attest.TDX, testNow, simulator.State{}), fault.CRLSignature},
+	} {
+		info, err := attest.CheckRetraction(held, c.next, n.roots, testNow)
+		if c.code == "" && (err != nil || info.Key != "tdx/deadbeef0001/platform") || c.code != "" && (info != nil || !errors.Is(err, c.code)) {
+			t.Errorf("%s: %+v, %v; want %q", c.name, info, err, c.code)
+		}
+	}
+	amd := at(attest.SNP, 1, 0)
+	if _, err := attest.CheckRetraction(amd, at(attest.SNP, 1, time.Second), n.roots, testNow); !errors.Is(err, fault.CollateralIncompat) {
+		t.Errorf("AMD's in place of AMD's: %v", err)
+	}
+	// One list alone is older.
+	mixed := *at(attest.TDX, 17, 0)
+	d := *mixed.DCAP
+	d.RootCRL = at(attest.TDX, 17, -time.Second).DCAP.RootCRL
+	mixed.DCAP = &d
+	if _, err := attest.CheckRetraction(held, &mixed, n.roots, testNow); !errors.Is(err, fault.CollateralNotNewer) {
+		t.Errorf("an older root CRL: %v", err)
+	}
+}
+
 // TestRevises: a new evaluation or revocation list is a revision, a later date alone is none.
 func TestRevises(t *testing.T) {
 	n := shared()

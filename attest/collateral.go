@@ -68,6 +68,29 @@ func CheckUpdate(held, next *Collateral, roots Roots, now time.Time) (*Collatera
 	return info, nil
 }
 
+// CheckRetraction is [CheckUpdate] where a network takes back the TCB recovery that held
+// is of: next may be of an earlier one. Revocations are no part of a recovery, so its lists
+// may not be older.
+func CheckRetraction(held, next *Collateral, roots Roots, now time.Time) (*CollateralInfo, error) {
+	info, err := VerifyCollateral(next, roots, now)
+	if err != nil {
+		return nil, err
+	}
+	old, err := describe(held)
+	switch {
+	case err != nil:
+		return nil, err
+	case old.Key != info.Key:
+		return nil, fault.New(fault.CollateralIncompat, old.Key+" and "+info.Key)
+	case old.DCAP == nil:
+		return nil, fault.New(fault.CollateralIncompat, "AMD has no TCB recoveries")
+	}
+	if err := old.DCAP.CheckLists(info.DCAP); err != nil {
+		return nil, err
+	}
+	return info, nil
+}
+
 func describe(c *Collateral) (*CollateralInfo, error) {
 	if _, err := c.fields(); err != nil {
 		return nil, err

@@ -281,6 +281,14 @@ func (held *CollateralInfo) Newer(next *CollateralInfo) error {
 	return nil
 }
 
+// CheckLists checks that next's revocation lists are not older than held's.
+func (held *CollateralInfo) CheckLists(next *CollateralInfo) error {
+	if held.pckCRL.Compare(next.pckCRL) < 0 || held.rootCRL.Compare(next.rootCRL) < 0 {
+		return fault.New(fault.CollateralNotNewer, "a revocation list is older than what is held")
+	}
+	return nil
+}
+
 // Revises reports whether next, which is newer than held, may judge a platform worse: it
 // has another evaluation of TCB levels, or revokes what held does not. Intel signs the
 // same content anew about daily.

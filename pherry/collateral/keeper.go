@@ -192,13 +192,13 @@ func (k *Keeper) refresh(ctx context.Context, key string) (current *attest.Colla
 	if err != nil {
 		return held, false, err
 	}
-	than := held
+	check := attest.CheckUpdate
 	if held != nil {
-		if n, err := held.Evaluation(); err != nil || n > greatest {
-			than = nil // governance took the number back: the chain does not count it as newer
+		if n, err := held.Evaluation(); err == nil && n > greatest && next.DCAP != nil {
+			check = attest.CheckRetraction // governance took the number back, as the chain judges
 		}
 	}
-	_, err = attest.CheckUpdate(than, next, k.Roots, k.Now())
+	_, err = check(held, next, k.Roots, k.Now())
 	switch {
 	case errors.Is(err, fault.CollateralNotNewer):
 		return held, false, behind

@@ -61,16 +61,16 @@ func (c *chain) take(next *attest.Collateral) {
 		c.t.Errorf("the chain was sent %v", err)
 		return
 	}
-	held := c.held[info.Key]
+	held, check := c.held[info.Key], attest.CheckUpdate
 	if held != nil {
 		if n, _ := held.Evaluation(); n > c.greatest {
-			held = nil
+			check = attest.CheckRetraction
 		}
 	}
 	if n, _ := next.Evaluation(); n > c.greatest {
 		c.t.Errorf("the chain was sent number %d, it takes %d", n, c.greatest)
 	}
-	if _, err := attest.CheckUpdate(held, next, c.roots, c.now()); err != nil {
+	if _, err := check(held, next, c.roots, c.now()); err != nil {
 		c.t.Errorf("the chain was sent %v", err)
 		return
 	}

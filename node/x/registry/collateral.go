@@ -166,15 +166,16 @@ func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollatera
 	if err := p.TCBEvaluations.check(next); err != nil {
 		return nil, err
 	}
+	check := attest.CheckUpdate
 	if held != nil && errors.Is(p.TCBEvaluations.check(held), ErrEvaluation) {
-		held = nil // governance lowered the ceiling: what is held was taken in error
+		check = attest.CheckRetraction // governance lowered the ceiling: it was taken in error
 	}
 	roots, err := k.attestationRoots(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ctx.GasMeter().ConsumeGas(gasCollateral, "collateral")
-	info, err := attest.CheckUpdate(held, next, roots, ctx.BlockTime())
+	info, err := check(held, next, roots, ctx.BlockTime())
 	if err != nil {
 		return nil, ErrCollateral.Wrap(err.Error())
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/pem"
 	"errors"
+	"math/big"
 	"os"
 	"strings"
 	"testing"
@@ -139,10 +140,52 @@ func TestEarlyCollateral(t *testing.T) {
 	}
 	e.refused(e.update(standard), ErrCollateral)
 	ceilings(0, 17)
+	standard = at(attest.TDX, 17, 17, 4*time.Second)
 	e.Block(e.update(standard))
 	if !bytes.Equal(e.held(simulatedTDX), standard) {
 		t.Fatal("a lowered ceiling brings nothing back")
 	}
+}
+
+// TestListsStay: data that were taken in error make room for older ones, but the vendor's
+// revocations are no part of a TCB recovery and stay.
+func TestListsStay(t *testing.T) {
+	st := simulated(t)
+	m, err := st.Machine("machine-1", testchain.Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(number uint32, issued time.Duration, revoked ...*big.Int) []byte {
+		t.Helper()
+		p := st.Network.Publication(attest.TDX, testchain.Genesis, simulator.State{})
+		p.TCBInfo.Evaluation, p.QEIdentity.Evaluation = number, number
+		p.CRLIssued, p.RevokedPCK = p.CRLIssued.Add(issued), revoked
+		c, err := st.Network.Collateral(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Marshal()
+	}
+	e := newEnv(t)
+	e.edit(func(p *Params) { p.TCBEvaluations.TDX = 18 })
+	early := at(18, 2*time.Second, m.PCK.Cert.SerialNumber)
+	e.Block(e.update(early))
+	e.edit(func(p *Params) { p.TCBEvaluations.TDX = 17 })
+	e.refused(e.update(at(17, 0)), ErrCollateral)
+	e.refused(e.update(at(17, time.Second, m.PCK.Cert.SerialNumber)), ErrCollateral)
+	// With the lists of the same day it is taken, and is a revision like any other number.
+	e.Block(e.register(e.apply(2)))
+	standard := at(17, 2*time.Second, m.PCK.Cert.SerialNumber)
+	e.Block(e.update(standard))
+	if !bytes.Equal(e.held(simulatedTDX), standard) {
+		t.Fatal("with lists of the same day it is not taken")
+	}
+	e.Block()
+	if w := e.worker(2); w.Expires != e.Height()-1+5 {
+		t.Errorf("expires at %d", w.Expires)
+	}
+	e.refused(e.register(e.apply(1)), ErrEvidence)
+	e.Block(e.register(e.apply(2)))
 }
 
 // TestRevocationListNeeded: AMD's chain is genuine without a revocation list too, but then

@@ -36,6 +36,9 @@ const (
 	denyAdvisory = "advisory" // a vendor's advisory that a platform's status names
 )
 
+// products are AMD's processor lines.
+func products() []string { return []string{string(snp.Milan), string(snp.Genoa), string(snp.Turin)} }
+
 // subjects are what an attestation may be denied for.
 func subjects(a *proto.Attestation) [][2]string {
 	out := [][2]string{{denyMachine, hex.EncodeToString(a.Machine[:])}}
@@ -243,6 +246,11 @@ func (k *Keeper) SetDenial(ctx context.Context, m *types.MsgSetDenial) (*types.M
 		return nil, ErrParams.Wrapf("subject of %d characters, 1 to 64 are allowed", len(m.Subject))
 	case named && (err != nil || hex.EncodeToString(raw) != m.Subject || size >= 0 && len(raw) != size):
 		return nil, ErrParams.Wrapf("subject %q is not what a %s is, in lower-case hexadecimal", m.Subject, m.Kind)
+	case m.Kind == denyPCK && (raw[0] >= 0x80 || raw[0] == 0 && (len(raw) < 2 || raw[1] < 0x80)):
+		// It would match no certificate, and nobody would see that.
+		return nil, ErrParams.Wrapf("subject %q is no serial number as a certificate has it: one that begins with 80 to ff has 00 before it, and no other has", m.Subject)
+	case m.Kind == denyProduct && !slices.Contains(products(), m.Subject):
+		return nil, ErrParams.Wrapf("subject %q is none of %s", m.Subject, strings.Join(products(), ", "))
 	}
 	s, key := k.store.OpenKVStore(ctx), keyDenial(m.Kind, m.Subject)
 	if m.Lift {
@@ -260,8 +268,8 @@ func (k *Keeper) SetFloor(ctx context.Context, m *types.MsgSetFloor) (*types.Msg
 		return nil, err
 	}
 	platforms := []string{attest.SGX.String(), attest.TDX.String()}
-	for _, p := range []snp.Product{snp.Milan, snp.Genoa, snp.Turin} {
-		platforms = append(platforms, attest.SNP.String()+"/"+string(p))
+	for _, p := range products() {
+		platforms = append(platforms, attest.SNP.String()+"/"+p)
 	}
 	switch {
 	case !slices.Contains(platforms, m.Platform):
