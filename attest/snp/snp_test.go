@@ -265,6 +265,56 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestExpiryIsTheFirst: whatever ends first ends the verdict, at its last moment.
+func TestExpiryIsTheFirst(t *testing.T) {
+	end := testNow.Add(time.Hour)
+	authority := func(t *testing.T, name string, old, issuer *simulator.Authority) simulator.Authority {
+		p := simulator.CAProfile(name, 1)
+		p.Key, p.NotAfter = old.Key, end
+		a, err := simulator.NewAuthority(testNow, p, issuer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	for _, c := range []struct {
+		name string
+		edit func(*testing.T, *trial)
+	}{
+		{"VCEK", func(t *testing.T, tr *trial) {
+			tr.newVCEK(t, snp.Milan, tr.machine.ChipID, tcb, &tr.network.ASK, func(p *simulator.Profile) { p.NotAfter = end })
+		}},
+		{"ASK", func(t *testing.T, tr *trial) {
+			ask := authority(t, "SEV-Milan", &tr.network.ASK, &tr.network.ARK)
+			tr.editResult = func(c *snp.Collateral) { c.ASK = ask.Cert.Raw }
+		}},
+		{"ARK", func(t *testing.T, tr *trial) {
+			root, err := snp.NewRoot(authority(t, "ARK-Milan", &tr.network.ARK, nil).Cert.Raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr.roots = []*snp.Root{root}
+		}},
+		{"CRL", func(_ *testing.T, tr *trial) { tr.pub.CRLNext = end }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tr := newTrial()
+			c.edit(t, tr)
+			if r, err := tr.verify(t); err != nil || !r.Expiry.Equal(end) {
+				t.Fatalf("%+v, %v; want the end at %v", r, err, end)
+			}
+			tr.now = end
+			if _, err := tr.verify(t); err != nil {
+				t.Errorf("at its end: %v", err)
+			}
+			tr.now = end.Add(1)
+			if _, err := tr.verify(t); err == nil {
+				t.Error("accepted after its end")
+			}
+		})
+	}
+}
+
 // TestTurin: its reports lay the TCB out differently and its chips have a short
 // identity. There is no real evidence of one at hand.
 func TestTurin(t *testing.T) {

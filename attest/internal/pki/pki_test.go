@@ -178,6 +178,112 @@ func TestIssuedByRefuses(t *testing.T) {
 	}
 }
 
+// TestListIssuedByRefuses: a revocation list counts by who signed it, and only of who may.
+func TestListIssuedByRefuses(t *testing.T) {
+	key, other := newKey(elliptic.P256()), newKey(elliptic.P256())
+	root, err := x509.ParseCertificate(issue(t, template(), template(), key.Public(), key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now, NextUpdate: now.Add(time.Hour)}, root, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := ParseCRL(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, want string
+		edit       func(*x509.Certificate)
+		key        *ecdsa.PrivateKey
+	}{
+		{"right", "", func(*x509.Certificate) {}, key},
+		{"not an authority", "may not sign revocation lists", func(c *x509.Certificate) { c.IsCA, c.MaxPathLen = false, -1 }, key},
+		{"may not revoke", "may not sign revocation lists", func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCertSign }, key},
+		{"another name", "name differs", func(c *x509.Certificate) { c.Subject.CommonName = "other" }, key},
+		{"another key", "identifier differs", func(*x509.Certificate) {}, other},
+		{"another key under the same identifier", "signature is wrong", func(c *x509.Certificate) { c.SubjectKeyId = root.SubjectKeyId }, other},
+	} {
+		tpl := template()
+		c.edit(tpl)
+		ca, err := ParseCertificate(issue(t, tpl, tpl, c.key.Public(), c.key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = list.IssuedBy(ca)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestAlgorithmsDiffer: the algorithm outside of what is signed is the one inside.
+func TestAlgorithmsDiffer(t *testing.T) {
+	key := newKey(elliptic.P256())
+	der := issue(t, template(), template(), key.Public(), key)
+	root, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now, NextUpdate: now.Add(time.Hour)}, root, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Outside it lies last, and ECDSA with SHA-384 differs in the last byte.
+	change := func(der []byte) []byte {
+		at := bytes.LastIndex(der, []byte(oidECDSASHA256)) + len(oidECDSASHA256) - 1
+		der[at]++
+		return der
+	}
+	if _, err := ParseCertificate(change(der)); err == nil || !strings.Contains(err.Error(), "algorithms differ") {
+		t.Errorf("certificate: %v", err)
+	}
+	if _, err := ParseCRL(change(list)); err == nil || !strings.Contains(err.Error(), "algorithms differ") {
+		t.Errorf("revocation list: %v", err)
+	}
+}
+
+// TestExtensionsRefused: of a certificate and of a list.
+func TestExtensionsRefused(t *testing.T) {
+	key := newKey(elliptic.P256())
+	root, err := x509.ParseCertificate(issue(t, template(), template(), key.Public(), key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := func(critical bool) pkix.Extension {
+		return pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 9, 7}, Critical: critical, Value: []byte{5, 0}}
+	}
+	for _, c := range []struct {
+		name        string
+		list, entry []pkix.Extension
+		ok          bool
+	}{
+		{"unknown", []pkix.Extension{unknown(false)}, []pkix.Extension{unknown(false)}, true},
+		{"critical", []pkix.Extension{unknown(true)}, nil, false},
+		{"critical in an entry", nil, []pkix.Extension{unknown(true)}, false},
+		{"repeated", []pkix.Extension{unknown(false), unknown(false)}, nil, false},
+		{"repeated in an entry", nil, []pkix.Extension{unknown(false), unknown(false)}, false},
+	} {
+		der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now, NextUpdate: now.Add(time.Hour), ExtraExtensions: c.list,
+			RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(3), RevocationTime: now, ExtraExtensions: c.entry}}}, root, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseCRL(der); (err == nil) != c.ok {
+			t.Errorf("list, %s: %v", c.name, err)
+		}
+	}
+	// Go makes no certificate with two of one kind; the parser of extensions is the same.
+	list, err := asn1.Marshal([]pkix.Extension{unknown(false), unknown(false)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseExtensionList(list); err == nil {
+		t.Error("certificate, repeated: accepted")
+	}
+}
+
 func TestCertificateRefused(t *testing.T) {
 	p256 := newKey(elliptic.P256())
 	ext := func(arc int, critical bool) pkix.Extension {
