@@ -53,7 +53,8 @@
 //
 // Anyone may bring newer collateral: [CheckUpdate] verifies it by the vendor's
 // signatures alone and refuses one of which any part is older than what is
-// held. Revocation lists are ordered by number and date, because Intel's have all had the
+// held; [CheckRetraction] lets an earlier TCB recovery back in, and no older list.
+// Revocation lists are ordered by number and date, because Intel's have all had the
 // number 1; [Collateral.Revises] tells a list that revokes more from the same signed anew.
 //
 // # Digests
