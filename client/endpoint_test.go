@@ -26,7 +26,7 @@ func secure(t *testing.T, e *stack.Enclave, cfg *tls.Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: api.Public(e.RT), ReadHeaderTimeout: time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	srv := &http.Server{Handler: api.Public(e.RT), ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	go srv.Serve(tls.NewListener(l, cfg))
 	t.Cleanup(func() { srv.Close() })
 	return "ratls://" + l.Addr().String()

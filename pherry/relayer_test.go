@@ -25,7 +25,7 @@ func answers(t *testing.T, s *stack.Stack, c *client.Client, id proto.ContractID
 	t.Helper()
 	stop := s.Go()
 	defer stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	p, err := c.Push(ctx, id, []byte("ehello"), client.CallOptions{})
 	if err != nil {
@@ -42,7 +42,7 @@ func deploy(t *testing.T, s *stack.Stack) (*client.Client, proto.ContractID) {
 	c := client.Open(s.Network(), s.Key("user"))
 	stop := s.Go()
 	defer stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	d, err := c.Deploy(ctx, s.Cluster, enginetest.Script(""), []byte("salt"), nil, nil)
 	if err != nil {

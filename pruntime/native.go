@@ -132,8 +132,10 @@ func nativeDir() (dir string, lock *os.File, err error) {
 		if lock, err = os.Open(dir); err != nil {
 			continue
 		}
-		if err = flock(lock); !errors.Is(err, syscall.EWOULDBLOCK) {
-			return dir, lock, nil // a system without locks has no other process either
+		if err = flock(lock); !errors.Is(err, syscall.EWOULDBLOCK) { // a system without locks has no other process either
+			if _, err = os.Stat(dir); err == nil { // the sweep may have removed it and gone
+				return dir, lock, nil
+			}
 		}
 		lock.Close()
 	}

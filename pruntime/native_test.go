@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/phala-go/phala/attest"
@@ -149,6 +150,44 @@ func TestSweepNative(t *testing.T) {
 			t.Errorf("%s: %v", dir, err)
 		}
 	}
+}
+
+// TestSweepWhileMaking: processes that start sweep the folders of those that are gone, and
+// leave alone what another one is just making.
+func TestSweepWhileMaking(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	var sweepers sync.WaitGroup
+	end := make(chan bool)
+	for range 2 {
+		sweepers.Go(func() {
+			for {
+				select {
+				case <-end:
+					return
+				default:
+					if err := sweepNative(); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for range 500 {
+		dir, lock, err := nativeDir()
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if _, err := os.Stat(dir); err != nil {
+			t.Error(err)
+			break
+		}
+		os.RemoveAll(dir)
+		lock.Close()
+	}
+	close(end)
+	sweepers.Wait()
 }
 
 // TestSource: the engine gets a code again from disk, with its compiled code; one that is

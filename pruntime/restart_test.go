@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -373,7 +375,11 @@ func TestCheckpointsKept(t *testing.T) {
 
 // TestClosedWhileBusy: a stop while codes are being prepared and queries run is clean.
 func TestClosedWhileBusy(t *testing.T) {
-	w, _, ws := network(t, 1)
+	asked, answer := make(chan bool, 16), make(chan bool)
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- true; <-answer }))
+	defer s.Close()
+	defer close(answer)
+	w, _, ws := network(t, 1, func(n *node) { n.cfg.HTTP = pruntime.HTTPPrivate })
 	id, n := w.deploy(), ws[0]
 	if err := n.rt.Prepare(enginetest.Script("another")); err != nil {
 		t.Fatal(err)
@@ -399,10 +405,13 @@ func TestClosedWhileBusy(t *testing.T) {
 	n.start()
 	w.until("the contract answers", func() bool { a, err := n.query(id, "gi"); return err == nil && string(a.Return) == "1" })
 	rt, twin = n.rt, *n
-	started := make(chan bool)
-	go func() { close(started); twin.query(id, "l") }()
-	<-started
-	time.Sleep(50 * time.Millisecond)
+	ended := make(chan error, 1)
+	go func() { _, err := twin.query(id, "HGET "+s.URL+"/\n\n"); ended <- err }()
+	select {
+	case <-asked:
+	case err := <-ended:
+		t.Fatal("the query ended: ", err)
+	}
 	n.rt = nil
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()

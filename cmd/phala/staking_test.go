@@ -178,7 +178,7 @@ func TestWatch(t *testing.T) {
 	n := &chainNode{t: t}
 	n.era.Store(1)
 	dir := n.use(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	out := &notify{wrote: make(chan string, 64)}
 	ended := make(chan error, 1)

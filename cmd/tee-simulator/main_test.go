@@ -84,7 +84,7 @@ func (p *process) stop(t *testing.T, sig os.Signal) {
 		if err != nil {
 			t.Fatalf("after %v: %v; stderr: %s", sig, err, p.stderr.String())
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("does not stop on %v", sig)
 	}
 }
@@ -102,7 +102,7 @@ func socketDir(t *testing.T) string {
 
 func evidence(t *testing.T, spec string) (attest.Evidence, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	p, err := producer.Open(ctx, spec, producer.Options{})
 	if err != nil {

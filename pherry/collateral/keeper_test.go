@@ -342,7 +342,7 @@ func TestRun(t *testing.T) {
 		}}
 		ctx, cancel := context.WithCancel(t.Context())
 		go k.Run(ctx)
-		at := func(d time.Duration) { time.Sleep(d - time.Since(began)) }
+		at := func(d time.Duration) { time.Sleep(d - time.Since(began)); synctest.Wait() }
 		at(5 * time.Minute)
 		failing = false
 		at(8 * time.Hour)

@@ -121,7 +121,7 @@ func TestChopsticks(t *testing.T) {
 				if err := json.Unmarshal(e.Data, &h); err != nil || h.StateRoot == "" {
 					t.Errorf("event %s: %v", e.Data, err)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Error("no event of the finalized head")
 			}
 		}

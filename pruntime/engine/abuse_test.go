@@ -73,7 +73,7 @@ func TestGoWorks(t *testing.T) {
 			if err != nil || string(res.Output) != c.want {
 				t.Errorf("%s: %s answers %q, %v; want %q", c.name, entry, res.Output, err, c.want)
 			}
-			if took := time.Since(begin); took > 20*time.Second {
+			if took := time.Since(begin); took > time.Minute {
 				t.Errorf("%s took %s of real time", c.name, took)
 			}
 		}

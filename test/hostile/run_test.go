@@ -129,7 +129,7 @@ func TestHostileCalls(t *testing.T) {
 			for i := range 2 { // the second finds an instance that the first used
 				begin := time.Now()
 				s := w.Input("mallory", []byte("x"))
-				if took := time.Since(begin); took > 20*time.Second {
+				if took := time.Since(begin); took > 2*time.Minute {
 					t.Errorf("it took %s", took)
 				}
 				if s.Status != c.status || !strings.Contains(s.Error, c.says) || len(s.Return) != 0 {
@@ -169,7 +169,7 @@ func TestMillionHostCalls(t *testing.T) {
 		s := w.Input("mallory", nil)
 		took := time.Since(begin)
 		t.Logf("a million %s: %d gas, %s", c.name, s.GasUsed, took)
-		if s.Status != proto.StatusOK || s.GasUsed < 300_000_000 || took > 20*time.Second {
+		if s.Status != proto.StatusOK || s.GasUsed < 300_000_000 || took > 2*time.Minute {
 			t.Errorf("a million %s: %s %q, %d gas, %s", c.name, s.Status, s.Error, s.GasUsed, took)
 		}
 	}

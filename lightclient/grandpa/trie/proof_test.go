@@ -407,7 +407,7 @@ func TestHostileProofs(t *testing.T) {
 	if _, err := mustProof(t, nodes).Keys(trieHash(level), nil, 1<<40); !errors.Is(err, trie.ErrLimit) && !errors.Is(err, trie.ErrNode) {
 		t.Errorf("exponential trie: %v", err)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("exponential trie took %s", took)
 	}
 }
