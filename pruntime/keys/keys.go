@@ -33,6 +33,7 @@ type Store struct {
 	aead    cipher.AEAD
 	context []byte
 	rng     io.Reader
+	settle  func(dir string) // has the disk keep the names in a directory
 }
 
 // Open returns the store of a directory. key is the enclave's sealing key, context
@@ -49,14 +50,24 @@ func Open(dir string, key [32]byte, context []byte, rng io.Reader) (*Store, erro
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	return &Store{dir, aead, context, rng}, nil
+	return &Store{dir, aead, context, rng, settle}, nil
+}
+
+// settle writes a directory's names to the disk, where the system lets one: not every
+// TEE's file system does.
+func settle(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
 }
 
 func (s *Store) aad(name string) []byte {
 	return transcript.Bytes("phala/seal/v1", s.context, []byte(name))
 }
 
-// Put seals data under a name. The file appears whole or not at all.
+// Put seals data under a name. The file appears whole or not at all, and a machine that
+// loses its power afterwards has it: of a gatekeeper's share there is no other copy.
 func (s *Store) Put(name string, data []byte) error {
 	nonce := make([]byte, s.aead.NonceSize())
 	if _, err := io.ReadFull(s.rng, nonce); err != nil {
@@ -82,6 +93,7 @@ func (s *Store) Put(name string, data []byte) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
+	s.settle(s.dir)
 	return nil
 }
 

@@ -120,3 +120,24 @@ func TestLinksAreNotFollowed(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesReachTheDisk: a sealed file's name is on the disk before whoever sealed it goes
+// on. What is renamed and not synced can be gone when the power is.
+func TestNamesReachTheDisk(t *testing.T) {
+	s, err := Open(t.TempDir(), [32]byte{1}, []byte("context"), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synced := 0
+	real := s.settle
+	s.settle = func(dir string) {
+		if b, err := s.Get("share"); err != nil || string(b) != "secret" || dir != s.dir {
+			t.Errorf("synced %s with %q, %v under the name", dir, b, err)
+		}
+		synced++
+		real(dir)
+	}
+	if err := s.Put("share", []byte("secret")); err != nil || synced != 1 {
+		t.Errorf("synced %d times, %v", synced, err)
+	}
+}
