@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/client/rpc"
 	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/internal/devnet"
@@ -123,6 +124,9 @@ func run(ctx context.Context, args []string, out, errw io.Writer) error {
 	if err == nil || errors.Is(err, errSilent) {
 		return err
 	}
+	if errors.Is(err, rpc.ErrNotSent) {
+		err = fmt.Errorf("%w; %s", err, a.unreached())
+	}
 	var misuse *usageError
 	switch {
 	case a.json:
@@ -139,6 +143,14 @@ func run(ctx context.Context, args []string, out, errw io.Writer) error {
 		misuse.help(errw)
 	}
 	return err
+}
+
+// unreached is what to do when nothing listens where the node should.
+func (a *app) unreached() string {
+	if a.file != "" {
+		return "see that the node which " + a.file + " names runs"
+	}
+	return "start the devnet in " + a.dir + " with: make devnet"
 }
 
 // wantsJSON reports whether arguments ask for it that may make no sense otherwise.
@@ -260,9 +272,9 @@ func need(f *flag.FlagSet, args []string, least, most int) ([]string, error) {
 	}
 	switch {
 	case len(pos) < least:
-		return nil, misused(f, "%d arguments are given, and %d are needed", len(pos), least)
+		return nil, misused(f, "too few arguments: %d, at least %d are needed", len(pos), least)
 	case len(pos) > most:
-		return nil, misused(f, "%d arguments are given, and at most %d are taken", len(pos), most)
+		return nil, misused(f, "too many arguments: %d, at most %d are taken", len(pos), most)
 	}
 	return pos, nil
 }

@@ -3,6 +3,10 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -16,7 +20,7 @@ func TestUsage(t *testing.T) {
 		says string
 	}{
 		{"no such command", []string{"frobnicate"}, `no command "frobnicate"`},
-		{"too few", []string{"receipt", "1"}, "1 arguments are given, and 2 are needed"},
+		{"too few", []string{"receipt", "1"}, "too few arguments: 1, at least 2 are needed"},
 		{"too many", []string{"send", "//Bob", "1", "2"}, "at most 2 are taken"},
 		{"no such flag", []string{"call", "hello", "Add", "--gaz", "1"}, "not defined: -gaz"},
 		{"no number", []string{"call", "hello", "Add", "1", "--gas", "much"}, `invalid value "much" for flag -gas`},
@@ -73,5 +77,25 @@ func TestHelpShowsNoSecret(t *testing.T) {
 	}
 	if _, err := need(a.flags("", ""), []string{"--key", "//Bob"}, 0, 0); err != nil || a.key != "//Bob" {
 		t.Errorf("key %q, %v", a.key, err)
+	}
+}
+
+// TestNothingListens: who forgot to start the network hears how.
+func TestNothingListens(t *testing.T) {
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	dir := t.TempDir()
+	network := fmt.Sprintf(`{"chain": "phala-1", "node": %q, "root_height": 5, "root": %q}`, gone.URL, strings.Repeat("ab", 32))
+	for _, file := range []string{"devnet.json", "network.json"} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(network), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := phala(t, "status", "--devnet", dir); err == nil || !strings.HasSuffix(err.Error(), "; start the devnet in "+dir+" with: make devnet") {
+		t.Errorf("a devnet: %v", err)
+	}
+	file := filepath.Join(dir, "network.json")
+	if out, _, err := phala(t, "status", "--network", file, "--output", "json"); err == nil || !strings.Contains(out, "see that the node which "+file+" names runs") {
+		t.Errorf("another network: %v: %s", err, out)
 	}
 }
