@@ -501,7 +501,7 @@ func TestDeploymentInDoubt(t *testing.T) {
 		{"refused", "broadcast_tx_sync", map[string]any{"code": 5, "codespace": "sdk", "log": "insufficient funds", "hash": "00"}},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
-		s.Server.Intercept = func(method string, _ map[string]any) (any, error) {
+		s.Server.Intercept(func(method string, _ map[string]any) (any, error) {
 			if method != x.method {
 				return nil, nil
 			}
@@ -509,7 +509,7 @@ func TestDeploymentInDoubt(t *testing.T) {
 				cancel()
 			}
 			return x.answer, nil
-		}
+		})
 		d, err := c.Deploy(ctx, s.Cluster, module, []byte("second"), "argument", nil)
 		switch {
 		case x.answer != nil && (d != nil || !errors.As(err, new(*tx.Refused))):
