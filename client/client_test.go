@@ -3,9 +3,11 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -365,6 +367,64 @@ func TestWorkers(t *testing.T) {
 	s.List[2].Public.Close()
 	if _, err := c.Query(ctx, id, "x", nil, client.QueryOptions{}); !errors.Is(err, client.ErrNoWorker) || strings.Count(err.Error(), "worker ") < 2 {
 		t.Errorf("none is left: %v", err)
+	}
+}
+
+// TestLyingWorker: a worker whose session key is real can answer what it likes, but not
+// another question than was asked, and not from an older state.
+func TestLyingWorker(t *testing.T) {
+	session, err := commkey.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	net := client.Network{Chain: "chain-1"}
+	qctx := proto.QueryContext(net.Chain)
+	var answer func(q *proto.Query) *proto.Answer
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		env, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(err)
+		}
+		plain, sender, err := envelope.Open(qctx, session, env)
+		if err != nil {
+			panic(err)
+		}
+		q, err := proto.ParseQuery(plain)
+		if err != nil {
+			panic(err)
+		}
+		sealed, err := envelope.SealReply(rand.Reader, qctx, session, sender, answer(q).Marshal())
+		if err != nil {
+			panic(err)
+		}
+		w.Write(sealed)
+	}))
+	defer srv.Close()
+	c, target := client.Open(net, nil), client.Target{Worker: proto.WorkerID{1}, Session: session.Public(), Endpoint: srv.URL}
+	for _, x := range []struct {
+		name   string
+		answer func(q *proto.Query) *proto.Answer
+		want   error
+	}{
+		{"as asked", func(q *proto.Query) *proto.Answer {
+			return &proto.Answer{Nonce: q.Nonce, Height: q.MinHeight, Return: []byte("yes")}
+		}, nil},
+		{"to another question", func(q *proto.Query) *proto.Answer {
+			q.Nonce[0]++
+			return &proto.Answer{Nonce: q.Nonce, Height: q.MinHeight, Return: []byte("yes")}
+		}, client.ErrAnswer},
+		{"from an older state", func(q *proto.Query) *proto.Answer {
+			return &proto.Answer{Nonce: q.Nonce, Height: q.MinHeight - 1, Return: []byte("yes")}
+		}, client.ErrAnswer},
+		{"refused, to another question", func(q *proto.Query) *proto.Answer {
+			return &proto.Answer{Status: proto.StatusContractError, Error: "no"}
+		}, client.ErrAnswer},
+	} {
+		answer = x.answer
+		a, err := c.Ask(within(t, 2*time.Minute), target, proto.ContractID{2}, []byte("question"), client.QueryOptions{MinHeight: 50})
+		if !errors.Is(err, x.want) || (x.want == nil) != (a != nil && string(a.Return) == "yes") {
+			t.Errorf("%s: %+v, %v", x.name, a, err)
+		}
 	}
 }
 
