@@ -268,15 +268,7 @@ func TestForgedOutputs(t *testing.T) {
 	// The worker knows the epoch key and could seal anything: here, an answer that its
 	// receipt does not hold.
 	forged := (&proto.Output{Seq: p.Seq, Height: 1, Return: []byte("a lie")}).Marshal()
-	key, err := commkey.FromSeed([32]byte{1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sender, err := envelope.Sender(p.Envelope)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sealed, err := envelope.SealReply(bytes.NewReader(make([]byte, 100)), envelope.Context{Purpose: "command-output", Chain: "comettest-1"}, key, sender, forged)
+	sealed, err := p.SealReply(forged)
 	if err != nil {
 		t.Fatal(err)
 	}
