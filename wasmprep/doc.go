@@ -54,7 +54,10 @@
 // than the machine words that a compiler needs for it), and those of the
 // deepest unguarded functions below it, and returns them on every way out but
 // a trap. The host call above finds it negative when it has run out. With it
-// the depth of recursion depends on the module alone, not on an engine's stack.
+// the depth of recursion depends on the module alone, not on an engine's stack:
+// except in modules made for that, whose frames hold many more values than
+// their code is long (a call has up to 16 results). Those may fill an engine's
+// stack first, and trap.
 //
 // # NaNs
 //

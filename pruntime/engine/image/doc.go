@@ -39,7 +39,8 @@
 // the memory is bit-identical to the image afterwards.
 //
 // A [Pool] restores an instance when it is put back, so nothing of a call
-// outlives it, and throws it away if the call failed or the memory grew.
+// outlives it, and throws it away if the call failed or the memory grew. Each
+// call has a new stack: how deep it can go depends on nothing before it.
 //
 // # Concurrency
 //

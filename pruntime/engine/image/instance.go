@@ -37,9 +37,8 @@ type Instance struct {
 	gas     api.MutableGlobal
 	depth   api.MutableGlobal
 	globals []api.MutableGlobal // those of the snapshot
-	funcs   map[string]api.Function
-	view    *view // the restorable mapping; nil when wazero owns the memory
-	private int   // bytes of it that the pool counts while the instance is idle
+	view    *view               // the restorable mapping; nil when wazero owns the memory
+	private int                 // bytes of it that the pool counts while the instance is idle
 	failed  bool
 	slice   int64
 	// fullDepth is the depth budget between calls.
@@ -57,7 +56,7 @@ func instantiate(ctx context.Context, code *Code, alloc experimental.MemoryAlloc
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInstantiate, err)
 	}
-	inst := &Instance{code: code, mod: mod, funcs: make(map[string]api.Function), slice: DefaultSlice}
+	inst := &Instance{code: code, mod: mod, slice: DefaultSlice}
 	if code.Module.HasMemory {
 		inst.mem = mod.ExportedMemory(wasmprep.MemoryExport)
 	}
@@ -103,9 +102,12 @@ func (i *Instance) Failed() bool { return i.failed }
 // bound to this call. After an error the instance is spoiled: its pool
 // throws it away.
 func (i *Instance) Call(ctx context.Context, name string, limit uint64, args ...uint64) (results []uint64, used uint64, err error) {
-	fn, err := i.function(name)
-	if err != nil {
-		return nil, 0, err
+	// A function of wazero's has the stack that its calls run on. It grows in steps that
+	// depend on what it was before, up to a limit, so with one that was used a deep call
+	// could end in another way than on other machines. And it never shrinks.
+	fn := i.mod.ExportedFunction(name)
+	if fn == nil {
+		return nil, 0, fmt.Errorf("%w: %q", ErrNoExport, name)
 	}
 	if got, want := len(args), len(fn.Definition().ParamTypes()); got != want {
 		return nil, 0, fmt.Errorf("call of %s with %d arguments, want %d: %w", name, got, want, ErrNoExport)
@@ -128,18 +130,6 @@ func (i *Instance) Call(ctx context.Context, name string, limit uint64, args ...
 		results[j] = trim(results[j], fn.Definition().ResultTypes()[j])
 	}
 	return results, m.used(), classify(name, err)
-}
-
-func (i *Instance) function(name string) (api.Function, error) {
-	if fn, ok := i.funcs[name]; ok {
-		return fn, nil
-	}
-	fn := i.mod.ExportedFunction(name)
-	if fn == nil {
-		return nil, fmt.Errorf("%w: %q", ErrNoExport, name)
-	}
-	i.funcs[name] = fn
-	return fn, nil
 }
 
 // Revive lets an instance be called again after a trap, with its depth budget
