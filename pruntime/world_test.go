@@ -400,13 +400,17 @@ func (w *world) step() {
 // until steps until the condition holds.
 func (w *world) until(what string, holds func() bool) {
 	w.t.Helper()
-	for range 150 {
+	for i := range 150 {
 		if holds() {
 			return
 		}
 		w.step()
-		// Codes are prepared in the background.
-		time.Sleep(time.Millisecond)
+		// Codes are prepared in the background, which a busy machine takes long for.
+		if i < 50 {
+			time.Sleep(time.Millisecond)
+		} else {
+			time.Sleep(time.Second)
+		}
 	}
 	for _, n := range w.nodes {
 		if n.rt != nil {

@@ -435,7 +435,11 @@ func TestGramine(t *testing.T) {
 func newAgent(t *testing.T, socket string, edit func(string) any) string {
 	t.Helper()
 	h := newHardware()
-	root, err := os.MkdirTemp("", "d") // t.TempDir's paths may be too long for a socket
+	parent := ""
+	if len(os.TempDir()) > 60 {
+		parent = "/tmp"
+	}
+	root, err := os.MkdirTemp(parent, "d") // t.TempDir's paths may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,11 @@ func (p *process) stop(t *testing.T, sig os.Signal) {
 // socketDir is short: a socket's path has at most 107 bytes.
 func socketDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "tee")
+	parent := ""
+	if len(os.TempDir()) > 60 {
+		parent = "/tmp"
+	}
+	dir, err := os.MkdirTemp(parent, "tee")
 	if err != nil {
 		t.Fatal(err)
 	}

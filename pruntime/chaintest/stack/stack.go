@@ -161,12 +161,17 @@ func (s *Stack) Step() {
 // Until steps until the condition holds.
 func (s *Stack) Until(what string, holds func() bool) {
 	s.t.Helper()
-	for range 200 {
+	for i := range 200 {
 		if holds() {
 			return
 		}
 		s.Step()
-		time.Sleep(time.Millisecond)
+		// Codes are prepared in the background, which a busy machine takes long for.
+		if i < 100 {
+			time.Sleep(time.Millisecond)
+		} else {
+			time.Sleep(time.Second)
+		}
 	}
 	for _, e := range s.List {
 		st := e.RT.Status()
