@@ -16,6 +16,8 @@ export CGO_ENABLED := 0
 LDFLAGS := -s -w
 BIN := bin
 VET := $(GO) vet
+# A limit ends what hangs. What is only slow, on a busy machine, goes on.
+TEST := $(GO) test -timeout 60m
 
 .PHONY: build devnet smoke check test test-node test-oracles test-cgo test-e2e test-future reproducible fuzz tcb bench clean
 
@@ -35,27 +37,27 @@ smoke: build
 
 check:
 	$(VET) ./...
-	$(GO) test ./...
+	$(TEST) ./...
 
 test: check tcb fuzz test-node test-oracles test-cgo build reproducible test-e2e smoke test-future
 	@echo "all tests passed"
 
 test-node:
-	cd node && $(VET) ./... && $(GO) test ./...
+	cd node && $(VET) ./... && $(TEST) ./...
 
 # Other implementations as judges, each in a module of its own.
 test-oracles:
-	cd test/oracle && $(GO) test ./...
-	cd test/attest-oracle && $(GO) test ./...
+	cd test/oracle && $(TEST) ./...
+	cd test/attest-oracle && $(TEST) ./...
 
 # wasmtime needs a C compiler.
 test-cgo:
-	@if command -v gcc >/dev/null; then cd test/wasmtime && CGO_ENABLED=1 $(GO) test ./...; \
+	@if command -v gcc >/dev/null; then cd test/wasmtime && CGO_ENABLED=1 $(TEST) ./...; \
 	else echo "skipped: test/wasmtime needs gcc"; fi
 
 # The real programs as separate processes: commands, attacks, kills, restarts.
 test-e2e: build
-	PHALA_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 30m ./test/e2e
+	PHALA_BIN=$(CURDIR)/$(BIN) $(TEST) -count=1 ./test/e2e
 
 # Time is an argument wherever it decides something, so the tests must pass in any year.
 # These build everything on a clock that is ten years ahead, in a folder of their own; a

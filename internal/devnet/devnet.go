@@ -306,7 +306,7 @@ func (n *Net) run(ctx context.Context) error {
 	n.Client = client.Open(n.state.Network, key)
 	for i := range n.names {
 		// An enclave asks its TEE for the sealing key when it starts.
-		err := n.wait(ctx, "the simulated TEE", 10*time.Second, func() (bool, error) {
+		err := n.wait(ctx, "the simulated TEE", time.Minute, func() (bool, error) {
 			conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.TEE[i]))
 			if err == nil {
 				conn.Close()

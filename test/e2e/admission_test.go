@@ -16,7 +16,7 @@ import (
 // queries go on all the time, and the keys come again to each session.
 func TestReattestation(t *testing.T) {
 	n, _ := startWith(t, devnet.Options{Workers: 1, Registry: map[string]any{"attestation_blocks": 150}})
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	hello := n.State().Contracts["hello"]
 	sessions := map[string]map[string]bool{"worker-1": {}, "gatekeeper": {}}

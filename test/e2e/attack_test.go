@@ -53,7 +53,7 @@ func position(st *pruntime.Status) string {
 // taken afterwards.
 func TestHostileRelayer(t *testing.T) {
 	n, _ := start(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	worker, node := n.Private("worker-1"), n.Client.Node()
 	if err := n.Kill("pherry"); err != nil {
@@ -276,7 +276,7 @@ func hostileOutbox(ctx context.Context, t *testing.T, n *devnet.Net, worker *phe
 // worker uses what is good, answers nothing until it has caught up, and ends where it was.
 func TestOlderState(t *testing.T) {
 	n, opt := start(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	hello, dir := n.State().Contracts["hello"], filepath.Join(opt.Dir, "worker-1")
 	call := func(text string) {

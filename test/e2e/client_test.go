@@ -145,7 +145,7 @@ func (f *forger) outcome(ctx context.Context, t *testing.T, c *crafted, seq uint
 // sender may not run, or keeps the command that it copied from running.
 func TestHostileClient(t *testing.T) {
 	n, _ := startWith(t, devnet.Options{Workers: 2, Seats: 1})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	alice, hello := n.Client.Sender(), n.State().Contracts["hello"]
 	if _, err := alice.Send(ctx, 400_000, tx.CreateCluster(account(alice.Key), 1, true)); err != nil {

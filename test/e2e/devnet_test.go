@@ -25,14 +25,14 @@ import (
 // them meanwhile; a foreign state is refused with the command that helps; taken ports are
 // avoided.
 func TestContinue(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	port := freePort(t)
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	port := taken.Addr().(*net.TCPAddr).Port
 	n, opt := startWith(t, devnet.Options{Workers: 1, Port: port})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	if n.State().Ports.RPC[0] == port {
 		t.Error("a taken port was used")

@@ -99,7 +99,7 @@ func until(ctx context.Context, t *testing.T, what string, f func() error) {
 // receipt is final with both signatures; not when one of them says something else.
 func TestSeatsAgree(t *testing.T) {
 	n, opt := start(t, 2)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	hello := n.State().Contracts["hello"]
 	for i := range 5 {
@@ -141,13 +141,13 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: eventually program args...")
 	}
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(5 * time.Minute); ; {
 		err := ts.Exec(args[0], args[1:]...)
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("%s did not succeed within a minute: %v", strings.Join(args, " "), err)
+			ts.Fatalf("%s did not succeed within five minutes: %v", strings.Join(args, " "), err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

@@ -36,7 +36,7 @@ func TestElections(t *testing.T) {
 	}
 	n, opt := startWith(t, devnet.Options{Workers: 1, Bonds: []int64{1_000_000, 990_000, 980_000, 970_000, 960_000, 950_000, 0}, NPoS: eras,
 		Slashing: map[string]any{"signed_blocks_window": "40"}})
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	vs, err := n.Validators()
 	if err != nil {

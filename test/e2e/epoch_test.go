@@ -20,7 +20,7 @@ import (
 func TestErasedDisks(t *testing.T) {
 	n, opt := startWith(t, devnet.Options{Workers: 3, Seats: 2, Flags: []string{"--lease=6s"}, Registry: map[string]any{"lease_blocks": 80},
 		Contracts: map[string]any{"epoch_blocks": "30", "silent_blocks": "60"}})
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	hello := n.State().Contracts["hello"]
 	cluster := func() *proto.Cluster {

@@ -22,7 +22,7 @@ import (
 func TestOutOfTouch(t *testing.T) {
 	const lease = 6 * time.Second
 	n, opt := startWith(t, devnet.Options{Workers: 1, Flags: []string{fmt.Sprintf("--lease=%s", lease)}})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	hello, worker, dir := n.State().Contracts["hello"], n.Private("worker-1"), filepath.Join(opt.Dir, "worker-1")
 	public := endpoint(ctx, t, n, status(ctx, t, worker).Worker)

@@ -133,7 +133,7 @@ func TestWorkersMemoryHoldsNoKeys(t *testing.T) {
 		t.Skip("this system does not show memory as a file")
 	}
 	n, opt := start(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	hello := n.State().Contracts["hello"]
 	for i := range 3 {
@@ -218,7 +218,7 @@ func TestWorkersMemoryHoldsNoKeys(t *testing.T) {
 // again it is the same, and goes on where it was.
 func TestKilledKeyringStopsItsWorker(t *testing.T) {
 	n, opt := start(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	before, err := n.Private("worker-1").Status(ctx)
 	if err != nil {

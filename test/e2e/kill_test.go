@@ -25,7 +25,7 @@ const theKeyring = "keyring"
 func TestKillAnyProcess(t *testing.T) {
 	const callers = 3
 	n, _ := startWith(t, devnet.Options{Workers: 2})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("PHALA_SEED"); s != "" {
@@ -131,7 +131,7 @@ func carried(ctx context.Context, c *client.Client, to proto.ContractID, text st
 // tried calls f until it succeeds, with time for each try.
 func tried(ctx context.Context, f func(context.Context) error) error {
 	for {
-		try, stop := context.WithTimeout(ctx, 20*time.Second)
+		try, stop := context.WithTimeout(ctx, time.Minute)
 		err := f(try)
 		stop()
 		if err == nil {

@@ -20,7 +20,7 @@ import (
 // serve the same enclaves all the time.
 func TestValidatorsFail(t *testing.T) {
 	n, _ := startWith(t, devnet.Options{Workers: 1, Bonds: []int64{million, million, million, million}, Flags: []string{"--lease=8s"}})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	vs, err := n.Validators()
 	if err != nil {

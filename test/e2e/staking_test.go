@@ -87,7 +87,7 @@ func TestStakingCommands(t *testing.T) {
 	}
 
 	var now set
-	for end := time.Now().Add(4 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(15 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		now = set{}
 		read(&now, "validators")
 		in, _ := seated(&now)

@@ -95,7 +95,7 @@ func TestAttestedTLS(t *testing.T) {
 	if err := n.Restart("worker-1", 0); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(15 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		if _, err = n.Client.Query(t.Context(), hello, "GetGreeting", nil, client.QueryOptions{}); err == nil {
 			break
 		}

@@ -54,8 +54,8 @@ func Quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 
 // New returns a chain that began half a day ago, with a block each 100 ms on its own clock.
 // That clock runs faster than the real one, by which clients judge headers, and must not
-// overtake it however slow the machine: Go makes less than 500 blocks a second, so it would
-// take longer than a package's tests may.
+// overtake it however slow the machine: Go makes less than 500 blocks a second, for which
+// that is enough for a quarter of an hour.
 func New(t testing.TB) *Stack {
 	start := time.Now().UTC().Add(-12 * time.Hour).Truncate(time.Millisecond)
 	s := &Stack{t: t, Chain: chaintest.New(comettest.Config{Start: start, Interval: 100 * time.Millisecond}), Vendor: newVendor(t, start)}
