@@ -303,7 +303,7 @@ func TestRolledBackWorker(t *testing.T) {
 		done <- err
 	}()
 	brought, behind := false, 0
-	for end := time.Now().Add(20 * time.Second); !brought || n.rt.Status().Waiting > 0; {
+	for end := time.Now().Add(5 * time.Minute); !brought || n.rt.Status().Waiting > 0; {
 		if time.Now().After(end) {
 			t.Fatalf("it does not catch up: %+v", n.rt.Status())
 		}
