@@ -143,7 +143,8 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 			s.loaded = false
 			continue
 		}
-		// Until the first block after its start, a node checks signatures as if for genesis.
+		// Until the first block after its start, a node that is the SDK's as it comes checks
+		// signatures as if for genesis; or the account has another number now.
 		if r.Space == "sdk" && r.Code == codeUnauthorized && try < 20 {
 			s.loaded = false
 			select {

@@ -3,6 +3,7 @@ package app
 import (
 	gomath "math"
 
+	"cosmossdk.io/core/header"
 	sdkerrors "cosmossdk.io/errors"
 	"cosmossdk.io/math"
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
@@ -38,7 +39,7 @@ func (a *App) newAnteHandler() (sdk.AnteHandler, error) {
 		return nil, err
 	}
 	return func(ctx sdk.Context, tx sdk.Tx, simulate bool) (sdk.Context, error) {
-		ctx, err := h(ctx, tx, simulate)
+		ctx, err := h(a.sinceStart(ctx), tx, simulate)
 		if err != nil {
 			return ctx, err
 		}
@@ -49,6 +50,27 @@ func (a *App) newAnteHandler() (sdk.AnteHandler, error) {
 		}
 		return ctx, a.Registry.Reserve(ctx, tx.GetMsgs(), gas)
 	}, nil
+}
+
+// sinceStart gives a check the newest block's height and time. Until the first block after
+// a start, the SDK checks with those of no block (baseapp.Init), which it takes for genesis:
+// it verifies signatures for account number 0 and bounds no gas. What it then calls good
+// wants a negative amount of gas, and CometBFT drops it without a word (PostCheckMaxGas).
+func (a *App) sinceStart(ctx sdk.Context) sdk.Context {
+	last := a.LastBlockHeight()
+	if ctx.BlockHeight() != 0 || last == 0 {
+		return ctx // in a block, or genesis itself
+	}
+	h := ctx.BlockHeader()
+	h.Height = last
+	if s, ok := a.CommitMultiStore().(interface {
+		GetCommitInfo(int64) (*storetypes.CommitInfo, error)
+	}); ok {
+		if info, err := s.GetCommitInfo(last); err == nil {
+			h.Time = info.Timestamp
+		}
+	}
+	return ctx.WithBlockHeader(h).WithHeaderInfo(header.Info{Height: h.Height, Time: h.Time, ChainID: h.ChainID})
 }
 
 // checkFee returns the fee to deduct and the transaction's priority.
