@@ -124,7 +124,7 @@ func run(ctx context.Context, args []string, out, errw io.Writer) error {
 	if err == nil || errors.Is(err, errSilent) {
 		return err
 	}
-	if errors.Is(err, rpc.ErrNotSent) {
+	if errors.Is(err, rpc.ErrNotSent) || errors.Is(err, client.ErrTrustRoot) {
 		err = fmt.Errorf("%w; %s", err, a.unreached())
 	}
 	var misuse *usageError
@@ -145,12 +145,15 @@ func run(ctx context.Context, args []string, out, errw io.Writer) error {
 	return err
 }
 
-// unreached is what to do when nothing listens where the node should.
+// unreached is what to do when nothing listens where the node should, or another network's.
 func (a *app) unreached() string {
 	if a.file != "" {
-		return "see that the node which " + a.file + " names runs"
+		return "see what " + a.file + " says of the network, and that its node runs"
 	}
-	return "start the devnet in " + a.dir + " with: make devnet"
+	if a.dir != defaultDevnet {
+		return "start it with: bin/phala devnet --devnet " + devnet.Quote(a.dir)
+	}
+	return "start it with: make devnet"
 }
 
 // wantsJSON reports whether arguments ask for it that may make no sense otherwise.

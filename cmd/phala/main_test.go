@@ -4,11 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/client/rpc"
 )
 
 // TestUsage: arguments that make no sense end with what is wrong and the help, or, for
@@ -80,22 +84,29 @@ func TestHelpShowsNoSecret(t *testing.T) {
 	}
 }
 
-// TestNothingListens: who forgot to start the network hears how.
+// TestNothingListens: who forgot to start the network, or started another one at its port,
+// hears how to.
 func TestNothingListens(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	dir := t.TempDir()
-	network := fmt.Sprintf(`{"chain": "phala-1", "node": %q, "root_height": 5, "root": %q}`, gone.URL, strings.Repeat("ab", 32))
-	for _, file := range []string{"devnet.json", "network.json"} {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(network), 0o600); err != nil {
-			t.Fatal(err)
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"result": {"node_info": {"network": "phala-2"}, "sync_info": {"latest_block_height": "7"}}}`)
+	}))
+	defer other.Close()
+	for node, class := range map[string]error{gone.URL: rpc.ErrNotSent, other.URL: client.ErrTrustRoot} {
+		dir := t.TempDir()
+		network := fmt.Sprintf(`{"chain": "phala-1", "node": %q, "root_height": 5, "root": %q}`, node, strings.Repeat("ab", 32))
+		for _, file := range []string{"devnet.json", "network.json"} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(network), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if _, _, err := phala(t, "status", "--devnet", dir); err == nil || !strings.HasSuffix(err.Error(), "; start the devnet in "+dir+" with: make devnet") {
-		t.Errorf("a devnet: %v", err)
-	}
-	file := filepath.Join(dir, "network.json")
-	if out, _, err := phala(t, "status", "--network", file, "--output", "json"); err == nil || !strings.Contains(out, "see that the node which "+file+" names runs") {
-		t.Errorf("another network: %v: %s", err, out)
+		if _, _, err := phala(t, "status", "--devnet", dir); !errors.Is(err, class) || !strings.HasSuffix(err.Error(), "; start it with: bin/phala devnet --devnet "+dir) {
+			t.Errorf("a devnet: %v", err)
+		}
+		file := filepath.Join(dir, "network.json")
+		if out, _, err := phala(t, "status", "--network", file, "--output", "json"); err == nil || !strings.Contains(out, "see what "+file+" says of the network") {
+			t.Errorf("another network: %v: %s", err, out)
+		}
 	}
 }
