@@ -53,6 +53,18 @@ type rulesStatus struct {
 	Differ  bool             `json:"differ,omitempty"`  // seats prepared the same codes to different images
 }
 
+// stalled says why nothing can become final in a cluster whatever its seats do; "" if it
+// can.
+func stalled(cl *proto.Cluster) string {
+	switch {
+	case len(cl.Seats) < cl.Majority():
+		return fmt.Sprintf("cluster %s has %d of %d seats, and needs %d for a receipt: more workers must register", cl.ID, len(cl.Seats), cl.SeatsWanted, cl.Majority())
+	case cl.EpochKey == [32]byte{}:
+		return fmt.Sprintf("cluster %s has no key yet, to which commands are sealed: does a gatekeeper run?", cl.ID)
+	}
+	return ""
+}
+
 func rulesOf(cl *proto.Cluster) rulesStatus {
 	st := rulesStatus{Version: cl.Rules, Wanted: cl.Wanted, Missing: cl.RulesMissing()}
 	for _, w := range cl.Ready {
@@ -110,6 +122,9 @@ func runStatus(ctx context.Context, a *app, args []string) error {
 	}
 	st.Epoch, st.FinalSeq, st.Root = cl.Epoch, cl.FinalSeq, cl.FinalRoot
 	st.Rules = rulesOf(cl)
+	if why := stalled(cl); why != "" {
+		wrong("%s", why)
+	}
 	for _, id := range cl.Seats {
 		w, err := c.Worker(ctx, id)
 		if err != nil {

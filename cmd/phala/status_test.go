@@ -43,3 +43,27 @@ func TestRulesStatus(t *testing.T) {
 		}
 	}
 }
+
+// TestStalled: a cluster without enough seats, or without a key, is not all right because
+// none of its seats has a problem.
+func TestStalled(t *testing.T) {
+	key := [32]byte{1}
+	for _, c := range []struct {
+		name   string
+		wanted uint32
+		seats  int
+		key    [32]byte
+		says   string
+	}{
+		{"all seats", 3, 3, key, ""},
+		{"a majority", 3, 2, key, ""},
+		{"no majority", 3, 1, key, "cluster 7 has 1 of 3 seats, and needs 2"},
+		{"nobody", 1, 0, key, "cluster 7 has 0 of 1 seats, and needs 1"},
+		{"no key", 1, 1, [32]byte{}, "cluster 7 has no key yet"},
+	} {
+		got := stalled(&proto.Cluster{ID: 7, SeatsWanted: c.wanted, Seats: make([]proto.WorkerID, c.seats), EpochKey: c.key})
+		if (got == "") != (c.says == "") || !strings.HasPrefix(got, c.says) {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.says)
+		}
+	}
+}
