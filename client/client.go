@@ -219,7 +219,11 @@ func (c *Client) Contract(ctx context.Context, id proto.ContractID) (*proto.Cont
 
 // Cluster reads a cluster's record.
 func (c *Client) Cluster(ctx context.Context, id proto.ClusterID) (*proto.Cluster, error) {
-	return read(ctx, c, proto.StoreContracts, proto.KeyCluster(id), proto.ParseCluster)
+	cl, err := read(ctx, c, proto.StoreContracts, proto.KeyCluster(id), proto.ParseCluster)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %s", ErrNoCluster, id)
+	}
+	return cl, err
 }
 
 // Worker reads a worker's record.
@@ -287,9 +291,6 @@ func (c *Client) Receipt(ctx context.Context, cluster proto.ClusterID, from uint
 // height's messages it is: what is final or, before, what there is.
 func (c *Client) ReceiptOf(ctx context.Context, cluster proto.ClusterID, seq uint64) (*proto.ReceiptRecord, error) {
 	cl, err := c.Cluster(ctx, cluster)
-	if errors.Is(err, rpc.ErrNotFound) {
-		return nil, fmt.Errorf("%w: %s", ErrNoCluster, cluster)
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -147,6 +147,16 @@ func TestRefused(t *testing.T) {
 	if a, err := ask(t, nobody, id, "c", client.QueryOptions{}); err != nil || len(a.Return) != 0 {
 		t.Errorf("a query without a key: %v, %v", a, err)
 	}
+	unpaid := enginetest.Script("unpaid")
+	if _, err := c.Deploy(ctx, 77, unpaid, nil, nil, nil); !errors.Is(err, client.ErrNoCluster) || !strings.Contains(err.Error(), "77") {
+		t.Errorf("no cluster: %v", err)
+	}
+	if code, err := c.Code(ctx, proto.CodeHash(unpaid)); !errors.Is(err, rpc.ErrNotFound) {
+		t.Errorf("its code was uploaded: %+v, %v", code, err)
+	}
+	if _, err := c.Cluster(ctx, 77); !errors.Is(err, client.ErrNoCluster) {
+		t.Errorf("no cluster: %v", err)
+	}
 	empty, height := s.Chain.CreateCluster([]byte("owner"), 1), s.Chain.Height()
 	for s.Chain.Height() < height+4 {
 		time.Sleep(5 * time.Millisecond)
