@@ -7,7 +7,8 @@ import (
 
 // An Account is the raw bytes of an account: 32 for an sr25519 key, 20 for a
 // secp256k1 one. In JSON and as text it is the address, phala1…; only as the key of a
-// Go map, where encoding/json does not ask, it must be given as a.String().
+// Go map, where encoding/json does not ask, it must be given as a.String(), and Register
+// refuses it.
 type Account string
 
 const hrp = "phala"

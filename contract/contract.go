@@ -178,6 +178,8 @@ func newProgram(c any, options ...Option) *Program {
 		}
 		me := &method{name: m.Name, query: ft.In(1) == queryType, fn: m.Func}
 		switch {
+		case ft.IsVariadic():
+			panic("contract: " + m.Name + " takes a variable number of arguments: use a slice")
 		case ft.NumIn() > 3:
 			panic("contract: " + m.Name + " takes more than one argument: use a struct")
 		case ft.NumIn() == 3:
@@ -188,6 +190,11 @@ func newProgram(c any, options ...Option) *Program {
 			panic("contract: " + m.Name + " must return an error, or a value and an error")
 		case n == 2:
 			me.out = ft.Out(0)
+		}
+		for _, t := range []reflect.Type{me.arg, me.out} {
+			if mapOfAccounts(t, map[reflect.Type]bool{}) {
+				panic("contract: " + m.Name + " takes or returns " + noMapOfAccounts)
+			}
 		}
 		p.methods[m.Name] = me
 		p.order = append(p.order, m.Name)
@@ -202,6 +209,9 @@ func newProgram(c any, options ...Option) *Program {
 		if b == nil {
 			panic("contract: field " + f.Name + " is not storage: use an exported contract.Value or contract.Map; a contract keeps nothing else between calls")
 		}
+		if mapOfAccounts(b.holds(), map[reflect.Type]bool{}) {
+			panic("contract: field " + f.Name + " holds " + noMapOfAccounts + ", or store a contract.Map")
+		}
 		b.bind(f.Name)
 		p.fields = append(p.fields, b)
 	}
@@ -209,6 +219,30 @@ func newProgram(c any, options ...Option) *Program {
 		o(p)
 	}
 	return p
+}
+
+// noMapOfAccounts is what to do about one.
+const noMapOfAccounts = "a Go map with accounts as keys, whose bytes encoding/json would replace: use a.String() as the key"
+
+// mapOfAccounts tells whether a type has one in it, where encoding/json would write it.
+func mapOfAccounts(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if t == nil || seen[t] || ownKind(t) != "" {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Map:
+		return t.Key() == accountType || mapOfAccounts(t.Elem(), seen)
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return mapOfAccounts(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); (f.IsExported() || f.Anonymous) && f.Tag.Get("json") != "-" && mapOfAccounts(f.Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // An invocation is the input of every entry point.

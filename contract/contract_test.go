@@ -168,8 +168,30 @@ func TestRandomN(t *testing.T) {
 
 type bad1 struct{ x int }
 
+type bad2 struct{}
+
+func (*bad2) Add(*Command, ...uint64) error { return nil }
+
+// Of an account that is the key of a Go map, encoding/json makes text without asking it.
+type bad3 struct {
+	Balances Value[map[Account]uint64]
+}
+
+type bad4 struct {
+	Games Map[uint64, struct{ Players []*map[Account]bool }]
+}
+
+type bad5 struct{}
+
+func (*bad5) Balances(*Query) (map[Account]uint64, error) { return nil, nil }
+
+type bad6 struct{}
+
+func (*bad6) Pay(*Command, map[Account]uint64) error { return nil }
+
 func TestMistakesShowAtOnce(t *testing.T) {
-	for name, c := range map[string]any{"not a pointer": everything{}, "a field that is not storage": &bad1{}} {
+	for name, c := range map[string]any{"not a pointer": everything{}, "a field that is not storage": &bad1{}, "a variable number of arguments": &bad2{},
+		"a map of accounts": &bad3{}, "a map of accounts further in": &bad4{}, "a map of accounts as an answer": &bad5{}, "a map of accounts as an argument": &bad6{}} {
 		func() {
 			defer func() {
 				if v := recover(); v == nil || !strings.HasPrefix(v.(string), "contract: ") {

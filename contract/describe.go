@@ -1,6 +1,8 @@
 package contract
 
 import (
+	"encoding"
+	"encoding/json"
 	"reflect"
 	"strings"
 )
@@ -62,9 +64,12 @@ func describe(t reflect.Type, depth int) *Type {
 	if depth > 8 {
 		return d
 	}
-	switch {
-	case t == accountType:
+	if t == accountType {
 		d.Kind = "account"
+		return d
+	}
+	if own := ownKind(t); own != "" {
+		d.Kind = own
 		return d
 	}
 	switch t.Kind() {
@@ -84,20 +89,89 @@ func describe(t reflect.Type, depth int) *Type {
 	case reflect.Map:
 		d.Kind, d.Elem = "map", describe(t.Elem(), depth+1)
 	case reflect.Struct:
-		d.Kind = "object"
-		for i := range t.NumField() {
-			f := t.Field(i)
-			name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if !f.IsExported() || name == "-" {
-				continue
-			}
-			if name == "" {
-				name = f.Name
-			}
-			d.Fields = append(d.Fields, Field{name, describe(f.Type, depth+1), strings.Contains(opts, "omitempty") || strings.Contains(opts, "omitzero")})
-		}
+		d.Kind, d.Fields = "object", fields(t, depth+1)
 	}
 	return d
+}
+
+// ownKind is the kind of a type that reads and writes itself: that of its zero value, where
+// it tells. It is empty for other types.
+func ownKind(t reflect.Type) (kind string) {
+	if t.Kind() == reflect.Pointer {
+		return ""
+	}
+	v := reflect.New(t).Interface()
+	switch v.(type) {
+	case json.Marshaler:
+		kind = "any"
+		try(func() {
+			switch b, _ := json.Marshal(v); {
+			case len(b) == 0:
+			case b[0] == '"':
+				kind = "string"
+			case b[0] == '-' || '0' <= b[0] && b[0] <= '9':
+				kind = "number"
+			}
+		})
+	case json.Unmarshaler:
+		kind = "any"
+	case encoding.TextMarshaler, encoding.TextUnmarshaler:
+		kind = "string"
+	}
+	return kind
+}
+
+// A candidate is a field that may be one of a struct's.
+type candidate struct {
+	Field
+	level int  // how many structs it is embedded in
+	named bool // by its tag
+}
+
+// fields are a struct's as encoding/json finds them: an embedded struct's are its own,
+// unless that has a name. Of several with one name, the least embedded one counts.
+func fields(t reflect.Type, depth int) (out []Field) {
+	list := candidates(nil, t, 0, depth)
+	for i, c := range list {
+		hidden := false
+		for j, o := range list {
+			hidden = hidden || i != j && o.Name == c.Name && (o.level < c.level || o.level == c.level && (o.named || !c.named))
+		}
+		if !hidden {
+			out = append(out, c.Field)
+		}
+	}
+	return out
+}
+
+func candidates(list []candidate, t reflect.Type, level, depth int) []candidate {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		ft := f.Type
+		if f.Anonymous && ft.Kind() == reflect.Pointer {
+			ft = ft.Elem()
+		}
+		embedded := f.Anonymous && ft.Kind() == reflect.Struct
+		switch {
+		case !f.IsExported() && !embedded || f.Tag.Get("json") == "-":
+			continue
+		case embedded && name == "":
+			if level < 8 {
+				list = candidates(list, ft, level+1, depth)
+			}
+			continue
+		}
+		c := candidate{Field{name, nil, strings.Contains(opts, "omitempty") || strings.Contains(opts, "omitzero")}, level, name != ""}
+		if name == "" {
+			c.Name = f.Name
+		}
+		if c.Type = describe(f.Type, depth); strings.Contains(opts, "string") && (c.Type.Kind == "number" || c.Type.Kind == "boolean") {
+			c.Type.Kind = "string"
+		}
+		list = append(list, c)
+	}
+	return list
 }
 
 func typeName(t reflect.Type) string {

@@ -10,6 +10,7 @@ import (
 // A binder is a field of a contract.
 type binder interface {
 	bind(name string)
+	holds() reflect.Type
 	// warm writes and reads an entry on a host that keeps none.
 	warm()
 }
@@ -18,6 +19,8 @@ type binder interface {
 type Value[T any] struct{ key string }
 
 func (v *Value[T]) bind(name string) { v.key = name }
+
+func (v *Value[T]) holds() reflect.Type { return reflect.TypeFor[T]() }
 
 func (v *Value[T]) warm() {
 	if !small(reflect.TypeFor[T]()) {
@@ -50,6 +53,8 @@ type Key interface {
 type Map[K Key, V any] struct{ prefix string }
 
 func (m *Map[K, V]) bind(name string) { m.prefix = name + "/" }
+
+func (m *Map[K, V]) holds() reflect.Type { return reflect.TypeFor[V]() }
 
 func (m *Map[K, V]) warm() {
 	if !small(reflect.TypeFor[V]()) {
