@@ -427,6 +427,15 @@ func TestCheckRetraction(t *testing.T) {
 	}
 }
 
+func described(t *testing.T, c *attest.Collateral) *attest.CollateralInfo {
+	t.Helper()
+	info, err := attest.Describe(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
 // TestRevises: a new evaluation or revocation list is a revision, a later date alone is none.
 func TestRevises(t *testing.T) {
 	n := shared()
@@ -447,8 +456,8 @@ func TestRevises(t *testing.T) {
 			if err := held.Newer(next); err != nil {
 				t.Errorf("%s, %s: %v", tee, name, err)
 			}
-			if got, err := held.Revises(next); err != nil || got != want {
-				t.Errorf("%s, %s: a revision: %v, %v", tee, name, got, err)
+			if got := described(t, held).Revises(described(t, next)); got != want {
+				t.Errorf("%s, %s: a revision: %v", tee, name, got)
 			}
 		}
 		check("a later date", false, func(*simulator.Publication) {})
@@ -459,8 +468,8 @@ func TestRevises(t *testing.T) {
 		check("a serial number revoked", true, func(p *simulator.Publication) { p.RevokedPCK = []*big.Int{big.NewInt(1)} })
 		check("a new evaluation", true, func(p *simulator.Publication) { p.TCBInfo.Evaluation++ })
 		check("a new evaluation of quoting enclaves", true, func(p *simulator.Publication) { p.QEIdentity.Evaluation++ })
-		if _, err := held.Revises(n.collateral(t, attest.SNP, testNow, simulator.State{})); !errors.Is(err, fault.CollateralIncompat) {
-			t.Errorf("%s: AMD's is a revision: %v", tee, err)
+		if described(t, held).Revises(described(t, n.collateral(t, attest.SNP, testNow, simulator.State{}))) {
+			t.Errorf("%s: AMD's is a revision", tee)
 		}
 	}
 	if _, err := (&attest.Collateral{TEE: attest.TDX}).Platform(); !errors.Is(err, fault.CollateralMalformed) {

@@ -58,7 +58,7 @@ func CheckUpdate(held, next *Collateral, roots Roots, now time.Time) (*Collatera
 	if err != nil || held == nil {
 		return info, err
 	}
-	old, err := describe(held)
+	old, err := Describe(held)
 	if err != nil {
 		return nil, err
 	}
@@ -69,29 +69,25 @@ func CheckUpdate(held, next *Collateral, roots Roots, now time.Time) (*Collatera
 }
 
 // CheckRetraction is [CheckUpdate] where a network takes back the TCB recovery that held
-// is of: next may be of an earlier one. Revocations are no part of a recovery, so its lists
-// may not be older.
+// is of: see [CollateralInfo.NewerLists].
 func CheckRetraction(held, next *Collateral, roots Roots, now time.Time) (*CollateralInfo, error) {
 	info, err := VerifyCollateral(next, roots, now)
 	if err != nil {
 		return nil, err
 	}
-	old, err := describe(held)
-	switch {
-	case err != nil:
+	old, err := Describe(held)
+	if err != nil {
 		return nil, err
-	case old.Key != info.Key:
-		return nil, fault.New(fault.CollateralIncompat, old.Key+" and "+info.Key)
-	case old.DCAP == nil:
-		return nil, fault.New(fault.CollateralIncompat, "AMD has no TCB recoveries")
 	}
-	if err := old.DCAP.CheckLists(info.DCAP); err != nil {
+	if err := old.NewerLists(info); err != nil {
 		return nil, err
 	}
 	return info, nil
 }
 
-func describe(c *Collateral) (*CollateralInfo, error) {
+// Describe says what a collateral is about without checking a signature or a date: for one
+// that was verified when it was stored, and may have expired since. Its Expiry is zero.
+func Describe(c *Collateral) (*CollateralInfo, error) {
 	if _, err := c.fields(); err != nil {
 		return nil, err
 	}
@@ -120,6 +116,40 @@ func (held *CollateralInfo) Newer(next *CollateralInfo) error {
 	return held.DCAP.Newer(next.DCAP)
 }
 
+// NewerLists checks that next may replace held where the TCB recovery that held is of is
+// taken back: next may be of an earlier one. Revocations are no part of a recovery, so its
+// lists may not be older.
+func (held *CollateralInfo) NewerLists(next *CollateralInfo) error {
+	switch {
+	case held.Key != next.Key:
+		return fault.New(fault.CollateralIncompat, held.Key+" and "+next.Key)
+	case held.DCAP == nil:
+		return fault.New(fault.CollateralIncompat, "AMD has no TCB recoveries")
+	}
+	return held.DCAP.CheckLists(next.DCAP)
+}
+
+// Evaluation is the greatest TCB evaluation number in Intel's collateral, 0 for AMD's.
+func (c *CollateralInfo) Evaluation() uint32 {
+	if c.DCAP == nil {
+		return 0
+	}
+	return max(c.DCAP.Evaluation, c.DCAP.QEEvaluation)
+}
+
+// Revises reports whether next, which is newer than held, may judge a platform worse: by
+// a new evaluation of TCB levels, or by revoking what was not revoked before. Other
+// collateral is the same with a later date.
+func (held *CollateralInfo) Revises(next *CollateralInfo) bool {
+	switch {
+	case held.Key != next.Key:
+		return false
+	case held.SNP != nil:
+		return held.SNP.Revises(next.SNP)
+	}
+	return held.DCAP.Revises(next.DCAP)
+}
+
 func keyIntel(t TEE, fmspc [6]byte, ca dcap.CA) string {
 	return t.String() + "/" + hex.EncodeToString(fmspc[:]) + "/" + string(ca)
 }
@@ -128,7 +158,7 @@ func keySNP(p snp.Product) string { return SNP.String() + "/" + string(p) }
 
 // Platform tells what a store keeps a collateral under, whether it verifies or not.
 func (c *Collateral) Platform() (string, error) {
-	info, err := describe(c)
+	info, err := Describe(c)
 	if err != nil {
 		return "", err
 	}
@@ -138,11 +168,11 @@ func (c *Collateral) Platform() (string, error) {
 // Newer reports whether next may take the place of held: no part is older, one is newer.
 // It checks no signature; [CheckUpdate] does both.
 func (held *Collateral) Newer(next *Collateral) error {
-	old, err := describe(held)
+	old, err := Describe(held)
 	if err != nil {
 		return err
 	}
-	info, err := describe(next)
+	info, err := Describe(next)
 	if err != nil {
 		return err
 	}
@@ -152,31 +182,11 @@ func (held *Collateral) Newer(next *Collateral) error {
 // Evaluation is the greatest TCB evaluation number in Intel's collateral, 0 for AMD's. It
 // checks no signature.
 func (c *Collateral) Evaluation() (uint32, error) {
-	info, err := describe(c)
-	if err != nil || info.DCAP == nil {
+	info, err := Describe(c)
+	if err != nil {
 		return 0, err
 	}
-	return max(info.DCAP.Evaluation, info.DCAP.QEEvaluation), nil
-}
-
-// Revises reports whether next, which is newer than held, may judge a platform worse: by
-// a new evaluation of TCB levels, or by revoking what was not revoked before. Other
-// collateral is the same with a later date. It checks no signature.
-func (held *Collateral) Revises(next *Collateral) (bool, error) {
-	old, err := describe(held)
-	if err != nil {
-		return false, err
-	}
-	info, err := describe(next)
-	switch {
-	case err != nil:
-		return false, err
-	case old.Key != info.Key:
-		return false, fault.New(fault.CollateralIncompat, old.Key+" and "+info.Key)
-	case old.SNP != nil:
-		return old.SNP.Revises(info.SNP), nil
-	}
-	return old.DCAP.Revises(info.DCAP), nil
+	return info.Evaluation(), nil
 }
 
 // CollateralKey tells, from evidence that nobody has verified, which collateral

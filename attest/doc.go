@@ -55,7 +55,7 @@
 // signatures alone and refuses one of which any part is older than what is
 // held; [CheckRetraction] lets an earlier TCB recovery back in, and no older list.
 // Revocation lists are ordered by number and date, because Intel's have all had the
-// number 1; [Collateral.Revises] tells a list that revokes more from the same signed anew.
+// number 1; [CollateralInfo.Revises] tells a list that revokes more from the same signed anew.
 //
 // # Digests
 //

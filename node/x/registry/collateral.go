@@ -147,55 +147,62 @@ func (k *Keeper) UpdateCollateral(c context.Context, m *types.MsgUpdateCollatera
 	if err != nil {
 		return nil, err
 	}
-	platform, err := next.Platform()
-	if err != nil {
-		return nil, ErrCollateral.Wrap(err.Error())
-	}
-	held, err := k.collateral(ctx, platform)
-	if err != nil {
-		return nil, err
-	}
-	if held != nil && bytes.Equal(held.Marshal(), m.Collateral) {
-		// Two relayers bring the same: the second one's transaction goes on.
-		return &types.MsgUpdateCollateralResponse{Platform: platform}, nil
-	}
 	p, err := k.Params(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if err := p.TCBEvaluations.check(next); err != nil {
-		return nil, err
-	}
-	check := attest.CheckUpdate
-	if held != nil && errors.Is(p.TCBEvaluations.check(held), ErrEvaluation) {
-		check = attest.CheckRetraction // governance lowered the ceiling: it was taken in error
 	}
 	roots, err := k.attestationRoots(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ctx.GasMeter().ConsumeGas(gasCollateral, "collateral")
-	info, err := check(held, next, roots, ctx.BlockTime())
+	// Signatures first: only then it is read, even to see which platform it is about.
+	// Documents of anybody's making take longer to read than genuine ones to verify.
+	info, err := attest.VerifyCollateral(next, roots, ctx.BlockTime())
 	if err != nil {
 		return nil, ErrCollateral.Wrap(err.Error())
 	}
+	held, err := k.collateral(ctx, info.Key)
+	if err != nil {
+		return nil, err
+	}
+	if held != nil && bytes.Equal(held.Marshal(), m.Collateral) {
+		// Two relayers bring the same: the second one's transaction goes on.
+		return &types.MsgUpdateCollateralResponse{Platform: info.Key}, nil
+	}
+	if err := p.TCBEvaluations.check(info); err != nil {
+		return nil, err
+	}
 	if held != nil {
-		revised, err := held.Revises(next)
-		if err != nil {
-			return nil, ErrCollateral.Wrap(err.Error())
-		}
-		if revised {
-			// What was admitted before is to show evidence again, in the grace.
-			n, _, err := k.revision(ctx, info.Key)
-			if err != nil {
-				return nil, err
-			}
-			r := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, n+1), uint64(ctx.BlockHeight()))
-			if err := errors.Join(k.store.OpenKVStore(ctx).Set(keyRevision(info.Key), r), k.changed(ctx)); err != nil {
-				return nil, err
-			}
+		if err := k.replace(ctx, &p, held, info); err != nil {
+			return nil, err
 		}
 	}
 	ctx.EventManager().EmitEvent(sdk.NewEvent("collateral", sdk.NewAttribute("platform", info.Key)))
 	return &types.MsgUpdateCollateralResponse{Platform: info.Key}, k.store.OpenKVStore(ctx).Set(proto.KeyCollateral(info.Key), m.Collateral)
+}
+
+// replace checks that next may take the place of what is held, and counts the revision that
+// it is: what was admitted before is to show evidence again, in the grace.
+func (k *Keeper) replace(ctx sdk.Context, p *Params, held *attest.Collateral, next *attest.CollateralInfo) error {
+	old, err := attest.Describe(held)
+	if err != nil {
+		return ErrCollateral.Wrap(err.Error())
+	}
+	newer := old.Newer
+	if p.TCBEvaluations.check(old) != nil {
+		newer = old.NewerLists // governance lowered the ceiling: it was taken in error
+	}
+	if err := newer(next); err != nil {
+		return ErrCollateral.Wrap(err.Error())
+	}
+	if !old.Revises(next) {
+		return nil
+	}
+	n, _, err := k.revision(ctx, next.Key)
+	if err != nil {
+		return err
+	}
+	r := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, n+1), uint64(ctx.BlockHeight()))
+	return errors.Join(k.store.OpenKVStore(ctx).Set(keyRevision(next.Key), r), k.changed(ctx))
 }

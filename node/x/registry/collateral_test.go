@@ -14,6 +14,7 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/phala-go/phala/attest"
+	"github.com/phala-go/phala/attest/fault"
 	"github.com/phala-go/phala/attest/simulator"
 	"github.com/phala-go/phala/attest/snp"
 	"github.com/phala-go/phala/node/x/internal/testchain"
@@ -97,6 +98,35 @@ func TestUpdateCollateral(t *testing.T) {
 	e.Block(e.update(b))
 	if !bytes.Equal(e.held("sgx/deadbeef0001/platform"), b) {
 		t.Error("SGX's is not held")
+	}
+}
+
+// TestUnsignedIsNotRead: a vendor's documents are read once their signatures hold, for whoever
+// writes one of his own can make reading it cost many verifications; and that is paid for
+// whatever comes of it.
+func TestUnsignedIsNotRead(t *testing.T) {
+	e := newEnv(t)
+	c, err := attest.ParseCollateral(collateral(t, attest.TDX, simulated(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, document := range map[string]*[]byte{"TCB info": &c.DCAP.TCBInfo, "QE identity": &c.DCAP.QEIdentity} {
+		genuine := *document
+		*document = []byte(`{"a":[` + strings.Repeat("0,", 8<<10) + `0]}`)
+		f := e.update(c.Marshal())
+		*document = genuine
+		e.Start()
+		_, err := e.Tx(func(ctx sdk.Context) error {
+			err := f(ctx)
+			if gas := ctx.GasMeter().GasConsumed(); gas < gasCollateral {
+				t.Errorf("%s: refused for %d gas", name, gas)
+			}
+			return err
+		})
+		if !errors.Is(err, ErrCollateral) || !strings.Contains(err.Error(), string(fault.TCBInfoSignature)) && !strings.Contains(err.Error(), string(fault.QESignature)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		e.Finish()
 	}
 }
 

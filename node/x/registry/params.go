@@ -49,11 +49,7 @@ type EvaluationCeilings struct {
 }
 
 // check refuses collateral with a number above its class' ceiling.
-func (e *EvaluationCeilings) check(c *attest.Collateral) error {
-	n, err := c.Evaluation()
-	if err != nil {
-		return ErrCollateral.Wrap(err.Error())
-	}
+func (e *EvaluationCeilings) check(c *attest.CollateralInfo) error {
 	ceiling := e.TDX
 	switch c.TEE {
 	case attest.SNP:
@@ -61,7 +57,7 @@ func (e *EvaluationCeilings) check(c *attest.Collateral) error {
 	case attest.SGX:
 		ceiling = e.SGX
 	}
-	if n > ceiling {
+	if n := c.Evaluation(); n > ceiling {
 		return ErrEvaluation.Wrapf("%d of %s, at most %d: when the vendor's standard data have it, governance raises tcb_evaluations", n, c.TEE, ceiling)
 	}
 	return nil
