@@ -43,6 +43,7 @@ func TestAdmittedWithBadEvidence(t *testing.T) {
 		edit      func(w *world, n *node)
 	}{
 		{"other software", "of software", func(_ *world, n *node) { n.tee.measurement = []byte("something else") }},
+		{"genuine evidence of the right software, for another registration", "binds another registration", func(_ *world, n *node) { n.tee.borrowed = true }},
 		{"evidence under roots of the host's making", "another root", func(w *world, n *node) {
 			st := other(w)
 			m, err := st.Machine("fake", w.chain.Time())

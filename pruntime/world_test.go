@@ -39,6 +39,7 @@ type tee struct {
 	bare        bool               // it gives none, as hardware does
 	unsealed    bool               // it has no sealing keys
 	class       attest.TEE         // TDX, unless it is set
+	borrowed    bool               // its evidence was made for something else
 }
 
 func (e *tee) Name() string    { return "simulator" }
@@ -46,6 +47,9 @@ func (e *tee) TEE() attest.TEE { return cmp.Or(e.class, attest.TDX) }
 func (e *tee) Simulated() bool { return true }
 
 func (e *tee) Evidence(_ context.Context, reportData [64]byte) (attest.Evidence, error) {
+	if e.borrowed {
+		reportData[0] ^= 1
+	}
 	ev, err := e.machine.Evidence(e.TEE(), e.measurement, reportData)
 	if e.bare {
 		return ev, err
