@@ -88,8 +88,7 @@ func newPassphrase() ([]byte, error) {
 	if _, given := os.LookupEnv("PHALA_PASSPHRASE"); given {
 		return pass, nil
 	}
-	restore, terminal := quiet(os.Stdin)
-	if restore(); !terminal {
+	if !isTerminal(os.Stdin) {
 		return pass, nil
 	}
 	again, err := ask(os.Stdin, os.Stderr, "the same again")

@@ -88,3 +88,20 @@ func TestAskEndsByCtrlC(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestTerminalIsProtected: what goes to a terminal is made visible, what goes to a file is
+// left as it is; and the terminal is as it was.
+func TestTerminalIsProtected(t *testing.T) {
+	_, tty := terminal(t)
+	if _, ok := printable(tty).(visible); !ok || !echoes(t, tty) {
+		t.Errorf("a terminal gets everything, or does not echo any more")
+	}
+	file, err := os.Create(t.TempDir() + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if printable(file) != io.Writer(file) {
+		t.Error("a file gets something else than is written")
+	}
+}

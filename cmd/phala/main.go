@@ -89,7 +89,8 @@ var errSilent = errors.New("failed")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	errs := printable(os.Stderr)
+	err := run(ctx, os.Args[1:], printable(os.Stdout), errs)
 	stop()
 	switch {
 	case err == nil:
@@ -98,7 +99,7 @@ func main() {
 	case errors.Is(err, errSilent):
 		os.Exit(1)
 	default:
-		fmt.Fprintln(os.Stderr, "phala:", err)
+		fmt.Fprintln(errs, "phala:", err)
 		os.Exit(1)
 	}
 }

@@ -8,6 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// isTerminal looks and changes nothing: a process in the background may not.
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), getTermios)
+	return err == nil
+}
+
 // quiet has a terminal not show what is typed, until restore is called. Of what is no
 // terminal it says so.
 func quiet(f *os.File) (restore func(), terminal bool) {
