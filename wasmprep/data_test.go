@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"testing"
 
 	"github.com/tetratelabs/wazero"
@@ -76,6 +77,38 @@ func TestDataSegments(t *testing.T) {
 	}
 	if n := segments(t, mustPrepare(t, build(func(*wasmtest.Builder) {}), wasmprep.RulesV1()).Code); n != -1 {
 		t.Errorf("a module without data got a data section of %d segments", n)
+	}
+}
+
+// TestManyDataSegments: the Go linker makes up to a hundred thousand, sixty thousand for the
+// smallest contract, and they are joined. What an instance would have to keep is less.
+func TestManyDataSegments(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		n, stride int // of segments of one byte
+		kind      wasmprep.Kind
+	}{
+		{"as many as the Go linker makes", 100_000, 20, ""},
+		{"as many as may stay apart", 65_536, 40, ""},
+		{"one more that stays apart", 65_537, 40, wasmprep.ErrLimit},
+		{"one more than is read", 131_073, 2, wasmprep.ErrLimit},
+	} {
+		code := build(func(b *wasmtest.Builder) {
+			b.Memory(64, 64)
+			for i := range c.n {
+				b.Data(int32(i*c.stride), []byte{1})
+			}
+		})
+		m, err := wasmprep.Prepare(code, wasmprep.RulesV1())
+		if c.kind != "" {
+			if !errors.Is(err, c.kind) {
+				t.Errorf("%s: %v, want %v", c.name, err, c.kind)
+			}
+		} else if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if want := map[int]int{20: 1, 40: c.n}[c.stride]; m.Stats.DataSegments != want {
+			t.Errorf("%s: %d are left, want %d", c.name, m.Stats.DataSegments, want)
+		}
 	}
 }
 

@@ -285,6 +285,9 @@ func (e *emitter) dataSection(s *Stats) error {
 	for i := 0; i < len(ds); i = next(i) {
 		s.DataSegments++
 	}
+	if limit := m.rules.Limits.Joined; s.DataSegments > limit {
+		return &Error{Kind: ErrLimit, Func: -1, Offset: len(m.src), Detail: strconv.Itoa(s.DataSegments) + " data segments that cannot be joined, limit " + strconv.Itoa(limit)}
+	}
 	head := e.openSection(s.DataSegments)
 	b := e.out
 	for i := 0; i < len(ds); {

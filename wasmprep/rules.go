@@ -72,7 +72,8 @@ type Limits struct {
 	Globals       int
 	Exports       int
 	NameBytes     int // per imported or exported name
-	DataSegments  int
+	DataSegments  int // as uploaded; the Go linker makes up to 100,000
+	Joined        int // data segments after neighbours became one
 	Elements      int // element segments, and entries in each
 	TableEntries  int
 	BodyBytes     int // per function body
@@ -131,7 +132,7 @@ func RulesV1() Rules {
 		Limits: Limits{
 			ModuleBytes: 8 << 20, OutputBytes: 24 << 20,
 			Types: 4096, Params: 64, Results: 16, Imports: 256, Functions: 65536,
-			Globals: 1024, Exports: 1024, NameBytes: 512, DataSegments: 65536,
+			Globals: 1024, Exports: 1024, NameBytes: 512, DataSegments: 131072, Joined: 65536,
 			Elements: 131072, TableEntries: 131072,
 			BodyBytes: 1 << 20, Locals: 4096, Operands: 4096, Nesting: 16384, BrTableLabels: 16384,
 			CompileWork: 20_000_000, MemoryPages: 1024, CallDepth: 1 << 21,

@@ -62,6 +62,9 @@ func runBuild(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := judge(b); err != nil {
+		return fmt.Errorf("%s: %w", *out, err)
+	}
 	return a.print(map[string]any{"file": *out, "bytes": len(b), "code": proto.CodeHash(b)}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: %d bytes, code %s\n", *out, len(b), proto.CodeHash(b))
 	})

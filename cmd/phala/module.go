@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/phala-go/phala/contract"
+	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
+	"github.com/phala-go/phala/wasmprep"
 )
 
 // nowhere is where a module runs to describe itself: there is no state to ask for.
@@ -40,6 +42,19 @@ func inspect(ctx context.Context, module []byte) (d *contract.Description, err e
 		return nil, nil
 	}
 	return d, nil
+}
+
+// judge refuses a module that the newest rules refuse whatever it does, without compiling it.
+func judge(module []byte) error {
+	known := engine.Known()
+	_, err := wasmprep.Prepare(module, known[len(known)-1].Module)
+	switch {
+	case err == nil:
+		return nil
+	case len(module) > proto.MaxCode:
+		return fmt.Errorf("%d bytes, and a contract has at most %d: import fewer or smaller packages", len(module), proto.MaxCode)
+	}
+	return fmt.Errorf("no worker would run this module: %w", err)
 }
 
 // initArgument makes the constructor's argument of what was typed.

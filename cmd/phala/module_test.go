@@ -6,6 +6,7 @@ import (
 
 	"github.com/phala-go/phala/contract"
 	"github.com/phala-go/phala/internal/clustertest"
+	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 )
 
@@ -26,6 +27,19 @@ func TestInspect(t *testing.T) {
 		if _, err := inspect(t.Context(), module); err == nil || !strings.Contains(err.Error(), "no worker would run this module") {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+// TestJudge: what phala build says of a module that could not be deployed.
+func TestJudge(t *testing.T) {
+	if err := judge(enginetest.Script("")); err != nil {
+		t.Error(err)
+	}
+	if err := judge(make([]byte, proto.MaxCode+1)); err == nil || !strings.Contains(err.Error(), "at most 8388608") {
+		t.Errorf("too large: %v", err)
+	}
+	if err := judge([]byte("hello")); err == nil || !strings.Contains(err.Error(), "no worker would run this module") {
+		t.Errorf("no module: %v", err)
 	}
 }
 
