@@ -328,7 +328,7 @@ func (e *elections) watch(ctx context.Context, t *testing.T) (end func()) {
 				return err
 			}
 			b, err := os.ReadFile(file)
-			if told = string(b); err == nil && !strings.Contains(told, fmt.Sprintf("\"era\": %d,", era.Active)) {
+			if told = string(b); err == nil && !(strings.Contains(told, fmt.Sprintf("\"era\": %d,", era.Active)) && strings.HasSuffix(told, "}\n")) {
 				err = fmt.Errorf("era %d is not in\n%s", era.Active, told)
 			}
 			return err
