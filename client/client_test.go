@@ -456,6 +456,16 @@ func TestSyncOverChanges(t *testing.T) {
 	}
 }
 
+// TestManyBlocks: the tests' chain, whose blocks come faster than their times are apart,
+// does not overtake the clock by which clients judge them.
+func TestManyBlocks(t *testing.T) {
+	s := stack.New(t)
+	s.Chain.Next(2000)
+	if _, err := client.Open(s.Network(), nil).Sync(within(t, 2*time.Minute)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSender: many transactions at once and from two processes arrive in order.
 func TestSender(t *testing.T) {
 	s := stack.New(t)
