@@ -43,6 +43,10 @@ func TestOneMachineOneWorker(t *testing.T) {
 	if ok, why := e.serving(1); !ok {
 		t.Fatal(why)
 	}
+	// What it left by that is not the machine that another has by now.
+	c := e.apply(3)
+	c.machine = "machine-1"
+	e.refused(e.register(c), ErrMachine)
 }
 
 // TestOperatorReplaces: an operator puts a new worker in the place of his own while it

@@ -257,6 +257,41 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// TestPolicyToTheBlock: in which block a rule begins to count, for who registers in it.
+func TestPolicyToTheBlock(t *testing.T) {
+	good := digest(t, attest.TDX, goodSoftware)
+	family := hex.EncodeToString(simulator.FMSPC[:])
+	for _, c := range []struct {
+		name   string
+		rule   func(at uint64) sdk.Msg
+		before error // in the last block before
+		at     error
+	}{
+		{"measurement that ends", func(at uint64) sdk.Msg { return allowing(good, "worker", 0, at) }, nil, ErrMeasurement},
+		{"measurement that begins", func(at uint64) sdk.Msg { return allowing(good, "worker", at, 0) }, ErrMeasurement, nil},
+		{"denial", func(at uint64) sdk.Msg { return denying("fmspc", family, at) }, nil, ErrDenied},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newEnv(t)
+			at := e.Height() + 3
+			e.Block(e.govern(c.rule(at)))
+			for _, want := range []error{c.before, c.at} {
+				if want != nil {
+					e.refused(e.register(e.apply(1)), want)
+				} else {
+					e.Block(e.register(e.apply(1)))
+				}
+			}
+			if e.Height() != at {
+				t.Fatalf("height %d, the rule's is %d", e.Height(), at)
+			}
+			if w := e.worker(1); c.at != nil && w.Expires != at {
+				t.Errorf("expires at %d, want %d", w.Expires, at)
+			}
+		})
+	}
+}
+
 // otherSoftware is an application of worker n with software that is allowed, and that
 // rules about the good software do not mean.
 func (e *env) otherSoftware(n int) *application {
