@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
 	"github.com/phala-go/phala/node/x/internal/testchain"
 	"github.com/phala-go/phala/node/x/npos/types"
@@ -161,6 +162,50 @@ func TestKeyChange(t *testing.T) {
 		t.Fatalf("CometBFT has %v", s)
 	}
 	e.check()
+}
+
+// TestKeyAnsweredFor: an operator does not exchange a key while it can be reported for
+// what that signed, or may be about to sign; x/staking, which has forgotten it or does not
+// know it yet, would not mind.
+func TestKeyAnsweredFor(t *testing.T) {
+	p := quick()
+	p.Seats = 2
+	e := started(t, p, 3, func(e *env) []tx { return []tx{e.nominate(20, 900, 1, 2)} })
+	other := func(n int) tx {
+		return msg(e.k.Validate, &types.MsgValidate{Staker: name(n), ConsensusKey: consKey(20 + n), Bond: pha(500).String()})
+	}
+	e.attempt(t, "stands", e.validate(10, 100, 0), nil)
+	e.Block(e.chill(1))
+	for e.phase() != phaseSnapshot {
+		e.Block()
+	}
+	e.attempt(t, "when its key is in a snapshot", other(10), ErrKey)
+	e.era(3)
+	e.later += 2 * stakingUnbonding
+	e.skip(2)
+	if _, err := e.staking.GetValidator(e.Context(), sdk.ValAddress(account(1))); !stakingtypes.ErrNoValidatorFound.Is(err) {
+		t.Fatalf("x/staking keeps it: %v", err)
+	}
+	e.attempt(t, "when it is answered for", other(1), ErrKey)
+	e.era(5)
+	e.attempt(t, "after that", other(1), nil)
+}
+
+// TestKeyKept: who loses all its stake for what it just signed keeps the key.
+func TestKeyKept(t *testing.T) {
+	p := quick()
+	p.Seats = 3
+	e := started(t, p, 3)
+	e.Block(e.bond(1, 50), e.unbond(1, 50)) // nobody stands with it
+	e.era(4)
+	e.skip(3)
+	e.report(e.Height(), 1) // one of three is a third: all is lost
+	e.era(6)
+	e.later += 2 * stakingUnbonding // x/staking forgets it
+	e.skip(2)
+	e.attempt(t, "withdraws", e.withdraw(1), nil)
+	e.attempt(t, "another uses the key", msg(e.k.Validate, &types.MsgValidate{Staker: name(11), ConsensusKey: consKey(1), Bond: pha(500).String()}), ErrKey)
+	e.attempt(t, "stands again with it", e.validate(1, 500, 0), nil)
 }
 
 // TestLeave: an operator that takes all its stake away frees its key.

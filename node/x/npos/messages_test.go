@@ -240,6 +240,27 @@ func TestChunks(t *testing.T) {
 	})
 }
 
+// TestChunksStayInOrder: where governance has shortened the period, what unbonds later is
+// not free before what began to unbond earlier.
+func TestChunksStayInOrder(t *testing.T) {
+	e := started(t, quick(), 2, func(e *env) []tx { return []tx{e.bond(20, 1000)} })
+	e.attempt(t, "for three eras", e.unbond(20, 1), nil)
+	p := quick()
+	p.UnbondingEras, p.SlashDeferEras = 1, 0
+	e.attempt(t, "governance", func(ctx sdk.Context) error { return e.k.SetParams(ctx, p) }, nil)
+	e.attempt(t, "for one era", e.unbond(20, 2), nil)
+	if l := e.ledger(20); !reflect.DeepEqual(l.Chunks, []chunk{{pha(3), 5}}) {
+		t.Fatalf("%+v", l.Chunks)
+	}
+	e.era(3)
+	e.attempt(t, "in a later era", e.unbond(20, 4), nil)
+	e.era(4)
+	e.attempt(t, "again", e.unbond(20, 5), nil)
+	if l := e.ledger(20); !reflect.DeepEqual(l.Chunks, []chunk{{pha(7), 5}, {pha(5), 6}}) {
+		t.Fatalf("%+v", l.Chunks)
+	}
+}
+
 func TestPayout(t *testing.T) {
 	p := quick()
 	e := started(t, p, 3, func(e *env) []tx {
@@ -287,9 +308,10 @@ func TestPayout(t *testing.T) {
 			t.Errorf("account %d received %v, want %v", i, got, want)
 		}
 	}
-	for e.active() <= n+p.HistoryEras {
-		e.Block()
-	}
+	e.era(n + p.HistoryEras)
+	e.skip(5)
+	e.attempt(t, "the last era that is kept", e.payout(1, n), nil)
+	e.era(n + p.HistoryEras + 1)
 	e.attempt(t, "an era that is forgotten", e.payout(1, n), ErrEra)
 	e.skip(20)
 	e.check()

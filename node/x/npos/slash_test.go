@@ -130,12 +130,43 @@ func TestOffendersTogether(t *testing.T) {
 			t.Errorf("validator %d has %v", n, got)
 		}
 	}
+	// Less for another session of the era costs nothing more.
+	e = started(t, p, 7)
+	e.skip(3)
+	e.report(3, 1)
+	e.report(3, 2)
+	e.skip(3)
+	e.report(7, 1)
+	if list := e.slashes(); len(list) != 3 || e.exposure(1, 1).Slashed != two {
+		t.Fatalf("%d slashes, up to %d", len(list), e.exposure(1, 1).Slashed)
+	}
 	// Another session counts by itself.
 	e = started(t, p, 7)
 	e.skip(8)
 	e.report(2, 1)
 	e.report(7, 2)
 	if list := e.slashes(); len(list) != 2 || list[0].To != one || list[1].To != one {
+		t.Fatalf("%+v", list)
+	}
+}
+
+// TestOffenceAtTheChange: an era's validators sign from the second block after the one
+// that began it.
+func TestOffenceAtTheChange(t *testing.T) {
+	e := nominated(t, quick())
+	e.era(3)
+	second, err := e.k.period(e.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for height, era := range map[uint64]uint64{second.Begun: 1, second.Begun + 1: 1, second.Begun + 2: 2} {
+		if n, _, err := e.k.eraAt(e.Context(), 3, height); n != era || err != nil {
+			t.Errorf("height %d is of era %d, %v", height, n, err)
+		}
+	}
+	e.report(second.Begun+1, 1)
+	e.report(second.Begun+2, 2)
+	if list := e.slashes(); len(list) != 2 || list[0].Era != 1 || list[1].Era != 2 {
 		t.Fatalf("%+v", list)
 	}
 }
@@ -230,6 +261,41 @@ func TestWithdrawRefusedWhileSlashed(t *testing.T) {
 	e.attempt(t, "after it was applied", e.withdraw(20), nil)
 	if got := e.balance(account(20)).SaturatingSub(before); got != due.SaturatingSub(of(pha(800), oneOfFour)) {
 		t.Fatalf("received %v of %v", got, due)
+	}
+}
+
+// TestWithdrawRefusedWhileComputing: an offence is reported in the block that makes an
+// amount due, and its stakers are not known before the next one's end.
+func TestWithdrawRefusedWhileComputing(t *testing.T) {
+	p := quick()
+	p.SlashDeferEras = 0
+	e := nominated(t, p)
+	for e.phase() < phaseElection {
+		e.Block()
+	}
+	e.Block(e.chill(20), e.unbond(20, 800)) // the election has read it: it stands in era 2, and is due in era 5
+	e.era(4)
+	second, err := e.k.period(e.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := e.k.period(e.Context(), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e.Height() < now.End-1 {
+		e.Block()
+	}
+	e.report(second.Start, 1)
+	if list := e.slashes(); e.active() != 5 || len(list) != 1 || list[0].State != slashComputing {
+		t.Fatalf("era %d, %+v", e.active(), list)
+	}
+	e.attempt(t, "before its stakers are known", e.withdraw(20), ErrSlashes)
+	e.skip(1)
+	before := e.balance(account(20))
+	e.attempt(t, "after it was applied", e.withdraw(20), nil)
+	if got := e.balance(account(20)).SaturatingSub(before); got != pha(800).SaturatingSub(of(pha(800), oneOfFour)) {
+		t.Fatalf("received %v", got)
 	}
 }
 

@@ -34,6 +34,36 @@ func TestCancelSlash(t *testing.T) {
 	}
 }
 
+// TestCancelTogether: slashes that build on each other are cancelled in one message, in
+// whatever order it names them, and leave nothing; none is while it is worked out.
+func TestCancelTogether(t *testing.T) {
+	p := quick()
+	p.SlashDeferEras = 2
+	e := nominated(t, p)
+	e.skip(3)
+	cancel := func(ids ...uint64) tx {
+		return msg(e.k.CancelSlash, &types.MsgCancelSlash{Authority: authority, Ids: ids})
+	}
+	e.accuse = []accusation{{consOf(1), 3}}
+	e.attempt(t, "in the block of the report", cancel(1), ErrSlash)
+	e.report(3, 2) // and so validator 1 pays more
+	var ids []uint64
+	err := e.k.eachSlash(e.Context(), func(id uint64, s *slash) (bool, error) {
+		if s.Validator.Equals(account(1)) {
+			ids = append(ids, id)
+		}
+		return true, nil
+	})
+	if err != nil || len(ids) != 2 {
+		t.Fatalf("slashes %d of validator 1, %v", ids, err)
+	}
+	e.attempt(t, "both", cancel(ids...), nil)
+	e.skip(2)
+	if x := e.exposure(1, 1); x.Slashed != 0 || !e.taken(1, 20).IsZero() || e.ledger(20).Slashes != 0 {
+		t.Fatalf("%+v, %v is counted", x, e.taken(1, 20))
+	}
+}
+
 // TestHistoryShortened: governance may shorten history while an offence of an era that
 // is then too old is being worked out. The era is forgotten after that.
 func TestHistoryShortened(t *testing.T) {
