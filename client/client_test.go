@@ -460,7 +460,7 @@ func TestSyncOverChanges(t *testing.T) {
 // does not overtake the clock by which clients judge them.
 func TestManyBlocks(t *testing.T) {
 	s := stack.New(t)
-	s.Chain.Next(2000)
+	s.Chain.Next(800)
 	if _, err := client.Open(s.Network(), nil).Sync(within(t, 2*time.Minute)); err != nil {
 		t.Error(err)
 	}
