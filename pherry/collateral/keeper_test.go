@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -332,10 +333,11 @@ func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []time.Duration
 		began := time.Now()
-		failing := true
+		var failing atomic.Bool
+		failing.Store(true)
 		k := &collateral.Keeper{Now: time.Now, Log: slog.New(slog.DiscardHandler), Workers: func(context.Context) ([]collateral.Worker, error) {
 			asked = append(asked, time.Since(began))
-			if failing {
+			if failing.Load() {
 				return nil, errors.New("not yet")
 			}
 			return nil, nil
@@ -344,9 +346,9 @@ func TestRun(t *testing.T) {
 		go k.Run(ctx)
 		at := func(d time.Duration) { time.Sleep(d - time.Since(began)); synctest.Wait() }
 		at(5 * time.Minute)
-		failing = false
+		failing.Store(false)
 		at(8 * time.Hour)
-		failing = true
+		failing.Store(true)
 		at(30 * time.Hour)
 		cancel()
 		synctest.Wait()
