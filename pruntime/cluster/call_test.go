@@ -425,3 +425,20 @@ func TestRandomPerCall(t *testing.T) {
 		t.Error("bytes come twice")
 	}
 }
+
+// TestRandomFrom: what a command draws follows from the stable key, its place in the topic,
+// the history up to there and the number of the call, and from nothing less.
+func TestRandomFrom(t *testing.T) {
+	w, ids := several(t, 2)
+	drawn := w.one(w.command("r")).Return
+	_, called := told(t, w.one(w.command("k"+string(ids[1][:])+"r")).Return)
+	blocks := w.history[len(w.history)-2:]
+	for call, got := range []string{string(drawn), called} {
+		it := blocks[call][0]
+		want := make([]byte, 32)
+		stream := newStream(subkey(w.c.keys.Stable, "random/v1", []byte(it.Message.Topic), transcript.U64(it.Message.Seq), it.Cursor.Head[:], transcript.U64(uint64(call))))
+		if _, err := io.ReadFull(stream, want); err != nil || got != string(want) {
+			t.Errorf("call %d of message %d drew %x, want %x", call, it.Message.Seq, got, want)
+		}
+	}
+}
