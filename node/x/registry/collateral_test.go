@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"math/big"
@@ -99,6 +100,34 @@ func TestUpdateCollateral(t *testing.T) {
 	if !bytes.Equal(e.held("sgx/deadbeef0001/platform"), b) {
 		t.Error("SGX's is not held")
 	}
+}
+
+// TestCollateralFits: what is held fits a message to the gatekeepers beside the evidence that
+// it belongs to, however much the vendor signs.
+func TestCollateralFits(t *testing.T) {
+	e := newEnv(t)
+	st := simulated(t)
+	padded := func(size int) []byte {
+		t.Helper()
+		p := st.Network.Publication(attest.TDX, testchain.Genesis.Add(time.Second), simulator.State{Evaluation: 2})
+		text, err := json.Marshal(p.TCBInfo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.TCBInfoText = string(text)
+		c, err := st.Network.Collateral(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// About: signatures inside of lists differ in length.
+		p.TCBInfoText += strings.Repeat(" ", size-len(c.Marshal()))
+		if c, err = st.Network.Collateral(p); err != nil {
+			t.Fatal(err)
+		}
+		return c.Marshal()
+	}
+	e.refused(e.update(padded(MaxCollateral+100)), ErrCollateral)
+	e.Block(e.update(padded(MaxCollateral - 100)))
 }
 
 // TestUnsignedIsNotRead: a vendor's documents are read once their signatures hold, for whoever

@@ -173,3 +173,31 @@ func TestMasterKey(t *testing.T) {
 		t.Fatalf("master key %x, %v", b, err)
 	}
 }
+
+// TestNoReleaseToTheEnded: the chain takes no keys for a worker whose admission has ended.
+func TestNoReleaseToTheEnded(t *testing.T) {
+	e := network(t)
+	session40 := session(40)
+	e.Start()
+	if err := e.k.store.OpenKVStore(e.Context()).Set(proto.KeyMasterKey(), session40[:]); err != nil {
+		t.Fatal(err)
+	}
+	e.Finish()
+	release := proto.ReleaseKeys{Worker: id(2), Cluster: 1, Epoch: 1, Session: session(2), Sealed: []byte("sealed")}
+	take := func(ctx sdk.Context) error {
+		return e.k.HandleEntry(ctx, mq.From{Worker: id(1), Seq: 1, Payload: proto.MarshalEntry(release)}, release)
+	}
+	end := e.worker(2).Expires
+	for e.Height() < end-2 {
+		e.Block()
+	}
+	e.Block(take) // in its last block
+	if e.Height() != end-1 {
+		t.Fatalf("height %d, its end is %d", e.Height(), end)
+	}
+	e.Start()
+	if _, err := e.Tx(take); !errors.Is(err, ErrNotRegistered) {
+		t.Errorf("after its end: %v", err)
+	}
+	e.Finish()
+}
