@@ -216,6 +216,15 @@ func hostileOutbox(ctx context.Context, t *testing.T, n *devnet.Net, worker *phe
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Where the gatekeeper's own outbox goes on: what is before that is old, whoever signed it.
+	value, err = n.Client.Node().Read(ctx, proto.StoreMQ, proto.KeyOutbox(gk.Worker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	others, err := proto.ParseCursor(value)
+	if err != nil {
+		t.Fatal(err)
+	}
 	me := op.Key.Public()
 	entries := func() (e []tx.Entry) {
 		for _, x := range out.Entries {
@@ -234,7 +243,7 @@ func hostileOutbox(ctx context.Context, t *testing.T, n *devnet.Net, worker *phe
 		e      []tx.Entry
 		code   uint32
 	}{
-		{"under another worker's name", gk.Worker, 1, entries(), 6},
+		{"under another worker's name", gk.Worker, others.Seq + 1, entries(), 6},
 		{"with a gap", st.Worker, out.First + 5, entries(), 5},
 		{"edited", st.Worker, out.First, edited, 6},
 		{"reordered", st.Worker, out.First, swapped, 6},
