@@ -296,6 +296,22 @@ func (e *elections) pay(ctx context.Context, t *testing.T) {
 	if paid < 3 {
 		t.Errorf("%d eras paid", paid)
 	}
+	until(ctx, t, "what is not bonded any more to come free", func() error {
+		now, err := e.chain.Era(ctx, 0)
+		if err != nil {
+			return err
+		}
+		s, err := e.chain.Staker(ctx, named(t, e.vs[1].Operator))
+		if err != nil {
+			return err
+		}
+		for _, u := range s.Unbonding {
+			if u.Era > now.Active {
+				return fmt.Errorf("in era %d of %d", now.Active, u.Era)
+			}
+		}
+		return nil
+	})
 	e.send(ctx, t, e.vs[1].Operator, tx.Withdraw(account(e.vs[1].Operator.Key)))
 	s, err := e.chain.Staker(ctx, named(t, e.vs[1].Operator))
 	if err != nil || s.Bonded.String() != units(490_000) || len(s.Unbonding) > 0 {
