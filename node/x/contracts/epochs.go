@@ -104,12 +104,17 @@ func (k *Keeper) announce(ctx sdk.Context, c *proto.Cluster) error {
 	return errors.Join(err, set(ctx, k, proto.KeyCluster(c.ID), c))
 }
 
+// epochOver reports whether a cluster's key has been in use for long enough.
+func epochOver(c *proto.Cluster, p *Params, now uint64) bool {
+	return c.EpochKey != [32]byte{} && p.EpochBlocks != 0 && now >= c.EpochHeight+p.EpochBlocks && unstored(c) <= maxUnstored
+}
+
 // turnEpoch announces a cluster's epoch when it is due and starts the one whose key is
 // there.
 func (k *Keeper) turnEpoch(ctx sdk.Context, c *proto.Cluster, p *Params) error {
 	now := uint64(ctx.BlockHeight())
 	if c.Next == 0 {
-		if c.EpochKey == [32]byte{} || p.EpochBlocks == 0 || now < c.EpochHeight+p.EpochBlocks || unstored(c) > maxUnstored {
+		if !epochOver(c, p, now) {
 			return nil
 		}
 		return k.announce(ctx, c)

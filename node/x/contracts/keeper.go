@@ -211,29 +211,7 @@ func (k *Keeper) EndBlock(ctx sdk.Context) error {
 	if err := errors.Join(k.finaliseVoted(ctx), k.startDecided(ctx), k.clearGas(ctx), k.followSnapshots(ctx)); err != nil {
 		return err
 	}
-	p, err := k.Params(ctx)
-	if err != nil {
-		return err
-	}
-	var clusters []*proto.Cluster
-	err = kv.Each(k.store.OpenKVStore(ctx), []byte("c/"), func(_, v []byte) (bool, error) {
-		c, err := proto.ParseCluster(v)
-		clusters = append(clusters, c)
-		return true, err
-	})
-	if err != nil {
-		return err
-	}
-	for _, c := range clusters {
-		cached, write := ctx.CacheContext()
-		if err := errors.Join(k.expireWaiting(cached, c), k.turnEpoch(cached, c, &p), k.replaceSilent(cached, c, &p), k.fillSeats(cached, c, &p),
-			k.announceAgain(cached, c), k.followRules(cached, c, &p)); err != nil {
-			failed(ctx, c.ID, err)
-			continue
-		}
-		write()
-	}
-	return nil
+	return k.turnClusters(ctx)
 }
 
 // fillSeats gives a cluster's free seats to serving workers that have none, in the order

@@ -123,6 +123,8 @@ func (k *Keeper) rulesReady(ctx sdk.Context, c *proto.Cluster, w proto.WorkerID,
 // and the last code that was.
 func againKey(c proto.ClusterID) []byte { return append([]byte("a/"), c.Bytes()...) }
 
+var againPrefix = []byte("a/")
+
 // againPerBlock bounds how many codes a block announces again.
 const againPerBlock = 64
 
