@@ -40,7 +40,7 @@
 //
 // A [Pool] restores an instance when it is put back, so nothing of a call
 // outlives it, and throws it away if the call failed or the memory grew. Each
-// call has a new stack: how deep it can go depends on nothing before it.
+// call begins on the same empty stack: how deep it can go depends on nothing before it.
 //
 // # Concurrency
 //

@@ -37,8 +37,10 @@ type Instance struct {
 	gas     api.MutableGlobal
 	depth   api.MutableGlobal
 	globals []api.MutableGlobal // those of the snapshot
-	view    *view               // the restorable mapping; nil when wazero owns the memory
-	private int                 // bytes of it that the pool counts while the instance is idle
+	funcs   map[string]*function
+	stack   []byte // on which every call begins
+	view    *view  // the restorable mapping; nil when wazero owns the memory
+	private int    // bytes of it that the pool counts while the instance is idle
 	failed  bool
 	slice   int64
 	// fullDepth is the depth budget between calls.
@@ -56,7 +58,7 @@ func instantiate(ctx context.Context, code *Code, alloc experimental.MemoryAlloc
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInstantiate, err)
 	}
-	inst := &Instance{code: code, mod: mod, slice: DefaultSlice}
+	inst := &Instance{code: code, mod: mod, funcs: make(map[string]*function), slice: DefaultSlice}
 	if code.Module.HasMemory {
 		inst.mem = mod.ExportedMemory(wasmprep.MemoryExport)
 	}
@@ -102,10 +104,7 @@ func (i *Instance) Failed() bool { return i.failed }
 // bound to this call. After an error the instance is spoiled: its pool
 // throws it away.
 func (i *Instance) Call(ctx context.Context, name string, limit uint64, args ...uint64) (results []uint64, used uint64, err error) {
-	// A function of wazero's has the stack that its calls run on. It grows in steps that
-	// depend on what it was before, up to a limit, so with one that was used a deep call
-	// could end in another way than on other machines. And it never shrinks.
-	fn := i.mod.ExportedFunction(name)
+	fn := i.function(name)
 	if fn == nil {
 		return nil, 0, fmt.Errorf("%w: %q", ErrNoExport, name)
 	}
@@ -120,6 +119,7 @@ func (i *Instance) Call(ctx context.Context, name string, limit uint64, args ...
 	i.gas.Set(uint64(m.granted))
 	i.failed = true // until it is known to have ended well; also when a panic passes
 	results, err = fn.Call(context.WithValue(ctx, meterKey{}, m), args...)
+	i.called(fn)
 	if err == nil && m.granted-int64(i.gas.Get()) > m.limit {
 		// Gas is tested at loops and calls, so the last stretch may overdraw.
 		err = ErrOutOfGas

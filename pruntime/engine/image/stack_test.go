@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"testing"
 
 	"github.com/phala-go/phala/wasmprep/wasmtest"
@@ -76,5 +77,37 @@ func TestStackIsNew(t *testing.T) {
 		if call(1, hi, before) == nil {
 			t.Errorf("%d levels are too many for a new instance, and end well behind a call of %d levels", hi, before)
 		}
+	}
+}
+
+// TestStackIsFound: in the version of wazero that this is built with, functions keep their
+// stacks where they are looked for; else each call would need a new function. What a stack
+// grew to is dropped, and the collector may take it while the function is used again.
+func TestStackIsFound(t *testing.T) {
+	img, ctx := setup(t, deep(), "", Auto)
+	inst, err := img.Instantiate(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inst.Close(ctx)
+	fn := inst.function("f")
+	if fn.stack.stack == nil {
+		t.Fatalf("the stack of a %T is not found", fn.Function)
+	}
+	home := &inst.stack[0]
+	for _, levels := range []uint64{1, 1000, 10, 100_000, 2} {
+		if _, _, err := inst.Call(ctx, "f", gasLimit, levels, 0); err != nil {
+			t.Fatalf("%d levels: %v", levels, err)
+		}
+		if s := *fn.stack.stack; len(s) != stackSize || &s[0] != home || *fn.stack.bottom != home {
+			t.Errorf("after %d levels the stack has %d bytes", levels, len(s))
+		}
+		if inst.function("f") != fn {
+			t.Error("the function is made anew")
+		}
+		if err := img.restore(inst); err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC()
 	}
 }
