@@ -28,13 +28,8 @@ func (k *Keeper) turnClusters(ctx sdk.Context) error {
 			return true, nil
 		}))
 	}
-	var clusters []*proto.Cluster
-	err = errors.Join(err, kv.Each(s, []byte("c/"), func(_, v []byte) (bool, error) {
-		c, err := proto.ParseCluster(v)
-		clusters = append(clusters, c)
-		return true, err
-	}))
-	if err != nil {
+	clusters, listed := k.clusters(ctx)
+	if err := errors.Join(err, listed); err != nil {
 		return err
 	}
 	for _, c := range clusters {
@@ -55,6 +50,16 @@ func (k *Keeper) turnClusters(ctx sdk.Context) error {
 		write()
 	}
 	return nil
+}
+
+// clusters lists all, in the order of their numbers.
+func (k *Keeper) clusters(ctx sdk.Context) (list []*proto.Cluster, err error) {
+	err = kv.Each(k.store.OpenKVStore(ctx), []byte("c/"), func(_, v []byte) (bool, error) {
+		c, err := proto.ParseCluster(v)
+		list = append(list, c)
+		return true, err
+	})
+	return list, err
 }
 
 // turn does what is due for a cluster.

@@ -23,12 +23,7 @@ func endOfAll(k *Keeper) func(sdk.Context) error {
 		if err := errors.Join(err, k.finaliseVoted(ctx), k.startDecided(ctx), k.clearGas(ctx), k.followSnapshots(ctx)); err != nil {
 			return err
 		}
-		var clusters []*proto.Cluster
-		err = kv.Each(k.store.OpenKVStore(ctx), []byte("c/"), func(_, v []byte) (bool, error) {
-			c, err := proto.ParseCluster(v)
-			clusters = append(clusters, c)
-			return true, err
-		})
+		clusters, err := k.clusters(ctx)
 		if err != nil {
 			return err
 		}
@@ -195,19 +190,18 @@ func skipped(e *env) (n int) {
 		e.t.Fatal(err)
 	}
 	d := &look{k: e.k, p: &p}
-	err = kv.Each(e.k.store.OpenKVStore(e.Context()), []byte("c/"), func(_, v []byte) (bool, error) {
-		c, err := proto.ParseCluster(v)
-		if err != nil {
-			return false, err
-		}
+	clusters, err := e.k.clusters(e.Context())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, c := range clusters {
 		due, err := d.due(e.Context(), c)
+		if err != nil {
+			e.t.Fatal(err)
+		}
 		if !due {
 			n++
 		}
-		return true, err
-	})
-	if err != nil {
-		e.t.Fatal(err)
 	}
 	return n
 }

@@ -119,7 +119,7 @@ func (i *Instance) Call(ctx context.Context, name string, limit uint64, args ...
 	i.gas.Set(uint64(m.granted))
 	i.failed = true // until it is known to have ended well; also when a panic passes
 	results, err = fn.Call(context.WithValue(ctx, meterKey{}, m), args...)
-	i.called(fn)
+	i.resetStack(fn)
 	if err == nil && m.granted-int64(i.gas.Get()) > m.limit {
 		// Gas is tested at loops and calls, so the last stretch may overdraw.
 		err = ErrOutOfGas

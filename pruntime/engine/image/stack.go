@@ -87,9 +87,8 @@ func (i *Instance) function(name string) *function {
 	return fn
 }
 
-// called gives a function that was called its stack back, and what it grew to to the
-// garbage collector.
-func (i *Instance) called(fn *function) {
+// resetStack has a function begin on the instance's stack again.
+func (i *Instance) resetStack(fn *function) {
 	if fn.stack.stack != nil {
 		fn.stack.set(i.stack)
 	}
