@@ -31,7 +31,7 @@ import (
 const (
 	asKeyring = "as-keyring"
 	asWorker  = "as-worker" // config, folder that is not its own
-	asVictim  = "as-victim" // waits
+	asVictim  = "as-victim" // says that it is there, and waits
 )
 
 func TestMain(m *testing.M) {
@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 		case asWorker:
 			err = attack(os.Args[2], os.Args[3])
 		case asVictim:
+			fmt.Println("here")
 			_, err = io.Copy(io.Discard, os.Stdin)
 		default:
 			os.Exit(m.Run())
@@ -174,8 +175,16 @@ func attack(config, outside string) error {
 	victim := exec.Command("/proc/self/exe", asVictim)
 	victim.ExtraFiles = []*os.File{os.Stderr}
 	in, err := victim.StdinPipe()
+	if err != nil {
+		return err
+	}
+	here, err := victim.StdoutPipe()
 	if err == nil {
 		err = victim.Start()
+	}
+	if err == nil {
+		// A process has started before its program is in its memory.
+		_, err = here.Read(make([]byte, 1))
 	}
 	if err != nil {
 		return err
