@@ -37,7 +37,7 @@ var suites = []suite{
 	{".", "./lightclient/grandpa/...", "Grandpa|Trie|Checkpoint", "3x"},
 	{".", "./attest/dcap", ".", "3x"},
 	{".", "./attest/snp", ".", "3x"},
-	{"node", "./x/registry", "^BenchmarkRegistrations$", "3x"},
+	{"node", "./x/registry", "^BenchmarkRegistrations$", "10x"},
 	{"node", "./x/npos", "^BenchmarkEra$", "3x"},
 	{".", "./pruntime/inbox", "Fold|Sync", "3x"},
 	{".", "./pruntime/engine/image", "Clean|HostCall|GasOverhead|Compile|BenchmarkInstance", "3x"},
