@@ -179,6 +179,7 @@ func InitNetwork(s *NetworkSpec) error {
 	}
 	params := cmttypes.DefaultConsensusParams()
 	params.Block.MaxGas = 500_000_000
+	params.Block.MaxBytes = maxBlockBytes
 	// Evidence counts for as long as there is stake to slash.
 	params.Evidence.MaxAgeNumBlocks = int64(stakes.EraBlocks() * stakes.UnbondingEras)
 	params.Validator.PubKeyTypes = []string{cmttypes.ABCIPubKeyTypeEd25519}
@@ -194,6 +195,12 @@ func InitNetwork(s *NetworkSpec) error {
 	}
 	return nil
 }
+
+// maxBlockBytes bounds a block by what validators can pass on within a proposal's time,
+// whatever anybody puts into their mempools: CometBFT sends a peer 5 MB a second. With its
+// own bound, 53 MiB, no proposal arrives in time, and few transactions stop the chain for as
+// long as they wait.
+const maxBlockBytes = 4 << 20
 
 // genesisCommission is what the validators of a new network begin with, in billionths.
 const genesisCommission = 50_000_000

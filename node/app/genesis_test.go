@@ -7,12 +7,15 @@ import (
 	"strings"
 	"testing"
 
+	cmtcfg "github.com/cometbft/cometbft/config"
+
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
 
 	npostypes "github.com/phala-go/phala/node/x/npos/types"
 	"github.com/phala-go/phala/node/x/registry"
+	phala "github.com/phala-go/phala/proto"
 )
 
 // TestBonds: each validator bonds what its description says, by default a million; one
@@ -97,5 +100,21 @@ func TestSlashingSettings(t *testing.T) {
 	p, err := n.Slashing.GetParams(n.context())
 	if want := slashingtypes.DefaultParams(); err != nil || p.SignedBlocksWindow != 40 || !p.MinSignedPerWindow.Equal(want.MinSignedPerWindow) {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestBlocksTravel: a full block holds some of the largest messages, and a validator sends
+// it to a peer within a second. One of CometBFT's own bound takes ten, and 44 MB of
+// transactions, for which nobody pays more than for others, stopped four validators whose
+// proposals have half a second.
+func TestBlocksTravel(t *testing.T) {
+	g, _ := network(t)
+	c := cmtcfg.DefaultConfig() // writeConfig changes none of these
+	most := g.Consensus.Params.Block.MaxBytes
+	if most > c.P2P.SendRate || most > c.P2P.RecvRate {
+		t.Errorf("blocks of %d bytes; a peer gets %d a second, or takes %d", most, c.P2P.SendRate, c.P2P.RecvRate)
+	}
+	if largest := int64(max(phala.MaxEntry, phala.MaxEnvelope)); most < 3*largest {
+		t.Errorf("blocks of %d bytes, messages of %d", most, largest)
 	}
 }
