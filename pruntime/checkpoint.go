@@ -53,10 +53,11 @@ func (r *Runtime) checkpoint() error {
 	r.mu.Unlock()
 	err := r.store.Put(name, w.Bytes())
 	r.mu.Lock()
+	r.saved = r.now() // a full disk is tried again after the interval, not in every round
 	if err != nil {
+		r.cfg.Log.Warn("the state was not sealed; a restart would continue from an older one", "error", err)
 		return err
 	}
-	r.saved = r.now()
 	names, err := r.store.List(checkpointPrefix)
 	if err != nil {
 		return err
@@ -74,6 +75,9 @@ func (r *Runtime) checkpoint() error {
 
 // restore continues from the newest checkpoint that opens and decodes.
 func (r *Runtime) restore() error {
+	if err := r.store.Sweep(checkpointPrefix); err != nil {
+		r.cfg.Log.Warn("a checkpoint that was cut off was not removed", "error", err)
+	}
 	names, err := r.store.List(checkpointPrefix)
 	if err != nil {
 		return err

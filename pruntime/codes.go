@@ -159,8 +159,12 @@ func (c *codes) lost(at prepared, onDisk bool) {
 // keep puts a module on disk.
 func (c *codes) keep(h proto.Hash, module []byte) error {
 	tmp := c.path(h) + ".tmp"
-	if err := errors.Join(os.WriteFile(tmp, module, 0o600), os.Rename(tmp, c.path(h))); err != nil {
-		return fmt.Errorf("pruntime: keep code: %w", err)
+	err := os.WriteFile(tmp, module, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, c.path(h))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("pruntime: keep code: %w", err), os.RemoveAll(tmp))
 	}
 	return nil
 }

@@ -373,6 +373,60 @@ func TestCheckpointsKept(t *testing.T) {
 	}
 }
 
+// TestFullDisk: what cannot be sealed is said once in an interval, not in every round; the
+// worker goes on; and nothing of what was begun stays, neither of the tries nor of a process
+// that was killed in one.
+func TestFullDisk(t *testing.T) {
+	w, _, ws := network(t, 1)
+	n := ws[0]
+	n.stop()
+	cut := filepath.Join(n.cfg.DataDir, "checkpoint-00000000000000000001.tmp")
+	if err := os.WriteFile(cut, []byte("cut off"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	if _, err := os.Stat(cut); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what a killed process left is still there: %v", err)
+	}
+	w.until("it serves", n.serving)
+	// A folder in the place of each file to come is refused as a full disk is.
+	var taken []string
+	for i := range 40 {
+		dir := filepath.Join(n.cfg.DataDir, fmt.Sprintf("checkpoint-%020d", w.chain.Height()+int64(i)))
+		if err := os.MkdirAll(filepath.Join(dir, "x"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, dir)
+	}
+	refused, from := 0, n.rt.Status().Height
+	for range 30 {
+		w.step()
+		if n.lastErr != nil {
+			refused++
+		}
+	}
+	if got := n.rt.Status().Height; got < from+25 || !n.serving() {
+		t.Errorf("from height %d it came to %d, serving: %t", from, got, n.serving())
+	}
+	if refused < 1 || refused > 10 {
+		t.Errorf("%d of 30 rounds were refused", refused)
+	}
+	for _, dir := range taken {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.until("it is sealed again", func() bool {
+		names := checkpoints(t, n)
+		return len(names) > 0 && filepath.Base(names[len(names)-1]) > filepath.Base(taken[0])
+	})
+	for _, name := range checkpoints(t, n) {
+		if strings.HasSuffix(name, ".tmp") {
+			t.Errorf("%s was left behind", name)
+		}
+	}
+}
+
 // TestClosedWhileBusy: a stop while codes are being prepared and queries run is clean.
 func TestClosedWhileBusy(t *testing.T) {
 	asked, answer := make(chan bool, 16), make(chan bool)

@@ -88,10 +88,11 @@ func (s *Store) Put(name string, data []byte) error {
 	}
 	_, werr := f.Write(out)
 	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("keys: write %s: %w", name, err)
+		// A part of it would keep a full disk full.
+		return errors.Join(fmt.Errorf("keys: write %s: %w", name, err), s.Delete(name+".tmp"))
 	}
 	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("keys: %w", err)
+		return errors.Join(fmt.Errorf("keys: %w", err), s.Delete(name+".tmp"))
 	}
 	s.settle(s.dir)
 	return nil
@@ -141,6 +142,21 @@ func (s *Store) Clear() error {
 	}
 	for _, e := range entries {
 		if e.Type().IsRegular() {
+			err = errors.Join(err, s.Delete(e.Name()))
+		}
+	}
+	return err
+}
+
+// Sweep removes what a killed process left of files whose names start with prefix. Nobody
+// else may write such files meanwhile.
+func (s *Store) Sweep(prefix string) error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("keys: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), ".tmp") {
 			err = errors.Join(err, s.Delete(e.Name()))
 		}
 	}

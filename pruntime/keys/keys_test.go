@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -139,5 +140,44 @@ func TestNamesReachTheDisk(t *testing.T) {
 	}
 	if err := s.Put("share", []byte("secret")); err != nil || synced != 1 {
 		t.Errorf("synced %d times, %v", synced, err)
+	}
+}
+
+// TestNothingIsLeftOfAFailure: a file that could not be put leaves nothing behind. What was
+// written of it would keep a full disk full, a part more at each try.
+func TestNothingIsLeftOfAFailure(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, 1, "net")
+	if err := os.MkdirAll(filepath.Join(dir, "state", "taken"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put("state", make([]byte, 1<<10)); err == nil {
+		t.Fatal("a file took a folder's place")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "state" {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// TestSweep: what a killed process left goes, and nothing else.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, 1, "net")
+	for _, name := range []string{"state-1.tmp", "state-2.tmp", "other.tmp", "state-3"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Sweep("state-"); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if got, want := strings.Join(left, " "), "other.tmp state-3"; err != nil || got != want {
+		t.Errorf("left %q, want %q, %v", got, want, err)
 	}
 }
