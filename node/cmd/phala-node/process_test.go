@@ -96,10 +96,10 @@ func (n *process) output() string {
 	return string(b)
 }
 
-// until polls until the node has come somewhere.
+// until polls until the node has come somewhere. The limit ends what hangs.
 func (n *process) until(what string, f func() bool) {
 	n.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !f(); time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(15 * time.Minute); !f(); time.Sleep(100 * time.Microsecond) {
 		select {
 		case <-n.done:
 			if !f() {
