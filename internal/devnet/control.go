@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,6 +102,7 @@ func (n *Net) Also(name, like string, flags ...string) error {
 	}
 	for i, port := range n.state.Ports.RPC {
 		if like == nodeName(i) {
+			n.letGo(port, n.state.Ports.P2P[i])
 			return n.spawn(name, fmt.Sprintf("http://127.0.0.1:%d", port), []string{"GOGC=50", "NO_COLOR=1"}, "phala-node",
 				append([]string{"start", "--home", n.path(like), "--log_no_color",
 					"--rpc.laddr", fmt.Sprintf("tcp://127.0.0.1:%d", port), "--p2p.laddr", fmt.Sprintf("tcp://127.0.0.1:%d", n.state.Ports.P2P[i])}, flags...)...)
@@ -109,8 +111,10 @@ func (n *Net) Also(name, like string, flags ...string) error {
 	for i, who := range n.names {
 		switch like {
 		case who:
+			n.letGo(n.state.Ports.Private[i], n.state.Ports.Public[i])
 			return n.startRuntime(name, i, flags)
 		case "tee-" + who:
+			n.letGo(n.state.Ports.TEE[i])
 			addr := fmt.Sprintf("127.0.0.1:%d", n.state.Ports.TEE[i])
 			return n.spawn(name, addr, nil, "tee-simulator", append([]string{"serve", "--dir", n.path("tee"),
 				"--listen", addr, "--class", "sgx", "--measurement", n.state.Measurement, "--machine", who}, flags...)...)
@@ -231,6 +235,7 @@ func (n *Net) Stop() {
 		n.procs[i].stop()
 	}
 	n.procs = nil
+	n.letGo(slices.Collect(maps.Keys(n.held))...)
 	if n.lock != nil {
 		n.lock.Close()
 		n.lock = nil

@@ -80,6 +80,7 @@ const operatorAccount = "//Operator"
 type Net struct {
 	opt     Options
 	lock    *os.File
+	held    map[int]net.Listener // ports of components that are not started yet
 	state   State
 	began   time.Time
 	procs   []*Process

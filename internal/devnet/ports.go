@@ -22,12 +22,11 @@ var usual = struct{ rpc, p2p, tee, private, public int }{26657, 26656, 8300, 800
 
 // findPorts finds ports for a new network.
 func (n *Net) findPorts(validators int) (p portTable, err error) {
-	taken := map[int]bool{}
 	take := func(want int) int {
 		if n.opt.Port != 0 {
 			want = n.opt.Port
 		}
-		port, ferr := free(want, taken)
+		port, ferr := n.free(want, nil)
 		err = errors.Join(err, ferr)
 		return port
 	}
@@ -49,7 +48,7 @@ func (n *Net) avoid() error {
 	var lost []*int
 	for _, ports := range all {
 		for i := range ports {
-			if !isFree(ports[i]) {
+			if !n.hold(ports[i]) {
 				lost = append(lost, &ports[i])
 			}
 			taken[ports[i]] = true
@@ -62,7 +61,7 @@ func (n *Net) avoid() error {
 		if i := slices.Index(p.P2P, *port); i >= 0 && len(p.P2P) > 1 {
 			return fmt.Errorf("devnet: port %d is taken, at which the other validators find %s: stop what listens there, or start afresh with: %s", *port, nodeName(i), n.opt.afresh())
 		}
-		got, err := free(*port, taken)
+		got, err := n.free(*port, taken)
 		if err != nil {
 			return err
 		}
@@ -73,19 +72,35 @@ func (n *Net) avoid() error {
 	return n.save()
 }
 
-func isFree(port int) bool {
+// hold takes a port that nobody listens on, until its component starts: networks that
+// start at the same time would otherwise find the same ones.
+func (n *Net) hold(port int) bool {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err == nil {
-		l.Close()
+	if err != nil {
+		return false
 	}
-	return err == nil
+	if n.held == nil {
+		n.held = map[int]net.Listener{}
+	}
+	n.held[port] = l
+	return true
 }
 
-// free returns a port that nobody listens on, from want upwards.
-func free(want int, taken map[int]bool) (int, error) {
+// letGo leaves ports to whoever starts now.
+func (n *Net) letGo(ports ...int) {
+	for _, port := range ports {
+		if l := n.held[port]; l != nil {
+			l.Close()
+			delete(n.held, port)
+		}
+	}
+}
+
+// free holds a port that nobody listens on, from want upwards, and not one of others that
+// are taken.
+func (n *Net) free(want int, taken map[int]bool) (int, error) {
 	for port := want; port < min(want+500, 1<<16); port++ {
-		if !taken[port] && isFree(port) {
-			taken[port] = true
+		if !taken[port] && n.hold(port) {
 			return port, nil
 		}
 	}
