@@ -16,15 +16,16 @@ import (
 	"github.com/phala-go/phala/internal/devnet"
 )
 
-// events are the attributes of each kind of event in the blocks up to a height.
-func (e *elections) events(ctx context.Context, t *testing.T, top int64) map[string][]map[string]string {
+// events are the attributes of each kind of event in the blocks from a height to another,
+// with the block's height where an event has none of its own.
+func (e *elections) events(ctx context.Context, t *testing.T, from, top int64) map[string][]map[string]string {
 	t.Helper()
 	type event struct {
 		Type       string
 		Attributes []struct{ Key, Value string }
 	}
 	all := map[string][]map[string]string{}
-	for h := int64(1); h <= top; h++ {
+	for h := from; h <= top; h++ {
 		var r struct {
 			Result struct {
 				Txs   []struct{ Events []event } `json:"txs_results"`
@@ -56,7 +57,7 @@ func (e *elections) accounts(ctx context.Context, t *testing.T) {
 	for _, v := range e.vs {
 		reaches(ctx, t, v.Node, top+1)
 	}
-	events := e.events(ctx, t, top)
+	events := e.events(ctx, t, 1, top)
 	var last time.Time
 	longest := time.Duration(0) // without a block
 	for h := int64(1); h <= top; h++ {
