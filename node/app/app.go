@@ -21,6 +21,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/codec/address"
 	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
 	"github.com/cosmos/cosmos-sdk/runtime"
+	"github.com/cosmos/cosmos-sdk/server"
 	"github.com/cosmos/cosmos-sdk/server/api"
 	"github.com/cosmos/cosmos-sdk/server/config"
 	servertypes "github.com/cosmos/cosmos-sdk/server/types"
@@ -191,7 +192,7 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 	seen := npos.SlashingView{Keeper: a.Staking, NPoS: a.NPoS}
 	a.Slashing = slashingkeeper.NewKeeper(enc.Codec, enc.Amino, runtime.NewKVStoreService(store(slashingtypes.StoreKey)), seen, authority)
 	a.FeeGrant = feegrantkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(feegrant.StoreKey)), a.Account)
-	a.Upgrade = upgradekeeper.NewKeeper(nil, runtime.NewKVStoreService(store(upgradetypes.StoreKey)), enc.Codec, home, bapp, authority)
+	a.Upgrade = upgradekeeper.NewKeeper(skippedUpgrades(opts), runtime.NewKVStoreService(store(upgradetypes.StoreKey)), enc.Codec, home, bapp, authority)
 	a.Staking.SetHooks(stakingtypes.NewMultiStakingHooks(a.Slashing.Hooks()))
 	a.Gov = govkeeper.NewKeeper(enc.Codec, runtime.NewKVStoreService(store(govtypes.StoreKey)), a.Account, a.Bank, a.Distribution, bapp.MsgServiceRouter(),
 		govtypes.DefaultConfig(), authority, a.NPoS.Tally)
@@ -279,6 +280,16 @@ func NewAt(height int64, logger log.Logger, db dbm.DB, home string, opts servert
 		return nil, fmt.Errorf("load state: %w", err)
 	}
 	return a, nil
+}
+
+// skippedUpgrades are the heights of plans that this node is to pass by: the way on for a
+// network whose governance planned what nobody can run.
+func skippedUpgrades(opts servertypes.AppOptions) map[int64]bool {
+	skip := map[int64]bool{}
+	for _, h := range cast.ToIntSlice(opts.Get(server.FlagUnsafeSkipUpgrades)) {
+		skip[int64(h)] = true
+	}
+	return skip
 }
 
 func openBodies(home string, opts servertypes.AppOptions) (dbm.DB, error) {

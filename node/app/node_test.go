@@ -138,11 +138,17 @@ func start(t *testing.T, state json.RawMessage, consensus *cmtproto.ConsensusPar
 		t.Fatal(err)
 	}
 	n.height = initial - 1
-	for _, v := range res.Validators {
-		h := sha256.Sum256(v.PubKey.GetEd25519())
-		n.votes = append(n.votes, abci.VoteInfo{Validator: abci.Validator{Address: h[:20], Power: v.Power}, BlockIdFlag: cmtproto.BlockIDFlagCommit})
-	}
+	n.votes = votesOf(res.Validators)
 	return n
+}
+
+// votesOf are the signatures of all validators.
+func votesOf(set []abci.ValidatorUpdate) (votes []abci.VoteInfo) {
+	for _, v := range set {
+		h := sha256.Sum256(v.PubKey.GetEd25519())
+		votes = append(votes, abci.VoteInfo{Validator: abci.Validator{Address: h[:20], Power: v.Power}, BlockIdFlag: cmtproto.BlockIDFlagCommit})
+	}
+	return votes
 }
 
 func genesisNode(t *testing.T, g *genutiltypes.AppGenesis) *node {
