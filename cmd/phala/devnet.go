@@ -124,7 +124,7 @@ func runSmoke(ctx context.Context, a *app, opt devnet.Options) error {
 	}
 	defer os.RemoveAll(dir)
 	opt.Dir, opt.Fresh, opt.Out = filepath.Join(dir, "devnet"), true, a.err
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
 	n, err := devnet.Start(ctx, opt)
 	if err != nil {

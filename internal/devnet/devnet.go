@@ -239,8 +239,11 @@ func (n *Net) output(bin string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
+// limit ends a start that hangs. One that is only slow, on a busy machine, goes on.
+const limit = 5 * time.Minute
+
 // wait polls f until it is true; it fails when a component ends meanwhile.
-func (n *Net) wait(ctx context.Context, what string, limit time.Duration, f func() (bool, error)) error {
+func (n *Net) wait(ctx context.Context, what string, f func() (bool, error)) error {
 	deadline := time.Now().Add(limit)
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
@@ -288,7 +291,7 @@ func (n *Net) run(ctx context.Context) error {
 	}
 	if n.state.RootHeight == 0 {
 		node := client.Open(n.state.Network, nil).Node()
-		err := n.wait(ctx, "the first block", time.Minute, func() (bool, error) {
+		err := n.wait(ctx, "the first block", func() (bool, error) {
 			h, err := node.Header(ctx, 1)
 			if err == nil {
 				n.state.RootHeight, n.state.Root = 1, proto.Hash(h.Hash())
@@ -307,7 +310,7 @@ func (n *Net) run(ctx context.Context) error {
 	n.Client = client.Open(n.state.Network, key)
 	for i := range n.names {
 		// An enclave asks its TEE for the sealing key when it starts.
-		err := n.wait(ctx, "the simulated TEE", time.Minute, func() (bool, error) {
+		err := n.wait(ctx, "the simulated TEE", func() (bool, error) {
 			conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", n.state.Ports.TEE[i]))
 			if err == nil {
 				conn.Close()
@@ -325,7 +328,7 @@ func (n *Net) run(ctx context.Context) error {
 		return err
 	}
 	n.mark("started")
-	if err := n.wait(ctx, "the node", time.Minute, func() (bool, error) {
+	if err := n.wait(ctx, "the node", func() (bool, error) {
 		_, err := n.Client.Sync(ctx)
 		return err == nil, err
 	}); err != nil {
@@ -362,7 +365,7 @@ func (n *Net) run(ctx context.Context) error {
 
 func (n *Net) createCluster(ctx context.Context) error {
 	var refused error
-	err := n.wait(ctx, "the accounts of genesis", time.Minute, func() (bool, error) {
+	err := n.wait(ctx, "the accounts of genesis", func() (bool, error) {
 		_, refused = n.Client.Sender().Send(ctx, 400_000, tx.CreateCluster(n.Client.Account(), uint32(n.opt.seats()), true))
 		return !errors.Is(refused, tx.ErrNoAccount), refused // they are there from the second block on
 	})
@@ -402,7 +405,7 @@ func (n *Net) deployHello(ctx context.Context) error {
 
 // waitKeys waits until every seat is taken and the cluster has its key.
 func (n *Net) waitKeys(ctx context.Context) error {
-	return n.wait(ctx, "the cluster's keys", 2*time.Minute, func() (bool, error) {
+	return n.wait(ctx, "the cluster's keys", func() (bool, error) {
 		c, err := n.Client.Cluster(ctx, n.state.Cluster)
 		return err == nil && c.EpochKey != [32]byte{} && len(c.Seats) == n.opt.seats(), err
 	})
@@ -411,7 +414,7 @@ func (n *Net) waitKeys(ctx context.Context) error {
 // waitServing waits until the gatekeeper and every worker with a seat answer.
 func (n *Net) waitServing(ctx context.Context) error {
 	want := 1 + min(n.opt.seats(), n.opt.Workers)
-	err := n.wait(ctx, "gatekeeper and workers to serve", 2*time.Minute, func() (bool, error) {
+	err := n.wait(ctx, "gatekeeper and workers to serve", func() (bool, error) {
 		serving, why := 0, error(nil)
 		for _, name := range n.names {
 			st, err := n.Private(name).Status(ctx)
@@ -430,7 +433,7 @@ func (n *Net) waitServing(ctx context.Context) error {
 		return err
 	}
 	if id, ok := n.state.Contracts["hello"]; ok {
-		return n.wait(ctx, "hello to answer", time.Minute, func() (bool, error) {
+		return n.wait(ctx, "hello to answer", func() (bool, error) {
 			_, err := n.Client.Query(ctx, id, "GetGreeting", nil, client.QueryOptions{})
 			return err == nil, err
 		})

@@ -78,7 +78,7 @@ func (p *Process) stop() {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(8 * time.Second):
+	case <-time.After(20 * time.Second):
 		p.cmd.Process.Kill()
 		<-p.done
 	}
