@@ -90,13 +90,19 @@ func (p *Process) kill() {
 	<-p.done
 }
 
-// killChildren ends the processes that this one started without notice: a worker's keyring,
-// without which it ends by itself.
+// killChildren ends the processes that this one starts without notice, until it ends: a
+// worker does without its keyring, which it may not have started yet.
 func (p *Process) killChildren() {
-	for _, pid := range p.Children() {
-		syscall.Kill(pid, syscall.SIGKILL)
+	for {
+		for _, pid := range p.Children() {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		select {
+		case <-p.done:
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
-	<-p.done
 }
 
 // Children are the processes that this one started; none where the system does not tell.

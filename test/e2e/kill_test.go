@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -73,6 +75,16 @@ func TestKillAnyProcess(t *testing.T) {
 		}
 		if err := restart(victim, down); err != nil {
 			t.Fatal(err)
+		}
+		// An enclave that starts ends without its TEE, and may be the next.
+		if i := slices.Index([]string{"tee-gatekeeper", "tee-worker-1", "tee-worker-2"}, victim); i >= 0 {
+			until(ctx, t, victim+" to listen", func() error {
+				c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", n.State().Ports.TEE[i]))
+				if err == nil {
+					c.Close()
+				}
+				return err
+			})
 		}
 		for range callers {
 			if err := <-done; err != nil {
