@@ -236,6 +236,8 @@ func useful(r *Ring, data string) error {
 	if perr == nil {
 		_, perr = pages.ReadAt(make([]byte, 8), 8*int64(mark()/uintptr(os.Getpagesize())))
 		pages.Close()
+	} else if errors.Is(perr, os.ErrNotExist) {
+		perr = nil // a kernel without it, where nobody reads it
 	}
 	unix.Close(socket)
 	return errors.Join(err, os.WriteFile(file, []byte("x"), 0o600), os.Rename(file, file+"2"), os.Remove(file+"2"), rerr, serr, perr)
@@ -348,6 +350,21 @@ func perf() error {
 	return err
 }
 
+// withheld is what keeps this process from an attack on any other, so that it is not shown
+// that the keyring withstands it: a container's filter of system calls, say. It is empty on
+// a usual machine.
+func withheld() string {
+	b, _ := os.ReadFile("/proc/self/status")
+	yama, _ := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	switch {
+	case bytes.Contains(b, []byte("\nSeccomp:\t2\n")):
+		return "a filter of system calls"
+	case strings.TrimSpace(string(yama)) > "1":
+		return "kernel.yama.ptrace_scope"
+	}
+	return ""
+}
+
 // nobody is the user that has nothing.
 const nobody = 65534
 
@@ -373,6 +390,9 @@ func takeOver(t *testing.T, drop bool) (*report, *exec.Cmd) {
 		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 			return errors.Join(err, os.Chown(path, nobody, nobody))
 		})
+		if errors.Is(err, os.ErrPermission) {
+			t.Skip("this root may not give files away: ", err)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -381,16 +401,19 @@ func takeOver(t *testing.T, drop bool) (*report, *exec.Cmd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { in.Close(); cmd.Process.Kill(); cmd.Wait() })
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
+	if errors.Is(err, os.ErrPermission) && cmd.SysProcAttr != nil {
+		t.Skip("this root may not become another user, or that one may not run the test's program: ", err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { in.Close(); cmd.Process.Kill(); cmd.Wait() })
 	var r report
 	if err := json.NewDecoder(out).Decode(&r); err != nil {
 		cmd.Wait()
@@ -414,8 +437,13 @@ func TestStolenWorkerCannotReachTheKeys(t *testing.T) {
 			t.Errorf("it could %s", what)
 		}
 	}
+	var absent []string
 	for what, failed := range r.Before {
-		if failed != "" && failed != errNoPerf.Error() {
+		switch {
+		case failed == "" || failed == errNoPerf.Error():
+		case withheld() != "" || failed == unix.ENOSYS.Error():
+			absent = append(absent, what+": "+failed)
+		default:
 			t.Errorf("the attempt to %s is none: it fails on any process: %s", what, failed)
 		}
 	}
@@ -429,6 +457,9 @@ func TestStolenWorkerCannotReachTheKeys(t *testing.T) {
 	}
 	if r.Works != "" {
 		t.Errorf("a confined worker cannot do its work: %s", r.Works)
+	}
+	if len(absent) > 0 && !t.Failed() {
+		t.Skipf("this system lets no process try to %s (%s)", strings.Join(absent, ", "), withheld())
 	}
 }
 
@@ -445,7 +476,10 @@ func TestOtherProcessesCannotReachTheKeys(t *testing.T) {
 		t.Fatalf("%d attempts", len(r.Unconfined))
 	}
 	for what, failed := range r.Unconfined {
-		if failed != errNoPerf.Error() && (failed == "") != atHome(what) {
+		if atHome(what) && failed != "" && (failed == errNoPerf.Error() || withheld() != "") {
+			continue
+		}
+		if (failed == "") != atHome(what) {
 			t.Errorf("to %s: %q", what, failed)
 		}
 	}
@@ -464,7 +498,7 @@ func TestKilledWorkerEndsItsKeyring(t *testing.T) {
 	}
 	ended := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
-		n, err := unix.Poll(ended, 10_000)
+		n, err := unix.Poll(ended, 300_000)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
