@@ -559,7 +559,7 @@ func TestDeploymentInDoubt(t *testing.T) {
 	c := client.Open(s.Network(), s.Key("user"))
 	stop := s.Go()
 	module := enginetest.Script("")
-	if _, err := c.Deploy(within(t, 30*time.Second), s.Cluster, module, []byte("first"), "argument", nil); err != nil {
+	if _, err := c.Deploy(within(t, 2*time.Minute), s.Cluster, module, []byte("first"), "argument", nil); err != nil {
 		t.Fatal(err)
 	}
 	stop()
