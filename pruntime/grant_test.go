@@ -267,6 +267,12 @@ func TestReplayedQuery(t *testing.T) {
 // brings it up to date in one step behind commands that take long, gets no answer under
 // the revoked grant in the meantime.
 func TestRolledBackWorker(t *testing.T) {
+	meanwhile(t, "a query while it caught up", func() bool { return askedOfRolledBack(t) > 0 })
+}
+
+// askedOfRolledBack counts the queries that come while it is brought up to date.
+func askedOfRolledBack(t *testing.T) (behind int) {
+	t.Helper()
 	w, _, ws := network(t, 1)
 	id, n, reader := w.deploy(), ws[0], keyOf(t, "reader")
 	g := w.grant(w.user, reader, id, nil)
@@ -302,7 +308,7 @@ func TestRolledBackWorker(t *testing.T) {
 		}
 		done <- err
 	}()
-	brought, behind := false, 0
+	brought := false
 	for end := time.Now().Add(5 * time.Minute); !brought || n.rt.Status().Waiting > 0; {
 		if time.Now().After(end) {
 			t.Fatalf("it does not catch up: %+v", n.rt.Status())
@@ -328,10 +334,8 @@ func TestRolledBackWorker(t *testing.T) {
 			t.Fatalf("under a revoked grant: %s, at height %d of %d", a.Status, a.Height, w.chain.Height())
 		}
 	}
-	if behind == 0 {
-		t.Error("no query came while it caught up: this tested nothing")
-	}
 	if _, reason := n.read(reader, id, "gn", g); reason != "revoked" {
 		t.Errorf("when it has caught up: %q", reason)
 	}
+	return behind
 }

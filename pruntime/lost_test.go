@@ -97,7 +97,7 @@ func TestLostSession(t *testing.T) {
 	}
 	n.off = false
 	from := w.chain.C.Height()
-	w.until("it serves", n.serving)
+	w.until("it serves", func() bool { n.prepared(id); return n.serving() })
 	if took, third := w.chain.C.Height()-from, int64(lease/time.Second/3); took >= third {
 		t.Errorf("it took %d blocks, a third of the lease is %d", took, third)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime"
 	"github.com/phala-go/phala/pruntime/chaintest"
+	"github.com/phala-go/phala/pruntime/cluster"
 	"github.com/phala-go/phala/pruntime/engine/enginetest"
 	"github.com/phala-go/phala/pruntime/inbox"
 )
@@ -423,6 +424,32 @@ func (w *world) until(what string, holds func() bool) {
 		}
 	}
 	w.t.Fatalf("it does not come to this: %s", what)
+}
+
+// prepared lets an enclave prepare the code of a contract while the chain stands still: what
+// is counted in blocks must not depend on how long that takes.
+func (n *node) prepared(id proto.ContractID) {
+	n.w.t.Helper()
+	for end := time.Now().Add(5 * time.Minute); len(n.rt.Status().WantCodes) == 0; time.Sleep(time.Millisecond) {
+		if _, err := n.query(id, "gi"); !errors.Is(err, cluster.ErrNeedCode) {
+			return
+		}
+		if time.Now().After(end) {
+			n.w.t.Fatalf("%s: the code is not prepared", n.name)
+		}
+	}
+}
+
+// meanwhile tries what has to be seen while an enclave is busy, each time in another world:
+// a machine that stands still at the wrong moment hides it, but not ten times.
+func meanwhile(t *testing.T, what string, seen func() bool) {
+	t.Helper()
+	for range 10 {
+		if seen() {
+			return
+		}
+	}
+	t.Errorf("this tested nothing in ten tries: %s", what)
 }
 
 func (n *node) serving() bool { return n.rt.Status().Serving }
