@@ -273,6 +273,8 @@ func TestUnsure(t *testing.T) {
 			if !errors.Is(err, ErrUnsure) || !errors.Is(err, rpc.ErrUnreachable) {
 				t.Fatalf("got %v, want ErrUnsure", err)
 			}
+			n.mu.Lock()
+			defer n.mu.Unlock()
 			if len(n.offered) != 1 || !strings.Contains(err.Error(), n.offered[0]) {
 				t.Errorf("%v does not name one of %v", err, n.offered)
 			}
