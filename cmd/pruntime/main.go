@@ -104,6 +104,12 @@ func run() error {
 	if *data == "" || *chain == "" || *root == "" || *operator == "" {
 		return errors.New("--data, --chain, --trust-root and --operator are needed; see pruntime --help")
 	}
+	for name, short := range map[string]bool{"lease": cfg.Lease <= 0, "trusting-period": cfg.TrustingPeriod <= 0, "session-interval": cfg.SessionInterval <= 0,
+		"checkpoint-interval": cfg.CheckpointInterval <= 0, "max-clock-drift": cfg.MaxClockDrift < 0} {
+		if short {
+			return fmt.Errorf("--%s %s: too short for anything to work", name, f.Lookup(name).Value)
+		}
+	}
 	cfg.DataDir, cfg.Chain = *data, *chain
 	height, hash, ok := strings.Cut(*root, ":")
 	h, err := strconv.ParseInt(height, 10, 64)
@@ -152,6 +158,11 @@ func run() error {
 		}
 	}
 
+	folder, err := lockFolder(*data)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var o producer.Options
