@@ -1,9 +1,12 @@
 package app
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -80,8 +83,41 @@ type AccountSpec struct {
 	PHA     int64  `json:"pha"`
 }
 
-// InitNetwork makes the folders and the genesis.
+// ParseNetworkSpec reads a description, in JSON. What it does not know is refused: a name
+// that is spelt wrongly would be the default in the network's genesis, for ever.
+func ParseNetworkSpec(b []byte) (*NetworkSpec, error) {
+	s := new(NetworkSpec)
+	if err := strictJSON(b, s); err != nil {
+		return nil, err
+	}
+	if s.ChainID == "" {
+		return nil, errors.New("chain_id is needed")
+	}
+	return s, nil
+}
+
+// strictJSON reads one JSON value, without names that v does not have.
+func strictJSON(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the description")
+	}
+	return nil
+}
+
+// InitNetwork makes the folders and the genesis, once: not in a folder whose chain has begun.
 func InitNetwork(s *NetworkSpec) error {
+	for _, v := range s.Validators {
+		for _, db := range []string{"blockstore.db", "application.db"} {
+			if _, err := os.Stat(filepath.Join(v.Home, "data", db)); err == nil {
+				return fmt.Errorf("%s has a chain already: make the new network in other folders", v.Home)
+			}
+		}
+	}
 	Configure()
 	a, err := New(log.NewNopLogger(), dbm.NewMemDB(), "", simtestutil.EmptyAppOptions{})
 	if err != nil {
@@ -140,7 +176,7 @@ func InitNetwork(s *NetworkSpec) error {
 	}
 	if len(s.Contracts) > 0 {
 		p := contracts.DefaultParams()
-		if err := json.Unmarshal(s.Contracts, &p); err != nil {
+		if err := strictJSON(s.Contracts, &p); err != nil {
 			return fmt.Errorf("contracts: %w", err)
 		}
 		if err := set(contracts.ModuleName, contracts.Genesis{Params: p}); err != nil {

@@ -3,6 +3,7 @@ package app
 import (
 	"encoding/hex"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -116,5 +117,60 @@ func TestBlocksTravel(t *testing.T) {
 	}
 	if largest := int64(max(phala.MaxEntry, phala.MaxEnvelope)); most < 3*largest {
 		t.Errorf("blocks of %d bytes, messages of %d", most, largest)
+	}
+}
+
+// TestDescriptions: what a network's description says and nobody knows is refused, wherever
+// it stands; a misspelt setting would be the default for ever.
+func TestDescriptions(t *testing.T) {
+	home := t.TempDir()
+	good := `{"chain_id": "c-1", "block_interval": "100ms", "min_gas_price": "0.001ppha", "validators": [{"home": "` + home + `", "seed": "` + strings.Repeat("11", 32) + `", "rpc": "tcp://127.0.0.1:1", "p2p": "tcp://127.0.0.1:2"}],
+		"registry": {"gatekeeper_operators": [], "recent_blocks": 600, "attestation_blocks": 1000, "renewal_blocks": 100, "lease_blocks": 100, "worst_level": 4, "registrations_per_block": 48, "settings": {"lease_ms": 1, "trusting_period_ms": 1, "clock_drift_ms": 1, "session_interval_ms": 1}},
+		"contracts": {"epoch_blocks": "2000"}}`
+	for _, c := range []struct{ name, old, new, want string }{
+		{"as it is", "", "", ""},
+		{"top level", `"min_gas_price"`, `"min_gas_prices"`, `unknown field "min_gas_prices"`},
+		{"validator", `"seed"`, `"sed"`, `unknown field "sed"`},
+		{"registry", `"worst_level"`, `"worst"`, `unknown field "worst"`},
+		{"settings", `"lease_ms"`, `"lease"`, `unknown field "lease"`},
+		{"contracts", `"epoch_blocks"`, `"epoch"`, `contracts: json: unknown field "epoch"`},
+		{"no chain id", `"c-1"`, `""`, "chain_id is needed"},
+		{"two", `{"chain_id"`, `{"chain_id": "c-0"} {"chain_id"`, "something follows"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := ParseNetworkSpec([]byte(strings.Replace(good, c.old, c.new, 1)))
+			if err == nil {
+				err = InitNetwork(s)
+			}
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestInitNetworkOnce: the genesis of a chain that has begun is not written over.
+func TestInitNetworkOnce(t *testing.T) {
+	home := t.TempDir()
+	spec := &NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Registry: registry.DefaultParams(),
+		Validators: []ValidatorSpec{{Home: home, Seed: hex.EncodeToString(seed(100)), RPC: "tcp://127.0.0.1:1", P2P: "tcp://127.0.0.1:2"}}}
+	for range 2 { // one that was cut off before the chain began may be made again
+		if err := InitNetwork(spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(home, "config", "genesis.json")
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(home, "data", "blockstore.db"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := InitNetwork(spec); err == nil || !strings.Contains(err.Error(), "has a chain already") {
+		t.Errorf("made again in a folder with a chain: %v", err)
+	}
+	if after, err := os.ReadFile(file); err != nil || string(after) != string(before) {
+		t.Errorf("its genesis is another one: %v", err)
 	}
 }

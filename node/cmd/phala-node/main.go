@@ -100,16 +100,17 @@ func initNetwork() *cobra.Command {
 		Long:              "init-network reads a description of a network (chain id, validators with their folders and ports, funded\naccounts, registry parameters) and writes keys, configuration and genesis. The phala tool's devnet uses it.",
 		Args:              cobra.ExactArgs(1),
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SilenceUsage = true // what follows is no matter of flags
 			b, err := os.ReadFile(args[0])
 			if err != nil {
 				return err
 			}
-			var spec app.NetworkSpec
-			if err := json.Unmarshal(b, &spec); err != nil {
+			spec, err := app.ParseNetworkSpec(b)
+			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			return app.InitNetwork(&spec)
+			return app.InitNetwork(spec)
 		},
 	}
 }
