@@ -68,6 +68,13 @@ func run() error {
 	if *keyFile == "" {
 		return errors.New("--operator-key-file is needed; see pherry --help")
 	}
+	pruntimes, err := urls(*runtimes)
+	if err != nil {
+		return fmt.Errorf("--pruntime: %w", err)
+	}
+	if nodes, err := urls(*node); err != nil || len(nodes) != 1 {
+		return fmt.Errorf("--node %q is not one URL such as http://127.0.0.1:26657", *node)
+	}
 	uri, err := os.ReadFile(*keyFile)
 	if err != nil {
 		return err
@@ -100,7 +107,7 @@ func run() error {
 	sender := &tx.Sender{Node: n, Chain: chain, Key: key}
 	var wg sync.WaitGroup
 	var relayers []*pherry.Relayer
-	for _, url := range strings.Split(*runtimes, ",") {
+	for _, url := range pruntimes {
 		r := &pherry.Relayer{Node: n, Runtime: pherry.NewRuntime(url), Operator: sender, Interval: *interval, Log: log.With("pruntime", url)}
 		relayers = append(relayers, r)
 		wg.Add(1)
