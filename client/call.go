@@ -225,6 +225,9 @@ func (p *Pending) ordered(res *rpc.TxResult) error {
 
 // seal makes a signed invocation and its envelope.
 func (c *Client) seal(ctx context.Context, cl *proto.Cluster, env envelope.Context, to proto.ContractID, input []byte, o CallOptions) (*Pending, error) {
+	if err := checkInput(input); err != nil {
+		return nil, err
+	}
 	if cl.EpochKey == [32]byte{} {
 		return nil, fmt.Errorf("%w: cluster %s has no key yet", ErrNotReady, cl.ID)
 	}

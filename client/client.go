@@ -38,6 +38,7 @@ var (
 	ErrNoReceipt  = errors.New("client: there is no receipt for this message")
 	ErrAnswer     = errors.New("client: the worker's answer is not for this query")
 	ErrNoKey      = errors.New("client: this needs a key")
+	ErrInput      = errors.New("client: the input is larger than any enclave takes: send it in parts")
 	// ErrOtherMessage: the node says where the command is in the cluster's order, and
 	// another one is there.
 	ErrOtherMessage = errors.New("client: the node names another message as this command: ask another node before you send it again")
@@ -262,6 +263,14 @@ func Input(method string, arg any) ([]byte, error) {
 		return nil, fmt.Errorf("client: argument of %s: %w", method, err)
 	}
 	return b, nil
+}
+
+// checkInput refuses before it is paid for what no enclave would open.
+func checkInput(input []byte) error {
+	if len(input) > proto.MaxInput {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrInput, len(input), proto.MaxInput)
+	}
+	return nil
 }
 
 // poll calls f until it returns true or an error, with a pause in between.

@@ -157,6 +157,25 @@ func TestRefused(t *testing.T) {
 	if _, err := c.Cluster(ctx, 77); !errors.Is(err, client.ErrNoCluster) {
 		t.Errorf("no cluster: %v", err)
 	}
+	// More than an enclave opens would be paid for and come to nothing.
+	large := make([]byte, proto.MaxInput+1)
+	if _, err := c.Push(ctx, id, large, client.CallOptions{}); !errors.Is(err, client.ErrInput) {
+		t.Errorf("a call with a large input: %v", err)
+	}
+	if _, err := ask(t, c, id, string(large), client.QueryOptions{}); !errors.Is(err, client.ErrInput) {
+		t.Errorf("a query with a large input: %v", err)
+	}
+	if _, err := c.Deploy(ctx, s.Cluster, unpaid, nil, string(large), nil); !errors.Is(err, client.ErrInput) {
+		t.Errorf("a deployment with a large argument: %v", err)
+	}
+	if code, err := c.Code(ctx, proto.CodeHash(unpaid)); !errors.Is(err, rpc.ErrNotFound) {
+		t.Errorf("its code was uploaded: %+v, %v", code, err)
+	}
+	if p, err := c.Push(ctx, id, large[1:], client.CallOptions{}); err != nil {
+		t.Errorf("a call with the largest input: %v", err)
+	} else if r, err := c.Wait(ctx, p); r == nil || r.Status == proto.StatusNotOpened.String() {
+		t.Errorf("the largest input: %+v, %v", r, err)
+	}
 	empty, height := s.Chain.CreateCluster([]byte("owner"), 1), s.Chain.Height()
 	for s.Chain.Height() < height+4 {
 		time.Sleep(5 * time.Millisecond)

@@ -67,6 +67,13 @@ func (c *Client) Upload(ctx context.Context, module []byte, progress func(done, 
 // constructor takes. It returns when the constructor's receipt is final. With an error
 // other than a *CallError there is a Deployment if it was sent and may take effect yet.
 func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, salt []byte, arg any, progress func(done, total int)) (*Deployment, error) {
+	input, err := Input("Init", arg)
+	if err == nil {
+		err = checkInput(input)
+	}
+	if err != nil {
+		return nil, err
+	}
 	if _, err := c.Cluster(ctx, cluster); err != nil {
 		return nil, err // before anything is paid
 	}
@@ -75,10 +82,6 @@ func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, sa
 		return nil, err
 	}
 	cl, err := c.Cluster(ctx, cluster)
-	if err != nil {
-		return nil, err
-	}
-	input, err := Input("Init", arg)
 	if err != nil {
 		return nil, err
 	}

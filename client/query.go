@@ -110,6 +110,9 @@ func (c *Client) Query(ctx context.Context, to proto.ContractID, method string, 
 
 // Ask asks one worker.
 func (c *Client) Ask(ctx context.Context, t Target, to proto.ContractID, input []byte, o QueryOptions) (*proto.Answer, error) {
+	if err := checkInput(input); err != nil {
+		return nil, err
+	}
 	q := &proto.Query{To: to, Input: input, MinHeight: o.MinHeight, GasLimit: o.GasLimit}
 	if _, err := rand.Read(q.Nonce[:]); err != nil {
 		return nil, err

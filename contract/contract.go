@@ -124,6 +124,7 @@ type Program struct {
 	methods map[string]*method
 	order   []string
 	fields  []binder
+	types   int // how many a description spells out
 }
 
 var (
@@ -169,7 +170,7 @@ func newProgram(c any, options ...Option) *Program {
 		panic("contract: Register takes a pointer to a struct")
 	}
 	t := v.Type()
-	p := &Program{name: t.Elem().Name(), self: v, methods: map[string]*method{}}
+	p := &Program{name: t.Elem().Name(), self: v, methods: map[string]*method{}, types: maxTypes}
 	for i := range t.NumMethod() {
 		m := t.Method(i)
 		ft := m.Type // receiver, context, [argument]
@@ -332,7 +333,7 @@ func refusal(err error) *Error {
 	case errors.As(err, &call):
 		return &Error{call.code(), err.Error()}
 	case errors.As(err, &own):
-		return own
+		return &Error{own.Code, err.Error()} // with what it was wrapped in
 	}
 	return &Error{CodeError, err.Error()}
 }

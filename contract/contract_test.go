@@ -3,6 +3,7 @@ package contract
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -229,5 +230,25 @@ func TestAccountText(t *testing.T) {
 	}
 	if err := back.UnmarshalText(nil); err != nil || back != "" {
 		t.Error("nobody has no address", err)
+	}
+}
+
+// TestRefusal: an error's code reaches the caller from wherever it is, and all of its
+// words do.
+func TestRefusal(t *testing.T) {
+	own := Errorf(107, "not enough")
+	for _, c := range []struct {
+		err  error
+		want Error
+	}{
+		{own, Error{107, "not enough"}},
+		{errors.New("plain"), Error{CodeError, "plain"}},
+		{fmt.Errorf("order 5: %w", own), Error{107, "order 5: not enough"}},
+		{fmt.Errorf("order 5: %w (of 8)", fmt.Errorf("leg 2: %w", own)), Error{107, "order 5: leg 2: not enough (of 8)"}},
+		{errors.Join(errors.New("plain"), own), Error{107, "plain\nnot enough"}},
+	} {
+		if got := refusal(c.err); *got != c.want {
+			t.Errorf("%v reaches the caller as %+v, want %+v", c.err, *got, c.want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -40,6 +41,7 @@ type Field struct {
 // Describe returns the contract's description.
 func (p *Program) Describe() Description {
 	d := Description{Name: p.name, Methods: []MethodDescription{}}
+	o := outline{left: p.types}
 	for _, n := range p.order {
 		m := p.methods[n]
 		md := MethodDescription{Name: n, Kind: kind(m.query)}
@@ -47,10 +49,10 @@ func (p *Program) Describe() Description {
 			md.Kind = "init"
 		}
 		if m.arg != nil {
-			md.Arg = describe(m.arg, 0)
+			md.Arg = o.describe(m.arg)
 		}
 		if m.out != nil {
-			md.Return = describe(m.out, 0)
+			md.Return = o.describe(m.out)
 		}
 		d.Methods = append(d.Methods, md)
 	}
@@ -59,11 +61,28 @@ func (p *Program) Describe() Description {
 
 var accountType = reflect.TypeFor[Account]()
 
-func describe(t reflect.Type, depth int) *Type {
+// maxTypes is how many types a description spells out, because it has to fit an answer;
+// fewTypes are enough to warm up, which has a limit of gas, and for an error.
+const (
+	maxTypes = 1000
+	fewTypes = 200
+)
+
+// An outline is a description that is being made. A type within itself, one that is deep
+// inside of others and one too many are "any".
+type outline struct {
+	within []reflect.Type // the types around, from the outermost
+	left   int            // how many more there may be
+}
+
+func (o *outline) describe(t reflect.Type) *Type {
 	d := &Type{Kind: "any", Go: t.String()}
-	if depth > 8 {
+	if o.left == 0 || len(o.within) > 8 || t.Kind() == reflect.Struct && slices.Contains(o.within, t) {
 		return d
 	}
+	o.left--
+	o.within = append(o.within, t)
+	defer func() { o.within = o.within[:len(o.within)-1] }()
 	if t == accountType {
 		d.Kind = "account"
 		return d
@@ -80,16 +99,16 @@ func describe(t reflect.Type, depth int) *Type {
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64:
 		d.Kind = "number"
 	case reflect.Pointer:
-		return describe(t.Elem(), depth+1)
+		return o.describe(t.Elem())
 	case reflect.Slice, reflect.Array:
-		d.Kind, d.Elem = "list", describe(t.Elem(), depth+1)
+		d.Kind, d.Elem = "list", o.describe(t.Elem())
 		if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
 			d.Kind, d.Elem = "string", nil // base64
 		}
 	case reflect.Map:
-		d.Kind, d.Elem = "map", describe(t.Elem(), depth+1)
+		d.Kind, d.Elem = "map", o.describe(t.Elem())
 	case reflect.Struct:
-		d.Kind, d.Fields = "object", fields(t, depth+1)
+		d.Kind, d.Fields = "object", o.fields(t)
 	}
 	return d
 }
@@ -130,12 +149,12 @@ type candidate struct {
 
 // fields are a struct's as encoding/json finds them: an embedded struct's are its own,
 // unless that has a name. Of several with one name, the least embedded one counts.
-func fields(t reflect.Type, depth int) (out []Field) {
-	list := candidates(nil, t, 0, depth)
+func (o *outline) fields(t reflect.Type) (out []Field) {
+	list := o.candidates(nil, t, 0)
 	for i, c := range list {
 		hidden := false
-		for j, o := range list {
-			hidden = hidden || i != j && o.Name == c.Name && (o.level < c.level || o.level == c.level && (o.named || !c.named))
+		for j, other := range list {
+			hidden = hidden || i != j && other.Name == c.Name && (other.level < c.level || other.level == c.level && (other.named || !c.named))
 		}
 		if !hidden {
 			out = append(out, c.Field)
@@ -144,7 +163,7 @@ func fields(t reflect.Type, depth int) (out []Field) {
 	return out
 }
 
-func candidates(list []candidate, t reflect.Type, level, depth int) []candidate {
+func (o *outline) candidates(list []candidate, t reflect.Type, level int) []candidate {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -158,7 +177,7 @@ func candidates(list []candidate, t reflect.Type, level, depth int) []candidate 
 			continue
 		case embedded && name == "":
 			if level < 8 {
-				list = candidates(list, ft, level+1, depth)
+				list = o.candidates(list, ft, level+1)
 			}
 			continue
 		}
@@ -166,7 +185,7 @@ func candidates(list []candidate, t reflect.Type, level, depth int) []candidate 
 		if name == "" {
 			c.Name = f.Name
 		}
-		if c.Type = describe(f.Type, depth); strings.Contains(opts, "string") && (c.Type.Kind == "number" || c.Type.Kind == "boolean") {
+		if c.Type = o.describe(f.Type); strings.Contains(opts, "string") && (c.Type.Kind == "number" || c.Type.Kind == "boolean") {
 			c.Type.Kind = "string"
 		}
 		list = append(list, c)
@@ -175,7 +194,8 @@ func candidates(list []candidate, t reflect.Type, level, depth int) []candidate 
 }
 
 func typeName(t reflect.Type) string {
-	d := describe(t, 0)
+	o := outline{left: fewTypes}
+	d := o.describe(t)
 	if d.Kind != "object" {
 		return d.Kind
 	}

@@ -11,7 +11,7 @@ import (
 // costs as much as several calls. The methods themselves do not run.
 func (p *Program) warm(h Host) {
 	stubs := *p
-	stubs.methods = maps.Clone(p.methods)
+	stubs.methods, stubs.types = maps.Clone(p.methods), fewTypes
 	for _, name := range p.order {
 		m := *p.methods[name]
 		m.fn = stub(m.fn.Type())

@@ -179,6 +179,9 @@ func (c *Contract) TryQuery(caller contract.Account, method string, arg, out any
 	return c.k.run(c.ID, "query", caller, method, arg, out)
 }
 
+// ErrInput is an argument that is too large: a client would not send it.
+var ErrInput = errors.New("the input is larger than any enclave takes")
+
 // ErrPanic is a call that broke: natively a panic, as Wasm a trap.
 var ErrPanic = errors.New("the contract panicked")
 
@@ -211,6 +214,9 @@ func (k *Kit) run(to contract.ID, entry string, caller contract.Account, method 
 	input, err := json.Marshal(in)
 	if err != nil {
 		k.t.Fatalf("contracttest: argument of %s: %v", method, err)
+	}
+	if len(input) > proto.MaxInput {
+		return fmt.Errorf("%w: %s and its argument have %d bytes, at most %d", ErrInput, method, len(input), proto.MaxInput)
 	}
 	k.calls++
 	native, o := k.play(k.native, false, nil, to, entry, caller, input)

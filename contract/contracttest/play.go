@@ -143,6 +143,14 @@ func (f *frame) native() (res engine.Result, err error) {
 	if f.reentry && !h.accepted {
 		return engine.Result{}, &engine.Error{Kind: engine.ErrReenter}
 	}
+	return answered(out)
+}
+
+// answered is an answer of the size that the engine takes.
+func answered(out []byte) (engine.Result, error) {
+	if len(out) > engine.MaxOutput {
+		return engine.Result{}, &engine.Error{Kind: engine.ErrOutput, Detail: fmt.Sprintf("%d bytes, at most %d", len(out), engine.MaxOutput)}
+	}
 	return engine.Result{Output: out}, nil
 }
 
@@ -163,13 +171,13 @@ func (f *frame) double(o *other) (engine.Result, error) {
 		f.s.o.strange = fmt.Sprintf("a double's answer to %s: %v", in.Method, err)
 		return engine.Result{}, refused(err)
 	}
-	return engine.Result{Output: out}, nil
+	return answered(out)
 }
 
 func refused(err error) *engine.Error {
-	own := &contract.Error{Code: contract.CodeError, Message: err.Error()}
+	own := &contract.Error{Code: contract.CodeError}
 	errors.As(err, &own)
-	return &engine.Error{Kind: engine.ErrContract, Code: own.Code, Detail: own.Message[:min(len(own.Message), 4096)]}
+	return &engine.Error{Kind: engine.ErrContract, Code: own.Code, Detail: err.Error()[:min(len(err.Error()), 4096)]}
 }
 
 func (f *frame) get(key []byte) ([]byte, bool) {

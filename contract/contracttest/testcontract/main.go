@@ -187,6 +187,23 @@ func (e *Everything) Break(ctx *contract.Command) error {
 	return fmt.Errorf("%d", none[len("x")])
 }
 
+// A Bush is a type that is in itself in many ways.
+type Bush struct {
+	A, B, C, D, E, F, G, H *Bush           `json:",omitempty"`
+	Rest                   []Bush          `json:",omitempty"`
+	Named                  map[string]Bush `json:",omitempty"`
+	Leaves                 int
+}
+
+// Grow answers with as many bytes of JSON as there are leaves.
+func (e *Everything) Grow(ctx *contract.Command, b Bush) (string, error) {
+	e.Items.Set("grown", "yes")
+	return strings.Repeat("x", b.Leaves-len(`""`)), nil
+}
+
+// Size is how long a text is.
+func (e *Everything) Size(ctx *contract.Query, text string) (int, error) { return len(text), nil }
+
 // Differ is what the kit must find: it is not the same natively and as Wasm.
 func (e *Everything) Differ(ctx *contract.Command, how string) (string, error) {
 	switch how {

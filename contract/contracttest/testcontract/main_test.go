@@ -9,6 +9,7 @@ import (
 
 	"github.com/phala-go/phala/contract"
 	"github.com/phala-go/phala/contract/contracttest"
+	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
 )
 
@@ -222,6 +223,31 @@ func TestLimits(t *testing.T) {
 	}
 	k.GasLimit(1 << 24)
 	k.Call(owner, "Store", Item{"gas", "3"}, nil)
+}
+
+// TestSizes: inputs and answers have the limits that they have on the network.
+func TestSizes(t *testing.T) {
+	k, owner := kit(t)
+	var n int
+	around := len(`{"method":"Size","args":""}`)
+	k.Query(owner, "Size", strings.Repeat("x", proto.MaxInput-around), &n)
+	if n != proto.MaxInput-around {
+		t.Errorf("a text of %d bytes arrives as one of %d", proto.MaxInput-around, n)
+	}
+	if err := k.TryQuery(owner, "Size", strings.Repeat("x", proto.MaxInput-around+1), nil); !errors.Is(err, contracttest.ErrInput) {
+		t.Errorf("an input above the limit: %v", err)
+	}
+	if err := k.TryCall(owner, "Grow", Bush{Leaves: engine.MaxOutput + 1}, nil); !errors.Is(err, engine.ErrOutput) {
+		t.Errorf("an answer above the limit: %v", err)
+	}
+	if _, there := k.Stored()["Items/grown"]; there {
+		t.Error("an answer above the limit left something")
+	}
+	var leaves string
+	k.Call(owner, "Grow", Bush{A: &Bush{Rest: []Bush{{}}}, Leaves: engine.MaxOutput}, &leaves)
+	if len(leaves) != engine.MaxOutput-2 {
+		t.Errorf("an answer of %d bytes", len(leaves))
+	}
 }
 
 func TestSnapshotAndGas(t *testing.T) {
