@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -222,7 +223,7 @@ func plainArgument(words []string, t *contract.Type) (any, error) {
 			return nil, errors.New("the argument is not UTF-8, and would arrive as another one: encode bytes as text")
 		}
 	}
-	if t != nil && t.Kind == "object" && !strings.HasPrefix(strings.TrimSpace(words[0]), "{") {
+	if t != nil && t.Kind == "object" && words[0] != "null" && !strings.HasPrefix(strings.TrimSpace(words[0]), "{") {
 		out := map[string]any{}
 		for _, w := range words {
 			name, value, ok := strings.Cut(w, "=")
@@ -237,6 +238,9 @@ func plainArgument(words []string, t *contract.Type) (any, error) {
 			}
 			if ft == nil {
 				return nil, fmt.Errorf("no field %q; the argument is %s", name, typeText(t))
+			}
+			if _, twice := out[name]; twice {
+				return nil, fmt.Errorf("%s is given twice", name)
 			}
 			v, err := plainArgument([]string{value}, ft)
 			if err != nil {
@@ -259,11 +263,17 @@ func plainArgument(words []string, t *contract.Type) (any, error) {
 	}
 	text := t != nil && t.Kind == "string"
 	if text && !(strings.HasPrefix(words[0], `"`) && json.Valid([]byte(words[0]))) {
+		if _, err := base64.StdEncoding.DecodeString(words[0]); t.Go == goBytes && err != nil {
+			return nil, fmt.Errorf("%q is not %s", words[0], typeText(t))
+		}
 		return words[0], nil
 	}
 	if !json.Valid([]byte(words[0])) {
 		if t == nil {
 			return words[0], nil
+		}
+		if t.Kind == "any" {
+			return nil, fmt.Errorf("%q is not JSON; here a text has quotes of its own: '\"hi\"'", words[0])
 		}
 		return nil, fmt.Errorf("%q is not %s", words[0], typeText(t))
 	}
@@ -276,9 +286,12 @@ func plainArgument(words []string, t *contract.Type) (any, error) {
 	return json.RawMessage(words[0]), nil
 }
 
+// goBytes is the type whose JSON is a string of base64.
+const goBytes = "[]uint8"
+
 // plainTypes are Go types whose JSON is known: types with a name of their own may read what
 // they like. An int has 64 bits where contracts run.
-var plainTypes = map[string]any{"bool": false, "string": "", "float32": float32(0), "float64": float64(0),
+var plainTypes = map[string]any{"bool": false, "string": "", goBytes: []byte(nil), "float32": float32(0), "float64": float64(0),
 	"int": int64(0), "int8": int8(0), "int16": int16(0), "int32": int32(0), "int64": int64(0),
 	"uint": uint64(0), "uint8": uint8(0), "uint16": uint16(0), "uint32": uint32(0), "uint64": uint64(0)}
 
@@ -294,6 +307,10 @@ func typeText(t *contract.Type) string {
 		return "list of " + typeText(t.Elem)
 	case "map":
 		return "map of " + typeText(t.Elem)
+	case "string":
+		if t.Go == goBytes {
+			return "bytes in base64"
+		}
 	}
 	return t.Kind
 }

@@ -13,6 +13,7 @@ import (
 // anything is paid, and what is sent is what was typed.
 func TestArguments(t *testing.T) {
 	number, text := &contract.Type{Kind: "number", Go: "uint64"}, &contract.Type{Kind: "string", Go: "string"}
+	bytes, anything := &contract.Type{Kind: "string", Go: "[]uint8"}, &contract.Type{Kind: "any", Go: "interface {}"}
 	object := &contract.Type{Kind: "object", Go: "main.Bid", Fields: []contract.Field{{Name: "amount", Type: &contract.Type{Kind: "number", Go: "int8"}}, {Name: "note", Type: text, Optional: true}}}
 	for _, c := range []struct {
 		name  string
@@ -45,6 +46,15 @@ func TestArguments(t *testing.T) {
 		{"field out of range", []string{"amount=128"}, object, `!is not number (int8)`},
 		{"field that is missing", []string{"note=x"}, object, `!amount is missing`},
 		{"no such field", []string{"sum=1"}, object, `!no field "sum"`},
+		{"field twice", []string{"amount=5", "amount=50"}, object, `!amount is given twice`},
+		{"null for an object", []string{"null"}, object, `null`},
+		{"bytes", []string{"AP8="}, bytes, `"AP8="`},
+		{"bytes with quotes", []string{`"AP8="`}, bytes, `"AP8="`},
+		{"no bytes", []string{""}, bytes, `""`},
+		{"bytes that are none", []string{"hello!"}, bytes, `!"hello!" is not bytes in base64`},
+		{"bytes that are none, with quotes", []string{`"0x00ff"`}, bytes, `!is not bytes in base64`},
+		{"text where anything may be", []string{"hello"}, anything, `!"hello" is not JSON; here a text has quotes`},
+		{"quoted text where anything may be", []string{`"hello"`}, anything, `"hello"`},
 		{"any", []string{`[1, "two"]`}, nil, `[1,"two"]`},
 		{"any, not JSON", []string{"two"}, nil, `"two"`},
 		{"two for one", []string{"a", "b"}, text, `!quote a text with spaces`},
