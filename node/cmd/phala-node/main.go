@@ -83,8 +83,10 @@ func create(logger log.Logger, db dbm.DB, opts servertypes.AppOptions) servertyp
 	return a
 }
 
-func export(logger log.Logger, db dbm.DB, height int64, _ bool, _ []string, opts servertypes.AppOptions, modules []string) (servertypes.ExportedApp, error) {
-	a, err := app.NewAt(height, logger, db, cast.ToString(opts.Get(flags.FlagHome)), opts)
+// export returns the state of a height. It says nothing: the log goes where the state is
+// written to.
+func export(_ log.Logger, db dbm.DB, height int64, _ bool, _ []string, opts servertypes.AppOptions, modules []string) (servertypes.ExportedApp, error) {
+	a, err := app.NewAt(height, log.NewNopLogger(), db, cast.ToString(opts.Get(flags.FlagHome)), opts)
 	if err != nil {
 		return servertypes.ExportedApp{}, err
 	}
