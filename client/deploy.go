@@ -98,7 +98,15 @@ func (c *Client) Deploy(ctx context.Context, cluster proto.ClusterID, module, sa
 			return err
 		}
 		p.GasTier = tier
-		res, err := c.tx.Send(ctx, gasPush+gasByte*uint64(len(p.Envelope)), tx.Deploy(c.Account(), uint32(cluster), hash, salt, cl.Epoch, tier, o.DepositLimit, p.Envelope))
+		code, err := c.Code(ctx, hash)
+		if errors.Is(err, rpc.ErrNotFound) {
+			// It came in the newest block, whose state the next header proves: nobody spoke of it yet.
+			code, err = &proto.Code{Manifest: *proto.NewCodeManifest(module)}, nil
+		}
+		if err != nil {
+			return err
+		}
+		res, err := c.tx.Send(ctx, proto.DeployGas(code, len(p.Envelope)), tx.Deploy(c.Account(), uint32(cluster), hash, salt, cl.Epoch, tier, o.DepositLimit, p.Envelope))
 		open = err == nil || errors.Is(err, tx.ErrUnsure)
 		if err != nil {
 			return err

@@ -67,13 +67,9 @@ func (r *Relayer) note(err error) {
 	r.state.Last, r.state.Error = time.Now(), ""
 }
 
-// Gas of the transactions, in the chain's gas.
 const (
-	gasEntry      = 250_000
-	gasOutboxBase = 200_000
-	gasByte       = 60
-	maxRun        = 32 // entries in one transaction: half of what a block takes without a fee
-	resubmit      = 20 // blocks after which entries that the chain does not have are sent again
+	maxRun   = 32 // entries in one transaction: half of what a block takes without a fee
+	resubmit = 20 // blocks after which entries that the chain does not have are sent again
 )
 
 // Run relays until the context ends.
@@ -376,14 +372,14 @@ func (r *Relayer) outbox(ctx context.Context, st *pruntime.Status) error {
 		return nil
 	}
 	var entries []tx.Entry
-	gas := uint64(gasOutboxBase)
+	size := 0
 	for _, e := range out.Entries[skip:min(uint64(len(out.Entries)), skip+maxRun)] {
 		entries = append(entries, tx.Entry(e))
-		gas += gasEntry + gasByte*uint64(len(e.Payload))
+		size += len(e.Payload)
 	}
 	pub := r.Operator.Key.Public()
 	first := out.First + skip
-	_, err = r.Operator.Broadcast(ctx, gas, true, tx.SubmitOutbox(pub[:], st.Worker, first, entries))
+	_, err = r.Operator.Broadcast(ctx, proto.OutboxGas(len(entries), size), true, tx.SubmitOutbox(pub[:], st.Worker, first, entries))
 	var refused *tx.Refused
 	if errors.As(err, &refused) && refused.Space == "mq" {
 		// The chain moved on: another relayer was faster. The next round sees where it is.

@@ -230,6 +230,13 @@ func (c *Code) Voted(cl *Cluster, w WorkerID) bool {
 	return false
 }
 
+// DeployGas is the chain's gas of a deployment of a code, as the chain has it, with an
+// envelope of so many bytes. A deployment reads the code's record, which holds what the seats
+// of all clusters said about it.
+func DeployGas(c *Code, envelope int) uint64 {
+	return 200_000 + 60*uint64(envelope) + 4*uint64(len(c.Marshal()))
+}
+
 // Missing is the number of chunks still to come.
 func (c *Code) Missing() int {
 	n := 0

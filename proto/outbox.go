@@ -22,6 +22,17 @@ const (
 	MaxEntries      = 256 // in one transaction
 )
 
+// OutboxGas is the chain's gas of a transaction with a run of so many entries and bytes of
+// payloads. It is all that such a run may cost, whatever others did before: an outbox that
+// is too expensive stands still for ever.
+func OutboxGas(entries, bytes int) uint64 {
+	return 200_000 + 250_000*uint64(entries) + 60*uint64(bytes)
+}
+
+// EntryGas is the most that acting on an entry costs of that. The rest is for the bytes in
+// the transaction, the signature, and what is read and written for the worker.
+func EntryGas(bytes int) uint64 { return 200_000 + 45*uint64(bytes) }
+
 // A Role is what a pruntime does.
 type Role uint8
 

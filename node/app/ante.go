@@ -15,6 +15,7 @@ import (
 
 	"github.com/phala-go/phala/node/crypto/sr25519"
 	mqtypes "github.com/phala-go/phala/node/x/mq/types"
+	"github.com/phala-go/phala/proto"
 )
 
 // newAnteHandler is the SDK's with three changes: sr25519 signatures are priced as
@@ -80,7 +81,7 @@ func (a *App) checkFee(ctx sdk.Context, tx sdk.Tx) (sdk.Coins, int64, error) {
 		return nil, 0, sdkerrors.Wrap(errs.ErrTxDecode, "not a fee transaction")
 	}
 	fee, gas := feeTx.GetFee(), feeTx.GetGas()
-	free, err := a.freeOutbox(ctx, tx)
+	free, err := a.freeOutbox(ctx, tx.GetMsgs(), gas)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -111,16 +112,20 @@ func priority(fee sdk.Coins, gas uint64) int64 {
 	return min(p.Int64(), 1<<39)
 }
 
-// freeOutbox reports whether the transaction carries outbox runs only and each of
-// them is free. A run with nothing new is an error: it does not enter a block.
-func (a *App) freeOutbox(ctx sdk.Context, tx sdk.Tx) (bool, error) {
-	msgs := tx.GetMsgs()
-	if len(msgs) == 0 {
-		return false, nil
-	}
+// freeOutbox reports whether a transaction carries outbox runs only and each of them is
+// free. A run with nothing new is an error: it does not enter a block. The gas has to be
+// what the runs may cost: with less they would fail and could come again in each block,
+// with more they would keep a block's gas from others, and nobody would pay for either.
+func (a *App) freeOutbox(ctx sdk.Context, msgs []sdk.Msg, gas uint64) (bool, error) {
+	entries, size := 0, 0
 	for _, m := range msgs {
-		if _, ok := m.(*mqtypes.MsgSubmitOutbox); !ok {
+		run, ok := m.(*mqtypes.MsgSubmitOutbox)
+		if !ok {
 			return false, nil
+		}
+		entries += len(run.Entries)
+		for i := range run.Entries {
+			size += len(run.Entries[i].Payload)
 		}
 	}
 	for _, m := range msgs {
@@ -128,5 +133,5 @@ func (a *App) freeOutbox(ctx sdk.Context, tx sdk.Tx) (bool, error) {
 			return false, err
 		}
 	}
-	return true, nil
+	return len(msgs) > 0 && gas == proto.OutboxGas(entries, size), nil
 }

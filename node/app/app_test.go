@@ -84,7 +84,7 @@ func TestFreeOutbox(t *testing.T) {
 	n := populated(t)
 	challenge := phala.Challenge{Nonce: [32]byte{1}}
 	before := n.balance(account(1))
-	n.must(n.signed(1, 0, 0, n.outbox(11, 6, challenge)))
+	n.must(n.relayed(1, 0, 0, n.outbox(11, 6, challenge)))
 	if !n.balance(account(1)).Equal(before) {
 		t.Fatalf("relaying cost %s", before.Sub(n.balance(account(1))))
 	}
@@ -98,9 +98,9 @@ func TestFreeOutbox(t *testing.T) {
 		space string
 		code  uint32
 	}{
-		{"entries that the chain has", n.signed(1, 0, 0, n.outbox(11, 6, challenge)), "mq", 9},
+		{"entries that the chain has", n.relayed(1, 0, 0, n.outbox(11, 6, challenge)), "mq", 9},
 		{"entries that the chain has, with a fee", n.signed(1, 0, fee, n.outbox(11, 6, challenge)), "mq", 9},
-		{"a gap", n.signed(1, 0, 0, n.outbox(11, 8, challenge)), "mq", 5},
+		{"a gap", n.relayed(1, 0, 0, n.outbox(11, 8, challenge)), "mq", 5},
 		{"of another worker", n.signed(1, 0, 0, func() tx.Msg {
 			w := phala.WorkerID(pair(12).Public())
 			p := phala.MarshalEntry(challenge)
@@ -109,6 +109,8 @@ func TestFreeOutbox(t *testing.T) {
 		}()), "mq", 6},
 		{"worker that is not admitted", n.signed(1, 0, 0, n.outbox(40, 1, challenge)), "mq", 4},
 		{"above the quota, no fee", n.signed(1, 0, 0, n.outbox(11, 7, many...)), "sdk", 13},
+		{"with less gas than it may cost, so that it fails and comes again", n.relayed(1, 0, -1, n.outbox(11, 7, challenge)), "sdk", 13},
+		{"with more gas, so that others have none in the block", n.relayed(1, 0, 1, n.outbox(11, 7, challenge)), "sdk", 13},
 		{"with a payment in the same transaction", n.signed(1, 0, 0, n.outbox(11, 7, challenge), tx.Send(account(1), account(2), "1")), "sdk", 13},
 	} {
 		if res := n.check(c.tx); res.Code != c.code || res.Codespace != c.space {
@@ -119,14 +121,14 @@ func TestFreeOutbox(t *testing.T) {
 	// nothing new, and neither pays.
 	n.must(n.signed(2, 0, fee, tx.Send(account(2), account(3), "1000000000"))) // relayer 3 exists
 	before = n.balance(account(3))
-	first := n.signed(1, 0, 0, n.outbox(11, 7, challenge))
+	first := n.relayed(1, 0, 0, n.outbox(11, 7, challenge))
 	number, sequence := n.numbers(account(3))
 	w, p := phala.WorkerID(pair(11).Public()), phala.MarshalEntry(challenge)
 	sig, err := pair(11).Sign(rand.New(rand.NewSource(1)), phala.EntrySignedBytes(chainID, w, 7, p))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := tx.Sign(rand.New(rand.NewSource(1)), tx.Signer{Key: pair(3), Chain: chainID, Number: number, Sequence: sequence}, 20_000_000, 0,
+	second, err := tx.Sign(rand.New(rand.NewSource(1)), tx.Signer{Key: pair(3), Chain: chainID, Number: number, Sequence: sequence}, phala.OutboxGas(1, len(p)), 0,
 		tx.SubmitOutbox(account(3), w, 7, []tx.Entry{{Payload: p, Signature: sig[:]}}))
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +144,14 @@ func TestFreeOutbox(t *testing.T) {
 	}
 	if next, err := n.MQ.NextOutbox(n.context(), w); err != nil || next != 8 {
 		t.Fatalf("the chain expects %d, %v", next, err)
+	}
+	// The gas of a free run is enough, also where the worker's record is as long as it gets.
+	long := phala.SetEndpoints{}
+	for range phala.MaxEndpoints {
+		long.Endpoints = append(long.Endpoints, strings.Repeat("e", phala.MaxEndpoint))
+	}
+	for i, e := range []phala.Entry{long, challenge, phala.StartSession{Key: session(50).Public(), Height: uint64(n.height), Hash: phala.Hash(blockHash(n.height))}, long} {
+		n.must(n.relayed(1, 0, 0, n.outbox(11, uint64(8+i), e)))
 	}
 }
 
@@ -161,7 +171,7 @@ func TestMoney(t *testing.T) {
 	second := phala.Receipt{Cluster: 1, FromSeq: 3, ToSeq: 3, StateRoot: phala.Hash{2}, Items: []phala.ReceiptItem{{GasBucket: 21}}}
 	third := phala.Receipt{Cluster: 1, FromSeq: 4, ToSeq: 4, StateRoot: phala.Hash{3}, Items: []phala.ReceiptItem{{GasBucket: 60}}}
 	payer, operator := n.balance(account(2)), n.balance(account(1))
-	n.must(n.signed(1, 0, 0, n.outbox(11, 6, third)), n.signed(1, 1, 0, n.outbox(12, 4, second, third)))
+	n.must(n.relayed(1, 0, 0, n.outbox(11, 6, third)), n.relayed(1, 1, 0, n.outbox(12, 4, second, third)))
 	// 2^21-1 gas are two units of price; the command used all of its tier.
 	charged := math.NewIntFromUint64(2*p.BaseFee + (2+2)*p.GasPrice)
 	if !n.balance(module).IsZero() || !n.balance(account(1)).Sub(operator).Equal(charged) || !n.balance(account(2)).Sub(payer).Equal(want.Sub(charged)) {
@@ -313,7 +323,7 @@ func TestExportImport(t *testing.T) {
 	module := c.Account.GetModuleAddress(contracts.ModuleName)
 	held := c.balance(module)
 	receipt := phala.Receipt{Cluster: 1, FromSeq: 3, ToSeq: 3, StateRoot: phala.Hash{2}, Items: []phala.ReceiptItem{{GasBucket: 21}}}
-	c.must(c.signed(1, 0, 0, c.outbox(12, 4, receipt)))
+	c.must(c.relayed(1, 0, 0, c.outbox(12, 4, receipt)))
 	if c.cluster().FinalSeq != 3 || !c.balance(module).LT(held) {
 		t.Fatalf("final to %d, held %s of %s", c.cluster().FinalSeq, c.balance(module), held)
 	}

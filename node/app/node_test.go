@@ -232,8 +232,28 @@ func (n *node) numbers(who sdk.AccAddress) (number, sequence uint64) {
 // skip leaves room for transactions of the same account before it.
 func (n *node) signed(k, skip int, fee uint64, msgs ...tx.Msg) []byte {
 	n.t.Helper()
+	return n.withGas(k, skip, 20_000_000, fee, msgs...)
+}
+
+// relayed is a transaction with one run of an outbox, without a fee and with the gas that it
+// has to have, and more.
+func (n *node) relayed(k, skip, more int, run tx.Msg) []byte {
+	n.t.Helper()
+	var m mqtypes.MsgSubmitOutbox
+	if err := m.Unmarshal(run.Value); err != nil {
+		n.t.Fatal(err)
+	}
+	size := 0
+	for _, e := range m.Entries {
+		size += len(e.Payload)
+	}
+	return n.withGas(k, skip, uint64(int(phala.OutboxGas(len(m.Entries), size))+more), 0, run)
+}
+
+func (n *node) withGas(k, skip int, gas, fee uint64, msgs ...tx.Msg) []byte {
+	n.t.Helper()
 	number, sequence := n.numbers(account(k))
-	b, err := tx.Sign(rand.New(rand.NewSource(1)), tx.Signer{Key: pair(k), Chain: chainID, Number: number, Sequence: sequence + uint64(skip)}, 20_000_000, fee, msgs...)
+	b, err := tx.Sign(rand.New(rand.NewSource(1)), tx.Signer{Key: pair(k), Chain: chainID, Number: number, Sequence: sequence + uint64(skip)}, gas, fee, msgs...)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -383,21 +403,21 @@ func populated(t *testing.T) *node {
 	}
 	n.must(n.signed(1, 0, fee, tx.UpdateCollateral(account(1), collateral.Marshal()), n.register(vendor, 11)), n.signed(1, 1, fee, n.register(vendor, 12)))
 	key := phala.PublishEpochKey{Cluster: 1, Epoch: 1, Public: session(99).Public()}
-	n.must(n.signed(1, 0, 0, n.outbox(11, 1, key)), n.signed(1, 1, 0, n.outbox(12, 1, key)))
+	n.must(n.relayed(1, 0, 0, n.outbox(11, 1, key)), n.relayed(1, 1, 0, n.outbox(12, 1, key)))
 	if n.cluster().EpochKey != key.Public {
 		t.Fatal("no epoch key")
 	}
 	env := make([]byte, envelope.Overhead+256)
 	n.must(n.signed(2, 0, fee, tx.Deploy(account(2), 1, code, []byte("salt"), 1, 2, 0, env)), n.signed(2, 1, fee, tx.PushCommand(account(2), 1, 1, 0, 0, env)))
 	prepared := phala.CodePrepared{Cluster: 1, Rules: 1, Code: code}
-	n.must(n.signed(1, 0, 0, n.outbox(11, 2, prepared)), n.signed(1, 1, 0, n.outbox(12, 2, prepared)))
+	n.must(n.relayed(1, 0, 0, n.outbox(11, 2, prepared)), n.relayed(1, 1, 0, n.outbox(12, 2, prepared)))
 	// Messages 1 and 2 are of one height: the code's announcement and a command. 3 is the
 	// constructor.
 	first := phala.Receipt{Cluster: 1, FromSeq: 1, ToSeq: 2, StateRoot: phala.Hash{1}, Items: []phala.ReceiptItem{{}, {GasBucket: 20}}}
 	second := phala.Receipt{Cluster: 1, FromSeq: 3, ToSeq: 3, StateRoot: phala.Hash{2}, Items: []phala.ReceiptItem{{GasBucket: 21}}}
 	outputs := phala.PostOutputs{Cluster: 1, Outputs: []phala.SealedOutput{{Seq: 2, Index: 1, Count: 2, Sealed: []byte("sealed")}}}
-	n.must(n.signed(1, 0, 0, n.outbox(11, 3, first, second, outputs)))
-	n.must(n.signed(1, 0, 0, n.outbox(12, 3, first)), n.signed(2, 0, fee, tx.PushCommand(account(2), 1, 1, 1, 0, env)))
+	n.must(n.relayed(1, 0, 0, n.outbox(11, 3, first, second, outputs)))
+	n.must(n.relayed(1, 0, 0, n.outbox(12, 3, first)), n.signed(2, 0, fee, tx.PushCommand(account(2), 1, 1, 1, 0, env)))
 	if c := n.cluster(); c.FinalSeq != 2 || c.FinalRoot != first.StateRoot {
 		t.Fatalf("final to %d", c.FinalSeq)
 	}

@@ -232,6 +232,11 @@ func hostileOutbox(ctx context.Context, t *testing.T, n *devnet.Net, worker *phe
 		}
 		return e
 	}
+	size := 0
+	for _, e := range out.Entries {
+		size += len(e.Payload)
+	}
+	gas := proto.OutboxGas(len(out.Entries), size)
 	edited := entries()
 	edited[0].Payload[len(edited[0].Payload)-1] ^= 1
 	swapped := entries()
@@ -248,7 +253,7 @@ func hostileOutbox(ctx context.Context, t *testing.T, n *devnet.Net, worker *phe
 		{"edited", st.Worker, out.First, edited, 6},
 		{"reordered", st.Worker, out.First, swapped, 6},
 	} {
-		_, err := op.Broadcast(ctx, 5_000_000, true, tx.SubmitOutbox(me[:], c.worker, c.first, c.e))
+		_, err := op.Broadcast(ctx, gas, true, tx.SubmitOutbox(me[:], c.worker, c.first, c.e))
 		var refused *tx.Refused
 		if !errors.As(err, &refused) || refused.Space != "mq" || refused.Code != c.code {
 			t.Errorf("a run %s: got %v, want mq %d", c.name, err, c.code)
@@ -257,7 +262,7 @@ func hostileOutbox(ctx context.Context, t *testing.T, n *devnet.Net, worker *phe
 	// Two relayers at once: the second run brings nothing new and is refused or skipped.
 	alice := n.Client.Sender()
 	mine := alice.Key.Public()
-	h1, err1 := op.Broadcast(ctx, 5_000_000, true, tx.SubmitOutbox(me[:], st.Worker, out.First, entries()))
+	h1, err1 := op.Broadcast(ctx, gas, true, tx.SubmitOutbox(me[:], st.Worker, out.First, entries()))
 	h2, err2 := alice.Broadcast(ctx, 5_000_000, false, tx.SubmitOutbox(mine[:], st.Worker, out.First, entries()))
 	took := 0
 	for i, h := range []string{h1, h2} {
@@ -274,7 +279,7 @@ func hostileOutbox(ctx context.Context, t *testing.T, n *devnet.Net, worker *phe
 		t.Errorf("two relayers raced and neither run was taken: %v, %v", err1, err2)
 	}
 	// Once it is there, the run is an old one: it does not come into a block again.
-	_, err = op.Broadcast(ctx, 5_000_000, true, tx.SubmitOutbox(me[:], st.Worker, out.First, entries()))
+	_, err = op.Broadcast(ctx, gas, true, tx.SubmitOutbox(me[:], st.Worker, out.First, entries()))
 	var old *tx.Refused
 	if !errors.As(err, &old) || old.Space != "mq" || old.Code != 9 {
 		t.Errorf("an old run: got %v, want mq 9", err)

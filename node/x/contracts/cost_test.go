@@ -1,6 +1,7 @@
 package contracts
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"testing"
@@ -13,14 +14,15 @@ import (
 	"github.com/phala-go/phala/proto"
 )
 
-// What relayers and clients give: so much for a transaction, an outbox entry and a
-// byte. What a worker says must not cost more, whatever others did before; an outbox
-// that is too expensive stands still for ever.
-const (
-	gasTx    = 200_000
-	gasEntry = 250_000
-	gasByte  = 60
-)
+// gasTx is what clients give for a transaction, and half of it at least is for what comes
+// before its messages.
+const gasTx = 200_000
+
+// word gives one entry of worker n the gas that a relayer gives it.
+func (e *env) word(n int, entry proto.Entry) {
+	e.t.Helper()
+	e.gas(proto.OutboxGas(1, len(proto.MarshalEntry(entry))), e.outbox(n, entry))
+}
 
 // gas runs f with a limit and returns what it used.
 func (e *env) gas(limit uint64, f func(sdk.Context) error) (used uint64) {
@@ -50,14 +52,88 @@ func TestReceiptIsCheap(t *testing.T) {
 	}
 	e.Finish()
 	r := receipt(1, proto.MaxReceiptItems, 1)
-	limit := gasTx + gasEntry + gasByte*uint64(len(proto.MarshalEntry(r)))
 	e.Start()
-	e.gas(limit, e.outbox(1, r))
-	e.gas(limit, e.outbox(2, r))
+	e.word(1, r)
+	e.word(2, r)
 	e.Finish()
 	if e.get(1).FinalSeq != proto.MaxReceiptItems || !e.held().IsZero() {
 		t.Fatalf("final to %d, held %s", e.get(1).FinalSeq, e.held())
 	}
+}
+
+// TestOthersWordsCostNothing: what a worker says costs no more for what others said before
+// it, as many as there may be: a relayer could submit it never again, and nothing after it.
+func TestOthersWordsCostNothing(t *testing.T) {
+	const others = proto.MaxSeats - 1
+	pieces := make([]proto.Hash, proto.MaxPieces)
+	taken := func(n int) proto.SnapshotTaken {
+		s := proto.Snapshot{Epoch: 1, Root: proto.Hash{byte(n)}, Size: (proto.MaxPieces-1)*proto.PieceSize + 16<<10, Pieces: pieces}
+		return proto.SnapshotTaken{Cluster: 1, Snapshot: s}
+	}
+	long := func(n int) proto.Receipt {
+		return receipt(1, proto.MaxReceiptItems, byte(n))
+	}
+	put := func(e *env, key []byte, v interface{ Marshal() []byte }) {
+		e.Block(func(ctx sdk.Context) error { return set(ctx, e.k, key, v) })
+	}
+	t.Run("a code that many clusters run", func(t *testing.T) {
+		e := newEnv(t)
+		e.cluster(1)
+		hash := e.uploaded("hello")
+		code := e.code(hash)
+		for i := range 3000 {
+			code.Prepared = append(code.Prepared, proto.CodeVote{Cluster: proto.ClusterID(i + 2), Worker: wid(2), Rules: 1})
+		}
+		put(e, proto.KeyCode(hash), code)
+		e.Start()
+		// The transaction's own bytes cost 10 each before this.
+		m := deploy(2, hash, "a")
+		e.gas(proto.DeployGas(code, len(m.Envelope))-gasTx/2-10*uint64(len(m.Envelope)), e.deploy(m))
+		e.Finish()
+		e.Start()
+		e.word(1, proto.CodePrepared{Cluster: 1, Rules: 1, Code: hash})
+		e.Finish()
+		if ct := e.contract(2, hash, "a"); ct.Phase != proto.ContractStarted {
+			t.Fatalf("phase %d", ct.Phase)
+		}
+	})
+	t.Run("seats that all say something else", func(t *testing.T) {
+		e := newEnv(t)
+		e.cluster(1)
+		e.Block(func(ctx sdk.Context) (err error) {
+			for range proto.MaxReceiptItems {
+				_, aerr := e.mq.Append(ctx, proto.TopicCluster(1), nil, proto.ChallengeEchoed{})
+				err = errors.Join(err, aerr)
+			}
+			return err
+		})
+		c, receipts, snapshots := e.get(1), &proto.ReceiptRecord{}, &proto.SnapshotRecord{}
+		for n := 2; n <= others+1; n++ {
+			c.Seats = append(c.Seats, wid(n))
+			receipts.Receipts = append(receipts.Receipts, long(n))
+			receipts.Votes = append(receipts.Votes, proto.ReceiptVote{Worker: wid(n), Digest: proto.Hash{byte(n)}})
+			snapshots.Taken = append(snapshots.Taken, taken(n).Snapshot)
+			snapshots.Votes = append(snapshots.Votes, proto.SnapshotVote{Worker: wid(n), Index: uint32(n - 2)})
+			c.Sealed = append(c.Sealed, proto.SealedEpoch{Worker: wid(n), Public: epochKey(n)})
+		}
+		c.SeatsWanted, c.Sealed, c.EpochKey = proto.MaxSeats, c.Sealed[1:], [32]byte{}
+		put(e, proto.KeyCluster(1), c)
+		put(e, proto.KeyReceipt(1, 1), receipts)
+		put(e, proto.KeySnapshot(1, 1), snapshots)
+		for _, entry := range []proto.Entry{long(1), taken(1), proto.PublishEpochKey{Cluster: 1, Epoch: 1, Public: epochKey(1)}} {
+			e.Start()
+			e.word(1, entry)
+			e.Finish()
+		}
+		rec, err := get(e.Context(), e.k, proto.KeyReceipt(1, 1), proto.ParseReceiptRecord)
+		if err != nil || len(rec.Votes) != proto.MaxSeats {
+			t.Errorf("receipt: %v, %v", rec, err)
+		}
+		snap, err := get(e.Context(), e.k, proto.KeySnapshot(1, 1), proto.ParseSnapshotRecord)
+		if err != nil || len(snap.Votes) != proto.MaxSeats {
+			t.Errorf("snapshot: %v", err)
+		}
+	})
 }
 
 // TestSettlesPerBlock: a backlog is settled over several blocks, in order, whole
@@ -145,7 +221,7 @@ func TestDeployCost(t *testing.T) {
 			m.Envelope = sealed(512 << 10)
 			e.Start()
 			// The transaction's own bytes cost 10 each before this.
-			e.gas(gasTx/2+(gasByte-10)*uint64(len(m.Envelope)), e.deploy(m))
+			e.gas(proto.DeployGas(e.code(hash), len(m.Envelope))-gasTx/2-10*uint64(len(m.Envelope)), e.deploy(m))
 			e.Finish()
 			if !prepared {
 				if ct := e.contract(2, hash, "a"); len(ct.Command.Envelope) != len(m.Envelope) {

@@ -287,8 +287,12 @@ func (k *Keeper) SubmitOutbox(c context.Context, m *types.MsgSubmitOutbox) (*typ
 		if err := verifyEntry(ctx.ChainID(), w, seq, e); err != nil {
 			return nil, err
 		}
-		cached, write := ctx.CacheContext()
-		if err := k.give(cached, From{w, seq, e.Payload, [64]byte(e.Signature)}); err != nil {
+		meter := storetypes.NewInfiniteGasMeter()
+		cached, write := ctx.WithGasMeter(meter).CacheContext()
+		err := k.give(cached, From{w, seq, e.Payload, [64]byte(e.Signature)})
+		// Records grow with what others said. The worker's word must not cost more for it.
+		ctx.GasMeter().ConsumeGas(min(meter.GasConsumed(), proto.EntryGas(len(e.Payload))), "outbox entry's effect")
+		if err != nil {
 			ctx.EventManager().EmitEvent(sdk.NewEvent("outbox_refused", sdk.NewAttribute("worker", w.String()),
 				sdk.NewAttribute("seq", fmt.Sprint(seq)), sdk.NewAttribute("reason", err.Error())))
 			continue
