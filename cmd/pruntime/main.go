@@ -253,6 +253,9 @@ func serve(ctx context.Context, rt *pruntime.Runtime, gone <-chan struct{}, publ
 			return err
 		}
 		srv := &http.Server{Handler: s.h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+		if s.addr == public {
+			srv, l = api.Server(s.h), api.Limit(l, api.MaxConns)
+		}
 		servers = append(servers, srv)
 		if secure && s.addr == public {
 			l = tls.NewListener(l, rt.TLS())

@@ -147,11 +147,13 @@ func public(m *http.ServeMux, rt *pruntime.Runtime) {
 		}
 		reply(w, Conflict{trusted, other}, nil)
 	})
+	d := make(desk, largeBodies)
 	m.HandleFunc("POST /v1/query", func(w http.ResponseWriter, r *http.Request) {
-		b, err := body(w, r, maxQuery)
+		b, err := d.query(w, r)
 		if err == nil {
 			b, err = rt.Query(r.Context(), b)
 		}
+		answered(w)
 		if err != nil {
 			fail(w, err)
 			return
