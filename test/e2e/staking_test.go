@@ -19,7 +19,7 @@ import (
 // of the first era are paid, once.
 func TestStakingCommands(t *testing.T) {
 	_, opt := startWith(t, devnet.Options{Workers: 1, Bonds: []int64{1_000_000, 1_000_000, 1_000_000, 1_000_000},
-		NPoS: map[string]any{"seats": 3, "session_blocks": 25, "sessions_per_era": 3}})
+		NPoS: map[string]any{"seats": 3, "session_blocks": 25, "sessions_per_era": 3, "unbonding_eras": 28}})
 	phala := func(args ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(opt.Bin, "phala"), append(args, "--devnet", opt.Dir)...)
 		var stderr strings.Builder
