@@ -136,6 +136,9 @@ func run() error {
 		}
 		cfg.Releases = append(cfg.Releases, h)
 	}
+	if len(cfg.Releases) > 0 && cfg.Role != proto.RoleGatekeeper {
+		return errors.New("--release-to is for gatekeepers: a worker releases no keys")
+	}
 	if cfg.Operator, err = address.Parse(*operator); err != nil {
 		return fmt.Errorf("--operator: %w", err)
 	}

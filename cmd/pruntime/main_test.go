@@ -76,3 +76,14 @@ func TestDurations(t *testing.T) {
 		t.Errorf("no drift at all: %q", out)
 	}
 }
+
+// TestReleaseTo: a worker that is told to release keys says which flag is wrong.
+func TestReleaseTo(t *testing.T) {
+	digest := "--release-to=" + strings.Repeat("22", 32)
+	if out := refused(t, t.TempDir(), digest); !strings.Contains(out, "--release-to is for gatekeepers") {
+		t.Errorf("a worker: %q", out)
+	}
+	if out := refused(t, t.TempDir(), digest, "--role=gatekeeper"); !strings.Contains(out, "no TEE interface") {
+		t.Errorf("a gatekeeper: %q", out)
+	}
+}
