@@ -93,7 +93,8 @@ func (k *Kit) DepositLimit(limit uint64) { k.limit = limit }
 // of its own gas differs natively, and fails the test.
 func (k *Kit) GasLimit(limit uint64) { k.gas = limit }
 
-// Gas is what the last call used as Wasm; 0 without a Wasm run.
+// Gas is what the last call used as Wasm; 0 without a Wasm run. A command's is what its
+// receipt would say, with the gas of opening it.
 func (k *Kit) Gas() uint64 { return k.last.gas }
 
 // Deposit is what the last command bound of its caller's money for storage, beyond what
@@ -207,11 +208,11 @@ func (c *Contract) TryGranted(grantor, reader contract.Account, method string, a
 
 func (k *Kit) run(to contract.ID, entry string, caller contract.Account, method string, arg, out any) error {
 	k.t.Helper()
-	in := map[string]any{"method": method}
-	if arg != nil {
-		in["args"] = arg
-	}
-	input, err := json.Marshal(in)
+	// As clients write it: what reads it is part of a call's gas.
+	input, err := json.Marshal(struct {
+		Method string `json:"method"`
+		Args   any    `json:"args,omitempty"`
+	}{method, arg})
 	if err != nil {
 		k.t.Fatalf("contracttest: argument of %s: %v", method, err)
 	}

@@ -63,12 +63,16 @@ type exchange struct {
 func (k *Kit) play(w *world, wasm bool, replay []exchange, to contract.ID, entry string, caller contract.Account, input []byte) (*world, outcome) {
 	s := &stage{k: k, w: w.fork(), wasm: wasm, query: entry == "query", payer: caller, replay: replay, logged: map[contract.ID]int{}, random: transcript.Hash("contracttest/random", transcript.U64(k.calls))}
 	s.w.credit[caller] += k.limit
-	gas := uint64(queryGas)
+	gas, opening := uint64(queryGas), uint64(0)
 	if !s.query {
-		gas = k.gas - min(k.gas, rules.Command.Open)
+		opening = min(k.gas, rules.Command.Open)
+		gas = k.gas - opening
 	}
 	res, err := s.run(&frame{s: s, entry: entry, to: to, caller: caller, reader: k.reader, input: input, gas: gas, keep: !s.query})
 	s.o.answer, s.o.gas, s.o.err = res.Output, res.GasUsed, err
+	if wasm {
+		s.o.gas += opening
+	}
 	if err != nil || s.query {
 		s.o.events = nil
 		return w, s.o

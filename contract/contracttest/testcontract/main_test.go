@@ -9,6 +9,7 @@ import (
 
 	"github.com/phala-go/phala/contract"
 	"github.com/phala-go/phala/contract/contracttest"
+	"github.com/phala-go/phala/internal/clustertest"
 	"github.com/phala-go/phala/proto"
 	"github.com/phala-go/phala/pruntime/engine"
 )
@@ -247,6 +248,42 @@ func TestSizes(t *testing.T) {
 	k.Call(owner, "Grow", Bush{A: &Bush{Rest: []Bush{{}}}, Leaves: engine.MaxOutput}, &leaves)
 	if len(leaves) != engine.MaxOutput-2 {
 		t.Errorf("an answer of %d bytes", len(leaves))
+	}
+}
+
+// TestGasOfReceipts: the gas that the kit tells is what receipts on a real cluster say, and
+// its limit is theirs.
+func TestGasOfReceipts(t *testing.T) {
+	k := contracttest.New(t)
+	w := clustertest.New(t, clustertest.Prepare(t, clustertest.Module(t, "."), ""))
+	alice := clustertest.Account("alice")
+	check := func(what string, seen *clustertest.Seen) {
+		t.Helper()
+		if k.Gas() != seen.GasUsed {
+			t.Errorf("%s: the kit says %d gas, the receipt %d", what, k.Gas(), seen.GasUsed)
+		}
+	}
+	k.Deploy(alice, nil)
+	check("Init", w.Deploy("alice", nil))
+	for _, c := range []struct {
+		method string
+		arg    any
+	}{
+		{"Store", Item{"a", "1"}},
+		{"Store", Item{"a", "2"}},
+		{"Remove", "a"},
+		{"Move", Moved{alice, 5}},
+		{"Move", Moved{alice, 13}}, // refused
+		{"Store", 5},               // refused, too
+		{"Break", nil},             // panics
+		{"Remove", "b"},
+	} {
+		k.TryCall(alice, c.method, c.arg, nil)
+		check(fmt.Sprint(c.method, " ", c.arg), w.Call("alice", c.method, c.arg))
+	}
+	k.GasLimit(100_000)
+	if err := k.TryCall(alice, "Remove", "b", nil); !errors.Is(err, engine.ErrOutOfGas) || k.Gas() != 100_000 {
+		t.Errorf("with less gas than opening takes it ended with %v, and %d gas", err, k.Gas())
 	}
 }
 
