@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -108,6 +110,56 @@ func TestStorage(t *testing.T) {
 		if strings.HasPrefix(k, "Words/") {
 			t.Errorf("%q is left after a loop that deletes", k)
 		}
+	}
+}
+
+// TestFrom: a loop begins where it is told to, between two keys as at one, and never
+// leaves its map.
+func TestFrom(t *testing.T) {
+	h := &memory{kv: map[string][]byte{}}
+	defer func(outer Host) { current = outer }(current)
+	current = h
+	var numbers Map[int64, string]
+	var words, behind Map[string, uint64]
+	numbers.bind("Numbers")
+	words.bind("Words")
+	behind.bind("Words2")
+	for _, n := range []int64{5, -3, 0, 1 << 40, -1 << 40} {
+		numbers.Set(n, "x")
+	}
+	for i, w := range []string{"ETH/2", "BTC/1", "", "ETH/1", "BTC"} {
+		words.Set(w, uint64(i))
+	}
+	behind.Set("ETH/3", 9)
+	for from, want := range map[int64]string{math.MinInt64: "[-1099511627776 -3 0 5 1099511627776]", -3: "[-3 0 5 1099511627776]", -2: "[0 5 1099511627776]", 6: "[1099511627776]", 1<<40 + 1: "[]"} {
+		seq := numbers.From(from)
+		for range 2 { // a sequence can be gone through again
+			got := []int64{}
+			for n := range seq {
+				got = append(got, n)
+			}
+			if fmt.Sprint(got) != want {
+				t.Errorf("from %d: %v, want %s", from, got, want)
+			}
+		}
+	}
+	for from, want := range map[string]string{"": "[ BTC BTC/1 ETH/1 ETH/2]", "BTC": "[BTC BTC/1 ETH/1 ETH/2]", "BTC/": "[BTC/1 ETH/1 ETH/2]", "ETH/2": "[ETH/2]", "F": "[]"} {
+		got := []string{}
+		for w, n := range words.From(from) {
+			if v, ok := words.Get(w); !ok || v != n {
+				t.Errorf("%q is %d, and %d in the loop", w, v, n)
+			}
+			got = append(got, w)
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("from %q: %v, want %s", from, got, want)
+		}
+	}
+	for w := range words.From("BTC/") {
+		words.Delete(w)
+	}
+	if fmt.Sprint(slices.Sorted(maps.Keys(h.kv))[5:]) != "[Words/ Words/BTC Words2/ETH/3]" {
+		t.Errorf("a loop that deletes left %q", slices.Sorted(maps.Keys(h.kv)))
 	}
 }
 

@@ -88,9 +88,16 @@ func (m *Map[K, V]) Set(k K, v V) { current.Put(m.key(k), encode(m.prefix, v)) }
 func (m *Map[K, V]) Delete(k K) { current.Delete(m.key(k)) }
 
 // All iterates in order of keys. The loop may write and delete entries.
-func (m *Map[K, V]) All() iter.Seq2[K, V] {
+func (m *Map[K, V]) All() iter.Seq2[K, V] { return m.from([]byte(m.prefix)) }
+
+// From iterates as All does, over the keys that are not below k. What is before them
+// costs nothing: a loop over the strings that start with k ends at the first which does
+// not, and a list in pages goes on behind its last key.
+func (m *Map[K, V]) From(k K) iter.Seq2[K, V] { return m.from(m.key(k)) }
+
+func (m *Map[K, V]) from(from []byte) iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
-		from := []byte(m.prefix)
+		from := from
 		for {
 			key, ok := current.Next([]byte(m.prefix), from)
 			if !ok {
