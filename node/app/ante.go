@@ -44,6 +44,9 @@ func (a *App) newAnteHandler() (sdk.AnteHandler, error) {
 		if err != nil {
 			return ctx, err
 		}
+		if simulate {
+			ctx = boundSimulation(ctx)
+		}
 		// Here and not where they run: what fails there leaves no trace.
 		gas := uint64(gomath.MaxUint64) // a simulation is to find it
 		if feeTx, ok := tx.(sdk.FeeTx); ok && !simulate {
