@@ -396,7 +396,7 @@ func populated(t *testing.T) *node {
 	n := genesisNode(t, g)
 	n.block()
 	n.block()
-	n.must(n.signed(1, 0, fee, tx.CreateCluster(account(1), 2, true)), n.signed(2, 0, fee, upload(2)))
+	n.must(n.withGas(1, 0, 400_000, 400, tx.CreateCluster(account(1), 2, true)), n.signed(2, 0, fee, upload(2))) // the gas of devnets
 	collateral, err := vendor.Collateral(attest.TDX, genesisTime)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"cosmossdk.io/math"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/phala-go/phala/node/x/contracts/types"
@@ -26,6 +27,7 @@ func TestCreateCluster(t *testing.T) {
 	}{
 		{"one seat", testchain.Account(1).String(), 1, nil},
 		{"as many as there may be", testchain.Account(1).String(), proto.MaxSeats, nil},
+		{"who has no money", testchain.Account(50).String(), 1, ErrFunds},
 		{"no seat", testchain.Account(1).String(), 0, ErrMalformed},
 		{"too many seats", testchain.Account(1).String(), proto.MaxSeats + 1, ErrMalformed},
 		{"owner is no address", "phala1", 1, ErrMalformed},
@@ -45,6 +47,13 @@ func TestCreateCluster(t *testing.T) {
 			e.Finish() // also shows that the end of the block gets over it
 			if !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)
+			}
+			price := math.NewIntFromUint64(DefaultParams().ClusterPrice)
+			if c.want != nil {
+				price = math.ZeroInt()
+			}
+			if !price.Equal(e.burnt()) || !e.held().IsZero() {
+				t.Fatalf("burnt %s, want %s; held %s", e.burnt(), price, e.held())
 			}
 			if c.want != nil {
 				return
@@ -229,6 +238,7 @@ func TestUpdateParams(t *testing.T) {
 		{"base fee too high", authority, strings.Replace(good, `"5"`, `"1099511627777"`, 1), ErrParams},
 		{"gas price too high", authority, strings.Replace(good, `"6"`, `"1099511627777"`, 1), ErrParams},
 		{"code price too high", authority, strings.Replace(good, `"7"`, `"131073"`, 1), ErrParams},
+		{"cluster price too high", authority, strings.Replace(good, `"rules"`, `"cluster_price":"1152921504606846977","rules"`, 1), ErrParams},
 		{"negative", authority, strings.Replace(good, `"7"`, `"-7"`, 1), ErrParams},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"github.com/phala-go/phala/proto"
 )
 
-// Making a cluster costs a transaction's fee, so there may be very many that nobody serves.
-// The end of a block reads each, and works on those that have something due: a store of its
+// Anybody may make a cluster (Params.ClusterPrice), so there may be very many that nobody
+// serves. The end of a block reads each, and works on those that have something due: a store of its
 // own for each, so that one that fails leaves nothing, costs far more than the look.
 
 // turnClusters does at the end of a block what is due for each cluster.

@@ -36,7 +36,7 @@ var (
 	ErrReceipt    = sdkerrors.Register(ModuleName, 11, "receipt refused")
 	ErrAuthority  = sdkerrors.Register(ModuleName, 12, "only governance may do this")
 	ErrParams     = sdkerrors.Register(ModuleName, 13, "invalid parameters")
-	ErrFunds      = sdkerrors.Register(ModuleName, 14, "not enough money for gas tier, base fee and deposit limit")
+	ErrFunds      = sdkerrors.Register(ModuleName, 14, "not enough money for gas tier, base fee and deposit limit, or for what is burnt")
 	ErrDeposit    = sdkerrors.Register(ModuleName, 15, "deposit limit is above the largest")
 	ErrRefused    = sdkerrors.Register(ModuleName, 16, "the cluster's workers refused this code")
 	ErrSnapshot   = sdkerrors.Register(ModuleName, 18, "snapshot refused")
@@ -182,6 +182,9 @@ func (k *Keeper) CreateCluster(c context.Context, m *types.MsgCreateCluster) (*t
 	}
 	p, err := k.Params(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := k.burn(ctx, owner, p.ClusterPrice); err != nil {
 		return nil, err
 	}
 	s := k.store.OpenKVStore(ctx)

@@ -16,6 +16,9 @@ type Params struct {
 	// CodePrice is the price of a byte of uploaded code, base units; burnt with the
 	// transaction's fee.
 	CodePrice uint64 `json:"code_price,string"`
+	// ClusterPrice is the price of a cluster, base units; burnt. It is there for ever, and the
+	// end of every block looks at it.
+	ClusterPrice uint64 `json:"cluster_price,string"`
 	// Rules is the version of the rules that clusters are to run under: new ones from the
 	// beginning, others once all of their seats can. None goes back to an older one.
 	Rules uint32 `json:"rules"`
@@ -28,7 +31,7 @@ type Params struct {
 
 // DefaultParams returns the parameters of a new network.
 func DefaultParams() Params {
-	return Params{BaseFee: 1_000_000, GasPrice: 1_000_000, CodePrice: 1_000, Rules: 1, EpochBlocks: 14_400, SilentBlocks: 600}
+	return Params{BaseFee: 1_000_000, GasPrice: 1_000_000, CodePrice: 1_000, ClusterPrice: 50_000_000_000, Rules: 1, EpochBlocks: 14_400, SilentBlocks: 600}
 }
 
 // maxPrice keeps every product of price and tier below 2^63.
@@ -41,6 +44,9 @@ const maxBlocks = 1 << 40
 func (p *Params) Validate() error {
 	if p.BaseFee > maxPrice || p.GasPrice > maxPrice || p.CodePrice > maxPrice/proto.MaxCode {
 		return fmt.Errorf("contracts params: a price is above %d base units", uint64(maxPrice))
+	}
+	if p.ClusterPrice > proto.MaxDeposit {
+		return fmt.Errorf("contracts params: cluster_price is above %d base units", uint64(proto.MaxDeposit))
 	}
 	if p.Rules == 0 {
 		return fmt.Errorf("contracts params: rules version 0: they count from 1")
