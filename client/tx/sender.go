@@ -28,9 +28,10 @@ func (e *Refused) Error() string {
 	return fmt.Sprintf("the chain refused the transaction (%s %d): %s", e.Space, e.Code, e.Log)
 }
 
-// GasPrice is what a Sender pays for one unit of the chain's gas, in thousandths of a
-// base unit.
-const GasPrice = 1
+// GasPrice is what a Sender pays for one unit of the chain's gas, in base units. What
+// transactions write stays with every node, so a block full of gas, 500 million, costs half
+// a PHA.
+const GasPrice = 1000
 
 // A Sender sends transactions of one account, one after the other. What a node took and
 // then lost, as one does that restarts, it sends again, the same bytes: they can come into
@@ -105,7 +106,7 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 				return "", err
 			}
 		}
-		fee := (gas*GasPrice + 999) / 1000
+		fee := gas * GasPrice
 		if free {
 			fee = 0
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/phala-go/phala/attest"
 	"github.com/phala-go/phala/client"
+	"github.com/phala-go/phala/client/tx"
 	"github.com/phala-go/phala/crypto/address"
 	"github.com/phala-go/phala/crypto/identity"
 	"github.com/phala-go/phala/proto"
@@ -50,7 +51,7 @@ func (n *Net) create(measurement string) error {
 			RPC: fmt.Sprintf("tcp://127.0.0.1:%d", ports.RPC[i]), P2P: fmt.Sprintf("tcp://127.0.0.1:%d", ports.P2P[i])})
 	}
 	spec := map[string]any{
-		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "100ms", "min_gas_price": "0.001ppha",
+		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "100ms", "min_gas_price": fmt.Sprint(tx.GasPrice, tx.Denom),
 		"validators":   validators,
 		"accounts":     []any{map[string]any{"address": alice, "pha": 1_000_000}, map[string]any{"address": operator, "pha": 1_000_000}},
 		"class":        attest.ClassSimulated,

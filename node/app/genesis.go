@@ -55,7 +55,7 @@ type NetworkSpec struct {
 	Contracts    json.RawMessage               `json:"contracts"`     // those that differ from the default
 	NPoS         *npos.Params                  `json:"npos"`          // parameters; none for the defaults
 	Slashing     json.RawMessage               `json:"slashing"`      // x/slashing's parameters that differ from the default
-	MinGasPrice  string                        `json:"min_gas_price"` // base units for one gas, such as "0.001ppha"
+	MinGasPrice  string                        `json:"min_gas_price"` // base units for one gas, such as "1000ppha"
 }
 
 // A ValidatorSpec is one validator: its folder, ports and operator. The operator's

@@ -172,7 +172,7 @@ func TestHostileClient(t *testing.T) {
 		}
 		return &tx.Sender{Node: f.node, Chain: f.chain, Key: key}
 	}
-	mallory, poor, nobody := sender("Mallory", "1000000000000"), sender("Poor", "100000"), sender("Nobody", "")
+	mallory, poor, nobody := sender("Mallory", "1000000000000"), sender("Poor", "290000000"), sender("Nobody", "") // enough for a fee, not for an escrow
 	invoke := func(by *tx.Sender, text string) *proto.Invocation { return f.invocation(ctx, t, by.Key, hello, text) }
 	own := func(by *tx.Sender, inv *proto.Invocation) *crafted {
 		return f.seal(ctx, t, inv, by.Key, 1, 1, account(by.Key), 1)

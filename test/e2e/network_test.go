@@ -208,7 +208,7 @@ func otherNode(ctx context.Context, t *testing.T, opt devnet.Options, chain stri
 	dir := t.TempDir()
 	port := freePort(t)
 	spec, err := json.Marshal(map[string]any{
-		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "1ms", "min_gas_price": "0.001ppha",
+		"chain_id": chain, "genesis_time": time.Now().UTC().Add(-time.Second), "block_interval": "1ms", "min_gas_price": fmt.Sprint(tx.GasPrice, tx.Denom),
 		"validators": []any{map[string]any{"home": filepath.Join(dir, "node"), "seed": hex.EncodeToString(make([]byte, 32)),
 			"rpc": fmt.Sprintf("tcp://127.0.0.1:%d", port), "p2p": fmt.Sprintf("tcp://127.0.0.1:%d", freePort(t))}},
 		"registry": map[string]any{"recent_blocks": 600, "attestation_blocks": 5_000_000, "renewal_blocks": 6000, "lease_blocks": 6000, "worst_level": 4, "registrations_per_block": 64, "tcb_evaluations": map[string]any{"sgx": 1000, "tdx": 1000},
