@@ -129,6 +129,15 @@ func (s *Sender) Broadcast(ctx context.Context, gas uint64, free bool, msgs ...M
 		// Another process sent from this account, or a transaction was dropped.
 		// The node says which sequence it expects, with what waits in its mempool.
 		if r.Space == "sdk" && r.Code == codeSequence && try < 20 {
+			// While it checks again what waits, a node counts from the block's state, without
+			// what it is about to have again.
+			if try > 0 {
+				select {
+				case <-ctx.Done():
+					return "", ctx.Err()
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
 			var want, got uint64
 			if i := strings.Index(r.Log, "expected "); i >= 0 {
 				if n, _ := fmt.Sscanf(r.Log[i:], "expected %d, got %d", &want, &got); n == 2 {

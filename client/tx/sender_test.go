@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -32,6 +33,7 @@ type fakeNode struct {
 	lose    int               // offers whose transaction is taken and lost
 	refuse  map[string]bool   // sequences that are refused when they are offered again
 	closed  bool              // makes no blocks
+	checks  time.Time         // until when it checks its pool again, and counts without it
 	dies    string            // method whose call it carries out and does not answer
 }
 
@@ -77,6 +79,9 @@ func (n *fakeNode) answer(method string, p map[string]any) (any, error) {
 		n.offered = append(n.offered, hash)
 		sequence, want := sequenceOf(raw), n.next+uint64(len(n.pool))
 		n.took[hash] = sequence
+		if time.Now().Before(n.checks) {
+			want = n.next
+		}
 		switch {
 		case sequence != want:
 			return map[string]any{"code": 32, "codespace": "sdk", "log": fmt.Sprintf("account sequence mismatch, expected %d, got %d: incorrect account sequence", want, sequence), "hash": hash}, nil
@@ -140,6 +145,24 @@ func newFakeNode(t *testing.T) (*fakeNode, *Sender) {
 		t.Fatal(err)
 	}
 	return n, &Sender{Node: rpc.New(server.URL), Chain: "chain-1", Key: key}
+}
+
+// TestNodeChecksAgain: a node that counts without what waits in its mempool, because it has
+// just made a block, is waited for.
+func TestNodeChecksAgain(t *testing.T) {
+	n, s := newFakeNode(t)
+	pub := s.Key.Public()
+	for i := range 2 {
+		if _, err := s.Broadcast(t.Context(), 1000, false, Send(pub[:], pub[:], "5")); err != nil {
+			t.Fatalf("transaction %d: %v", i+1, err)
+		}
+		n.mu.Lock()
+		n.closed, n.checks = true, time.Now().Add(300*time.Millisecond)
+		n.mu.Unlock()
+	}
+	if len(n.pool) != 2 {
+		t.Errorf("it has %d transactions of two", len(n.pool))
+	}
 }
 
 // TestLostByTheNode: what a node took and then lost comes into a block all the same, once.
