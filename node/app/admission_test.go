@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"cosmossdk.io/math"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
@@ -158,6 +159,16 @@ func TestGovernance(t *testing.T) {
 	deposit, err := sdk.ParseCoinsNormalized(params["min_deposit"].([]any)[0].(map[string]any)["amount"].(string) + contracts.Denom)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := math.NewInt(proposalDeposit).MulRaw(PHA); !deposit.AmountOf(contracts.Denom).Equal(want) {
+		t.Errorf("a proposal deposits %s, want %s", deposit, want)
+	}
+	short, err := govv1.NewMsgSubmitProposal(messages(governance), deposit.Sub(sdk.NewInt64Coin(contracts.Denom, 1)), user.String(), "", "Deny a family", "For less.", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res := n.block(n.built(wallet, chainID, 1000, short)); res[0].Codespace != "gov" || !strings.Contains(res[0].Log, "deposit") {
+		t.Errorf("filed with a unit less: %s %d: %s", res[0].Codespace, res[0].Code, res[0].Log)
 	}
 	submit, err := govv1.NewMsgSubmitProposal(messages(governance), deposit, user.String(), "", "Deny a family", "Its keys leaked.", false)
 	if err != nil {

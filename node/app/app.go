@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"cosmossdk.io/log/v2"
+	"cosmossdk.io/math"
 	abci "github.com/cometbft/cometbft/abci/types"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	dbm "github.com/cosmos/cosmos-db"
@@ -54,6 +55,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/x/gov"
 	govkeeper "github.com/cosmos/cosmos-sdk/x/gov/keeper"
 	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
+	govv1 "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 	"github.com/cosmos/cosmos-sdk/x/slashing"
 	slashingkeeper "github.com/cosmos/cosmos-sdk/x/slashing/keeper"
 	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
@@ -342,10 +344,25 @@ func (a *App) BasicManager() module.BasicManager {
 		genutiltypes.ModuleName: genutil.NewAppModuleBasic(npos.ValidateGenesisTx)})
 }
 
+// What a proposal, and one that is decided within a day, has to deposit, in PHA. A veto
+// of a third of the votes burns it.
+const (
+	proposalDeposit  = 1_000
+	expeditedDeposit = 5_000
+)
+
 // DefaultGenesis returns every module's default genesis, with PHA as the denomination,
-// and x/staking as x/npos needs it.
+// x/staking as x/npos needs it, and proposals that cost something: by the SDK's defaults
+// anybody could file them by the thousand, without a deposit even.
 func (a *App) DefaultGenesis() map[string]json.RawMessage {
 	g := a.BasicManager().DefaultGenesis(a.Codec)
+	gov := govv1.DefaultGenesisState()
+	deposit := func(pha int64) []sdk.Coin {
+		return sdk.NewCoins(sdk.NewCoin(contracts.Denom, math.NewInt(pha).MulRaw(PHA)))
+	}
+	gov.Params.MinDeposit, gov.Params.ExpeditedMinDeposit = deposit(proposalDeposit), deposit(expeditedDeposit)
+	gov.Params.MinInitialDepositRatio = math.LegacyOneDec().String() // all of it, at once
+	g[govtypes.ModuleName] = a.Codec.MustMarshalJSON(gov)
 	g[stakingtypes.ModuleName] = a.Codec.MustMarshalJSON(stakingtypes.NewGenesisState(npos.StakingParams(), nil, nil))
 	return g
 }

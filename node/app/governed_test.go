@@ -34,7 +34,7 @@ var authority = authtypes.NewModuleAddress(govtypes.ModuleName)
 func (c *signedChain) decide(id uint64, m sdk.Msg) (status govv1.ProposalStatus, why string) {
 	c.t.Helper()
 	p, err := govv1.NewMsgSubmitProposal([]sdk.Msg{m},
-		sdk.NewCoins(sdk.NewCoin(contracts.Denom, math.NewInt(PHA))), account(100).String(), "", "proposal", "six decide", false)
+		sdk.NewCoins(sdk.NewCoin(contracts.Denom, math.NewInt(proposalDeposit*PHA))), account(100).String(), "", "proposal", "six decide", false)
 	if err != nil {
 		c.t.Fatal(err)
 	}

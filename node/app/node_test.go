@@ -88,7 +88,7 @@ func network(t *testing.T) (*genutiltypes.AppGenesis, *simulator.Store) {
 	home := filepath.Join(t.TempDir(), "validator")
 	spec := &NetworkSpec{ChainID: chainID, GenesisTime: genesisTime, BlockInterval: "100ms", MinGasPrice: "0.001ppha", Class: attest.ClassSimulated, Roots: hex.EncodeToString(roots), Registry: params, Measurements: []registry.AllowedMeasurement{{Digest: digest, Role: "worker"}},
 		Validators: []ValidatorSpec{{Home: home, Seed: hex.EncodeToString(seed(100)), RPC: "tcp://127.0.0.1:1", P2P: "tcp://127.0.0.1:2"}},
-		Accounts:   []AccountSpec{{account(1).String(), 1000}, {account(2).String(), 1000}, {sdk.AccAddress(wallet.PubKey().Address()).String(), 1000}}}
+		Accounts:   []AccountSpec{{account(1).String(), 1000}, {account(2).String(), 1000}, {sdk.AccAddress(wallet.PubKey().Address()).String(), 2000}}}
 	if err := InitNetwork(spec); err != nil {
 		t.Fatal(err)
 	}

@@ -254,7 +254,7 @@ func TestNPoS(t *testing.T) {
 	// the nominator votes yes with its own part.
 	authority := authtypes.NewModuleAddress(govtypes.ModuleName).String()
 	proposal, err := govv1.NewMsgSubmitProposal([]sdk.Msg{&npostypes.MsgCancelSlash{Authority: authority, Ids: []uint64{1}}},
-		sdk.NewCoins(sdk.NewCoin(contracts.Denom, math.NewInt(PHA))), account(101).String(), "", "cancel", "the report was wrong", false)
+		sdk.NewCoins(sdk.NewCoin(contracts.Denom, math.NewInt(proposalDeposit*PHA))), account(101).String(), "", "cancel", "the report was wrong", false)
 	if err != nil {
 		t.Fatal(err)
 	}
