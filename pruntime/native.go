@@ -125,7 +125,7 @@ func eachFile(dir string, f func(rel string) error) error {
 // nativeDir makes a folder and locks it until the file is closed, so that sweepNative can
 // tell it from one that a killed process left behind.
 func nativeDir() (dir string, lock *os.File, err error) {
-	for range 10 { // a sweep may come between making and locking it
+	for range 100 { // a sweep may come between making and locking it, and another one the next time
 		if dir, err = os.MkdirTemp("", "pruntime-"+nativePrefix); err != nil {
 			return "", nil, err
 		}
